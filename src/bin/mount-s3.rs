@@ -1,0 +1,2 @@
+//! The `mount-s3` command.
+fn main() {}

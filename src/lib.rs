@@ -1,0 +1,9 @@
+//! `mount-s3`: mounts an Amazon S3 bucket as a file system.
+//!
+//! The modules, from the bottom up; each imports only those above it in this list:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+
+pub mod s3;

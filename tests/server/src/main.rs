@@ -1,0 +1,2 @@
+//! A local S3 server for tests and benchmarks.
+fn main() {}
