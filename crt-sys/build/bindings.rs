@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use bindgen::callbacks::IntKind;
+
 use crate::Result;
 
 /// Writes `bindings.rs` into `out_dir`.
@@ -33,17 +35,28 @@ pub fn generate(prefix: &Path, out_dir: &Path) -> Result<()> {
         .allowlist_function(NAMES)
         .allowlist_type(NAMES)
         .allowlist_var(NAMES)
+        .parse_callbacks(Box::new(ReturnCodes))
         // C comments are not written in Markdown.
         .generate_comments(false)
-        .formatter(bindgen::Formatter::None)
         .generate()
         .map_err(|e| format!("generating bindings: {e}"))?
         .write_to_file(&output)
         .map_err(|e| format!("{}: {e}", output.display()))
 }
 
+/// Gives AWS_OP_SUCCESS the type of AWS_OP_ERR, which is that of the functions returning it; macros
+/// of positive value are unsigned otherwise.
+#[derive(Debug)]
+struct ReturnCodes;
+
+impl bindgen::callbacks::ParseCallbacks for ReturnCodes {
+    fn int_macro(&self, name: &str, _value: i64) -> Option<IntKind> {
+        (name == "AWS_OP_SUCCESS").then_some(IntKind::Int)
+    }
+}
+
 /// Everything of the Common Runtime and of the shim.
-const NAMES: &str = "(g_)?(aws|AWS|crt_shim)_.*";
+const NAMES: &str = "(g_)?(aws|AWS|crt_shim|CRT_SHIM)_.*";
 
 /// The public headers, in dependency order; `log.h` is the shim's.
 const HEADERS: &[&str] = &[

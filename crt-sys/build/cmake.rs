@@ -31,9 +31,7 @@ impl Profile {
             Err(_) | Ok("" | "release") => Ok(Self::Release),
             Ok("debug") => Ok(Self::Debug),
             Ok("asan") => Ok(Self::Asan),
-            Ok(other) => Err(format!(
-                "{PROFILE}={other}: must be release, debug or asan"
-            )),
+            Ok(other) => Err(format!("{PROFILE}={other}: must be release, debug or asan")),
         }
     }
 

@@ -30,7 +30,10 @@ pub const LIBRARIES: &[Library] = &[
         dir: "s2n-tls",
         archive: "s2n",
         // Our libcrypto is installed where cmake looks first; a system one must not be taken.
-        defines: &["UNSAFE_TREAT_WARNINGS_AS_ERRORS=OFF", "SEARCH_LIBCRYPTO=OFF"],
+        defines: &[
+            "UNSAFE_TREAT_WARNINGS_AS_ERRORS=OFF",
+            "SEARCH_LIBCRYPTO=OFF",
+        ],
     },
     library("aws-c-common"),
     library("aws-c-cal"),

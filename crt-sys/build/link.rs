@@ -26,7 +26,10 @@ pub fn compile_shim(prefix: &Path, profile: Profile) -> Result<()> {
 
 /// Names the archives and the system libraries, users before what they use.
 pub fn emit(prefix: &Path) {
-    println!("cargo:rustc-link-search=native={}", prefix.join("lib").display());
+    println!(
+        "cargo:rustc-link-search=native={}",
+        prefix.join("lib").display()
+    );
     for library in LIBRARIES.iter().rev() {
         println!("cargo:rustc-link-lib=static={}", library.archive);
     }

@@ -33,7 +33,8 @@ fn given(dir: PathBuf) -> Result<Sources> {
     let mut hasher = DefaultHasher::new();
     for library in LIBRARIES {
         let tree = dir.join(library.dir);
-        hash_tree(&tree, &mut hasher).map_err(|e| format!("{OVERRIDE}: {}: {e}", tree.display()))?;
+        hash_tree(&tree, &mut hasher)
+            .map_err(|e| format!("{OVERRIDE}: {}: {e}", tree.display()))?;
     }
     let id = format!("{} {:016x}", dir.display(), hasher.finish());
     Ok(Sources { dir, id })

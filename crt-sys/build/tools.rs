@@ -24,7 +24,9 @@ pub fn find() -> Result<Tools> {
         return Err("crt-sys builds for Linux only".to_owned());
     }
     if env::var("HOST") != env::var("TARGET") {
-        return Err("crt-sys does not cross-compile: build on the target's architecture".to_owned());
+        return Err(
+            "crt-sys does not cross-compile: build on the target's architecture".to_owned(),
+        );
     }
     output("cmake", "--version").ok_or_else(|| missing("cmake", "cmake", "cmake"))?;
     output("make", "--version").ok_or_else(|| missing("make", "make", "make"))?;
@@ -36,7 +38,13 @@ pub fn find() -> Result<Tools> {
     let compiler_version = compiler
         .to_str()
         .and_then(|path| output(path, "--version"))
-        .ok_or_else(|| missing(&format!("the C compiler {}", compiler.display()), "gcc", "gcc"))?;
+        .ok_or_else(|| {
+            missing(
+                &format!("the C compiler {}", compiler.display()),
+                "gcc",
+                "gcc",
+            )
+        })?;
     clang_sys::load().map_err(|_| missing("libclang", "libclang-dev", "clang-devel"))?;
     Ok(Tools {
         compiler,

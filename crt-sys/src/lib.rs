@@ -3,7 +3,8 @@
 //! statically.
 //!
 //! The declarations are generated from the C headers, which are the documentation. Every C enum is a
-//! set of plain integer constants under their C names; its type is an alias of the integer type.
+//! set of plain integer constants under their C names; its type is an alias of the integer type, `u32`
+//! for nearly all: error codes too, which functions take and return as `c_int` (use `cast_signed`).
 //! Functions that C declares `static inline` are not here. `build/main.rs` tells how the libraries
 //! are built and which environment variables change that.
 
