@@ -4,6 +4,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`crt`] | the AWS Common Runtime, safely: event loops, TLS, credentials, the S3 client |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
 
+pub mod crt;
 pub mod s3;

@@ -17,7 +17,7 @@ pub struct Tools {
 
 /// Looks for every tool; the error names the package that has the first one missing.
 pub fn find() -> Result<Tools> {
-    for variable in ["CC", "CFLAGS", "PATH"] {
+    for variable in ["CC", "CFLAGS", "LIBCLANG_PATH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
@@ -32,18 +32,15 @@ pub fn find() -> Result<Tools> {
     output("make", "--version").ok_or_else(|| missing("make", "make", "make"))?;
     let compiler = cc::Build::new()
         .try_get_compiler()
-        .map_err(|_| missing("a C compiler", "gcc", "gcc"))?
+        .map_err(|_| missing("C compiler", "gcc", "gcc"))?
         .path()
         .to_owned();
     let compiler_version = compiler
         .to_str()
         .and_then(|path| output(path, "--version"))
         .ok_or_else(|| {
-            missing(
-                &format!("the C compiler {}", compiler.display()),
-                "gcc",
-                "gcc",
-            )
+            let tool = format!("C compiler ({})", compiler.display());
+            missing(&tool, "gcc", "gcc")
         })?;
     clang_sys::load().map_err(|_| missing("libclang", "libclang-dev", "clang-devel"))?;
     Ok(Tools {

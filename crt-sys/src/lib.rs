@@ -19,6 +19,9 @@ mod bindings {
         unused_qualifications,
         unsafe_code,
         clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::multiple_unsafe_ops_per_block,
+        clippy::undocumented_unsafe_blocks,
         reason = "generated from C headers"
     )]
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
