@@ -5,5 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+//! | [`tree`] | the namespace: inodes over keys |
 
 pub mod s3;
+pub mod tree;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::Error;
 use super::expiry::Moment;
@@ -34,7 +35,7 @@ impl Core {
         let asked_before = passenger.asked < now;
         if asked_before && matches!(found, Ok(None)) && !self.is_absent(passenger.asked, now) {
             // The object may have been made between that question and this one.
-            passenger = self.board(id, key, now, std::time::Duration::ZERO);
+            passenger = self.board(id, key, now, Duration::ZERO);
             found = passenger.wait().await;
         }
         let asked = passenger.asked;
@@ -95,13 +96,21 @@ impl Core {
             let Content::File(info) = &inode.content else {
                 return Err(Error::IsDirectory);
             };
-            let standing = self.check_standing(&table, ino, now)?;
             let key = self.object_key(&table, ino)?;
-            let ttl = self.config.ttl.of_version();
-            let is_fresh = inode.checked.remaining(ttl, now).is_some();
-            if freshness == Freshness::Cached && standing == Standing::Named && is_fresh {
-                let info = info.clone();
-                return Ok(FileVersion { key, info });
+            match freshness {
+                Freshness::Newest if table.standing(ino)? == Standing::Replaced => {
+                    return Err(Error::Stale);
+                }
+                Freshness::Newest => {}
+                Freshness::Cached => {
+                    let standing = self.check_standing(&table, ino, now)?;
+                    let ttl = self.config.ttl.of_version();
+                    let is_fresh = inode.checked.remaining(ttl, now).is_some();
+                    if standing == Standing::Named && is_fresh {
+                        let info = info.clone();
+                        return Ok(FileVersion { key, info });
+                    }
+                }
             }
             key
         };
@@ -140,7 +149,7 @@ impl Core {
         Ok(Some(Ok(node)))
     }
 
-    /// Refuses an inode that is known to have lost its name.
+    /// How `ino` stands to its name. Refuses an inode that is known to have lost it.
     fn check_standing(
         &self,
         table: &Table,

@@ -163,9 +163,17 @@ impl Table {
             Some(ino) => ino,
             None => self.attach(parent, name, found, asked)?,
         };
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
-        inode.lookups += 1;
+        self.reference(ino)?;
         Ok(ino)
+    }
+
+    /// Counts a reference of the kernel to `ino`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode.
+    pub(super) fn reference(&mut self, ino: InodeNo) -> Result<(), Error> {
+        self.inodes.get_mut(&ino).ok_or(Error::Stale)?.lookups += 1;
+        Ok(())
     }
 
     /// Takes in that `name` in `parent` leads to `found` as far as it concerns inodes that are
