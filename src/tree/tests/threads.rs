@@ -86,6 +86,9 @@ impl Kernel<'_> {
 fn run(ttl: Ttl, seed: u64) {
     let store = FakeStore::deterministic();
     store.set_page_size(3);
+    for (a, b, c) in (0..216).map(|i| (i / 36, i / 6 % 6, i % 6)) {
+        store.put(&format!("{a}/{b}/{c}"), "");
+    }
     let config = TreeConfig {
         prefix: Prefix::default(),
         ttl,
@@ -110,7 +113,15 @@ fn run(ttl: Ttl, seed: u64) {
                 } else {
                     store.put(&key, key.clone());
                 }
-                thread::yield_now();
+                // Requests that take their time: lookups of one name meet.
+                let op = if random.below(2) == 0 {
+                    Op::Head
+                } else {
+                    Op::List
+                };
+                store.hold_next(op, None, 1);
+                thread::sleep(Duration::from_micros(100));
+                store.release();
             }
         });
         let kernels: Vec<_> = (0..THREADS)
@@ -162,4 +173,4 @@ fn sixteen_threads_lose_no_reference_with_ttl() {
 }
 
 const THREADS: u64 = 16;
-const STEPS: usize = 400;
+const STEPS: usize = 1_000;
