@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`crt`] | the AWS Common Runtime, safely: event loops, TLS, credentials, the S3 client |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+//! | [`tree`] | the namespace: inodes over keys |
 
 pub mod crt;
 pub mod s3;
+pub mod tree;
