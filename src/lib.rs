@@ -5,5 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+//! | [`read`] | the read path: [`read::ReadHandle`], one open file |
 
+pub mod read;
 pub mod s3;
