@@ -5,11 +5,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+//! | [`tree`] | the namespace: inodes over keys |
 //! | [`fs`] | the POSIX file system: one function an operation, what each refuses, the only map to errno |
 //! | [`fuse`] | the kernel's edge: mounting, serving and unmounting an [`fs::Fs`] |
 
 pub mod fs;
 pub mod fuse;
-pub mod read;
 pub mod s3;
 pub mod tree;
