@@ -9,10 +9,11 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, value_parser};
 
 use super::values::{
-    MetadataTtl, Permissions, Source, check_directory, parse_endpoint, parse_header_text,
-    parse_prefix, parse_word,
+    Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_prefix,
+    parse_word,
 };
 use crate::s3::Prefix;
+use crate::tree::Ttl;
 
 /// The version of this build: the package's, and the revision it was built from.
 pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
@@ -163,13 +164,13 @@ pub(super) struct Args {
     /// How long file metadata may be answered without asking S3 again: a number of seconds,
     /// 'indefinite' or 'minimal' [default: minimal]
     #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
-    #[arg(value_parser = MetadataTtl::parse)]
-    pub(super) metadata_ttl: Option<MetadataTtl>,
+    #[arg(value_parser = parse_ttl)]
+    pub(super) metadata_ttl: Option<Ttl>,
 
     /// The same for the knowledge that a file does not exist [default: as --metadata-ttl]
     #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
-    #[arg(value_parser = MetadataTtl::parse)]
-    pub(super) negative_metadata_ttl: Option<MetadataTtl>,
+    #[arg(value_parser = parse_ttl)]
+    pub(super) negative_metadata_ttl: Option<Ttl>,
 }
 
 /// A command line that asks for help or the version, or that is wrong.

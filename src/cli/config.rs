@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use super::args::Args;
 use super::exit::Failure;
-use super::values::{BucketName, MetadataTtl, Permissions, Source, parse_endpoint, parse_word};
-use crate::s3::Prefix;
+use super::values::{Permissions, Source, parse_endpoint, parse_word};
+use crate::fuse::Access;
+use crate::s3::{BucketName, Prefix};
+use crate::tree::Ttl;
 
 /// Set for the background process, so that it knows itself.
 pub(super) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
@@ -80,19 +82,8 @@ pub(super) struct MountOptions {
     pub(super) file_mode: Permissions,
     pub(super) dir_mode: Permissions,
     pub(super) max_threads: u16,
-    pub(super) metadata_ttl: MetadataTtl,
-    pub(super) negative_metadata_ttl: MetadataTtl,
-}
-
-/// Who may use the file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// The user who mounts.
-    Owner,
-    /// That user and root.
-    Root,
-    /// Everybody.
-    Other,
+    pub(super) metadata_ttl: Ttl,
+    pub(super) negative_metadata_ttl: Ttl,
 }
 
 /// What is logged, and where.
@@ -149,7 +140,7 @@ impl Config {
             (false, false) => Role::Launcher,
         };
         let log = log_options(&args, environment.log_filter, role)?;
-        let metadata_ttl = args.metadata_ttl.unwrap_or(MetadataTtl::Minimal);
+        let metadata_ttl = args.metadata_ttl.unwrap_or(Ttl::Minimal);
         let access = match (args.allow_root, args.allow_other) {
             (_, true) => Access::Other,
             (true, false) => Access::Root,
@@ -411,14 +402,14 @@ mod tests {
     #[test]
     fn new_takes_the_negative_ttl_from_the_positive_one() {
         let mount = |flags: &[&str]| config(flags, Environment::default()).expect("valid").mount;
-        let minute = MetadataTtl::For(Duration::from_secs(60));
-        assert_eq!(mount(&[]).negative_metadata_ttl, MetadataTtl::Minimal);
+        let minute = Ttl::For(Duration::from_secs(60));
+        assert_eq!(mount(&[]).negative_metadata_ttl, Ttl::Minimal);
         assert_eq!(
             mount(&["--metadata-ttl", "60"]).negative_metadata_ttl,
             minute
         );
         let both = ["--metadata-ttl", "60", "--negative-metadata-ttl", "minimal"];
-        assert_eq!(mount(&both).negative_metadata_ttl, MetadataTtl::Minimal);
+        assert_eq!(mount(&both).negative_metadata_ttl, Ttl::Minimal);
     }
 
     #[test]

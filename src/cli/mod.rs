@@ -9,6 +9,7 @@ mod args;
 mod checks;
 mod config;
 mod daemon;
+mod diagnosis;
 mod exit;
 mod logging;
 mod mount;

@@ -4,15 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::s3::Prefix;
-
-/// The longest time that metadata may be kept: 100 years.
-const MAX_TTL_SECONDS: u64 = 100 * 365 * 24 * 60 * 60;
-
-/// A bucket's name by the rules of S3, as far as they protect us: 3 to 255 letters, digits, `.`
-/// and `-`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BucketName(String);
+use crate::s3::{BucketName, InvalidBucketName, Prefix};
+use crate::tree::Ttl;
 
 /// The first argument: what to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,87 +16,20 @@ pub(super) enum Source {
     Uri(BucketName, Prefix),
 }
 
-/// How long metadata may be answered without asking S3 again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MetadataTtl {
-    /// As short as the kernel allows for good behaviour; every open asks S3.
-    Minimal,
-    /// For ever.
-    Indefinite,
-    /// This long. Never zero.
-    For(Duration),
-}
-
 /// The permission bits of a file or a directory: at most 0777.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Permissions(u16);
 
-impl BucketName {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with("arn:") {
-            return Err("ARNs are not supported yet by this version; \
-                        use the bucket's name or the access point's alias"
-                .to_owned());
-        }
-        if !(3..=255).contains(&text.len()) {
-            return Err("bucket names must be 3-255 characters long".to_owned());
-        }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
-        if !text.bytes().all(allowed) {
-            return Err(
-                "the bucket must have a valid name (only letters, numbers, . and -) \
-                        or a valid ARN"
-                    .to_owned(),
-            );
-        }
-        if text.ends_with("--x-s3") {
-            return Err("directory buckets are not supported yet by this version".to_owned());
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for BucketName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl Source {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix("s3://") else {
-            return BucketName::parse(text).map(Self::Name);
+            return parse_bucket(text).map(Self::Name);
         };
         if rest.starts_with("arn:") {
             return Err("ARNs are not supported in s3:// URIs".to_owned());
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self::Uri(BucketName::parse(bucket)?, parse_prefix(prefix)?))
-    }
-}
-
-impl MetadataTtl {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "minimal" => return Ok(Self::Minimal),
-            "indefinite" => return Ok(Self::Indefinite),
-            _ => {}
-        }
-        let seconds: u64 = text.parse().map_err(|_not_a_number| {
-            "must be a number of seconds, 'indefinite' or 'minimal'".to_owned()
-        })?;
-        match seconds {
-            0 => Ok(Self::Minimal),
-            1..=MAX_TTL_SECONDS => Ok(Self::For(Duration::from_secs(seconds))),
-            _ => Err(format!(
-                "must be at most {MAX_TTL_SECONDS} seconds (100 years); \
-                 use 'indefinite' for no limit"
-            )),
-        }
+        Ok(Self::Uri(parse_bucket(bucket)?, parse_prefix(prefix)?))
     }
 }
 
@@ -135,8 +61,38 @@ impl fmt::Display for Permissions {
     }
 }
 
+fn parse_bucket(text: &str) -> Result<BucketName, String> {
+    BucketName::new(text).map_err(|error| match error {
+        InvalidBucketName::Length(_) => "bucket names must be 3-255 characters long".to_owned(),
+        InvalidBucketName::Character(_) => {
+            "the bucket must have a valid name (only letters, numbers, ., - and _)".to_owned()
+        }
+        InvalidBucketName::Arn(_) | InvalidBucketName::Directory(_) => error.to_string(),
+    })
+}
+
 pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
     Prefix::new(text).map_err(|error| format!("invalid bucket prefix: {error}"))
+}
+
+/// How long metadata is believed: a number of seconds, or a word.
+pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    match text {
+        "minimal" => return Ok(Ttl::Minimal),
+        "indefinite" => return Ok(Ttl::For(MAX_TTL)),
+        _ => {}
+    }
+    let seconds: u64 = text.parse().map_err(|_not_a_number| {
+        "must be a number of seconds, 'indefinite' or 'minimal'".to_owned()
+    })?;
+    match Duration::from_secs(seconds) {
+        Duration::ZERO => Ok(Ttl::Minimal),
+        ttl if ttl <= MAX_TTL => Ok(Ttl::For(ttl)),
+        _ => Err(format!(
+            "must be at most {} seconds (100 years); use 'indefinite' for no limit",
+            MAX_TTL.as_secs()
+        )),
+    }
 }
 
 /// The second argument. Whether it can be mounted on is checked later.
@@ -187,12 +143,15 @@ pub(super) fn parse_header_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The longest time that metadata may be believed: 100 years, which is as good as for ever.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn name(text: &str) -> BucketName {
-        BucketName(text.to_owned())
+        BucketName::new(text).expect("valid")
     }
 
     #[test]
@@ -221,9 +180,9 @@ mod tests {
             ("ab", "3-255 characters"),
             (long.as_str(), "3-255 characters"),
             ("", "3-255 characters"),
-            ("bu_cket", "only letters, numbers, . and -"),
-            ("bücket", "only letters, numbers, . and -"),
-            ("bucket/prefix/", "only letters, numbers, . and -"),
+            ("bu!cket", "only letters, numbers, ., - and _"),
+            ("bücket", "only letters, numbers, ., - and _"),
+            ("bucket/prefix/", "only letters, numbers, ., - and _"),
             ("arn:aws:s3:::bucket", "ARNs are not supported yet"),
             (
                 "s3://arn:aws:s3:::bucket/",
@@ -259,25 +218,18 @@ mod tests {
 
     #[test]
     fn parse_ttl_accepts_seconds_and_words() {
-        let seconds = |n| MetadataTtl::For(Duration::from_secs(n));
-        assert_eq!(MetadataTtl::parse("minimal"), Ok(MetadataTtl::Minimal));
-        assert_eq!(
-            MetadataTtl::parse("indefinite"),
-            Ok(MetadataTtl::Indefinite)
-        );
-        assert_eq!(MetadataTtl::parse("0"), Ok(MetadataTtl::Minimal));
-        assert_eq!(MetadataTtl::parse("60"), Ok(seconds(60)));
-        assert_eq!(MetadataTtl::parse("3153600000"), Ok(seconds(3_153_600_000)));
+        let seconds = |n| Ttl::For(Duration::from_secs(n));
+        assert_eq!(parse_ttl("minimal"), Ok(Ttl::Minimal));
+        assert_eq!(parse_ttl("indefinite"), Ok(Ttl::For(MAX_TTL)));
+        assert_eq!(parse_ttl("0"), Ok(Ttl::Minimal));
+        assert_eq!(parse_ttl("60"), Ok(seconds(60)));
+        assert_eq!(parse_ttl("3153600000"), Ok(seconds(3_153_600_000)));
         for text in ["3153600001", "18446744073709551615"] {
-            assert!(
-                MetadataTtl::parse(text)
-                    .expect_err(text)
-                    .contains("100 years")
-            );
+            assert!(parse_ttl(text).expect_err(text).contains("100 years"));
         }
         for text in ["", "-1", "1.5", "1s", "forever", "99999999999999999999"] {
             assert!(
-                MetadataTtl::parse(text)
+                parse_ttl(text)
                     .expect_err(text)
                     .contains("number of seconds")
             );

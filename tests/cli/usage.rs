@@ -128,7 +128,7 @@ fn wrong_command_line_exits_2_with_the_reason() {
             "unexpected argument '--bogus'",
         ),
         (&["b", "/mnt"], "bucket names must be 3-255 characters long"),
-        (&["bu_cket", "/mnt"], "only letters, numbers, . and -"),
+        (&["bu!cket", "/mnt"], "only letters, numbers, ., - and _"),
         (&["arn:aws:s3:::bucket", "/mnt"], "ARNs are not supported"),
         (
             &["s3://arn:aws:s3:::bucket/", "/mnt"],
