@@ -1,0 +1,1 @@
+//! Empty: cargo wants a target before it will fetch. See `README.md`.
