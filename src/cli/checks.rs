@@ -14,12 +14,14 @@ use super::exit::Failure;
 /// The directory is missing, is none, cannot be reached, or has something mounted on it.
 pub(super) fn check_mount_point(directory: &Path) -> Result<PathBuf, Failure> {
     let shown = directory.display();
-    let metadata = fs::metadata(directory).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT) => Failure::new(format!("mount point {shown} does not exist"))
+    let metadata = fs::metadata(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(format!("mount point {shown} does not exist"))
             .with_remedy(format!("create it: mkdir -p {shown}")),
-        Some(libc::ENOTCONN) => Failure::new(format!("mount point {shown} is already mounted"))
-            .because("the process that served it has ended without unmounting it")
-            .with_remedy(format!("run: umount {shown}")),
+        io::ErrorKind::NotConnected => {
+            Failure::new(format!("mount point {shown} is already mounted"))
+                .because("the process that served it has ended without unmounting it")
+                .with_remedy(format!("run: umount {shown}"))
+        }
         _ => Failure::new(format!("mount point {shown} cannot be accessed")).caused_by(&error),
     })?;
     if !metadata.is_dir() {

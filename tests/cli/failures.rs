@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::support::{FAILURE_LIMIT, Outcome, mount_s3, run};
 
 /// Runs the command in the foreground and in the background; both must fail, and tell the same.
-fn fail_both_ways(args: &[&str], prepare: impl Fn(&mut Command)) -> String {
+pub(crate) fn fail_both_ways(args: &[&str], prepare: impl Fn(&mut Command)) -> String {
     let fail = |more: &[&str]| {
         let mut command = mount_s3(&[args, &["--no-log"], more].concat());
         prepare(&mut command);
