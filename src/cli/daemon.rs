@@ -75,13 +75,26 @@ impl Launcher {
         _ = self.send(&Report::Stage(name.to_owned()));
     }
 
-    /// Tells that the mount answers, and lets go of the launcher's terminal.
+    /// Tells that the mount answers, and leaves the terminal: its session and its files.
     ///
     /// # Errors
     /// The launcher is gone: nobody waits for this mount.
     pub(super) fn ready(mut self) -> io::Result<()> {
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        // Fails only for the leader of a process group, which has no terminal to leave.
+        _ = setsid();
         self.send(&Report::Ready)?;
-        detach()
+        // The standard files become `/dev/null` rather than nothing, so that no file opened later
+        // is mistaken for one of them.
+        for redirected in [dup2_stdin(&null), dup2_stdout(&null), dup2_stderr(&null)] {
+            if let Err(error) = redirected {
+                log::warn!("a standard file stays open: {error}");
+            }
+        }
+        Ok(())
     }
 
     /// Tells why this process ends.
@@ -114,23 +127,6 @@ impl Report {
             _ => None,
         }
     }
-}
-
-/// Leaves the session of the terminal, and its files.
-///
-/// The three standard files become `/dev/null` rather than nothing, so that no file opened later
-/// is mistaken for one of them.
-fn detach() -> io::Result<()> {
-    // Fails only for the leader of a process group, which is what was wanted.
-    _ = setsid();
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
-    Ok(())
 }
 
 /// Reads the pipe to its end, so that waiting for it can have a time limit.

@@ -60,9 +60,9 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
         },
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
             if client.endpoint_url.is_some() {
-                "check --endpoint-url (or AWS_ENDPOINT_URL), the network and the proxy settings"
+                "check --endpoint-url (or AWS_ENDPOINT_URL) and the network"
             } else {
-                "check --region (or AWS_REGION), the network and the proxy settings"
+                "check --region (or AWS_REGION) and the network"
             }
         }
         ErrorKind::Tls => "if the endpoint has certificates of its own, name them with --ca-bundle",

@@ -101,7 +101,7 @@ fn serve(config: &Config, mut observer: Observer) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            log::error!("unmounting, as nobody waits for the mount: {error}");
+            log::error!("unmounting, as nobody can be told of the mount: {error}");
             mounted.end();
             ExitCode::FAILURE
         }

@@ -53,7 +53,7 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
             runtime,
         }),
         Err(failure) => {
-            shut_down(runtime);
+            shut_down(runtime, FAILED_SHUTDOWN_DEADLINE);
             Err(failure)
         }
     }
@@ -70,7 +70,7 @@ impl Mounted {
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        shut_down(runtime);
+        shut_down(runtime, SHUTDOWN_DEADLINE);
         drop(signals);
     }
 
@@ -166,8 +166,8 @@ fn s3_config(config: &Config) -> S3Config {
 }
 
 /// Ends the runtime. What does not end in time ends with the process.
-fn shut_down(runtime: Runtime) {
-    if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
+fn shut_down(runtime: Runtime, deadline: Duration) {
+    if let Err(error) = runtime.shutdown(deadline) {
         log::warn!("{error}");
     }
 }
@@ -177,3 +177,6 @@ fn shut_down(runtime: Runtime) {
 const FRAGMENT_BYTES: usize = 1 << 20;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Shorter, as somebody waits to hear of the failure.
+const FAILED_SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);

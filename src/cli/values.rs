@@ -17,7 +17,7 @@ pub(super) enum Source {
 }
 
 /// The permission bits of a file or a directory: at most 0777.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Permissions(u16);
 
 impl Source {
@@ -52,6 +52,12 @@ impl Permissions {
 
     pub(super) fn bits(self) -> u16 {
         self.0
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
