@@ -5,6 +5,8 @@
 //! can do about them.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod types;
 
 pub use error::{Context, Error, ErrorKind};

@@ -1,0 +1,418 @@
+//! An in-memory [`Store`] for unit tests, with S3's listing semantics and faults on demand.
+//!
+//! [`FakeStore::new`] delivers bodies from threads of its own, so that concurrency is real.
+//! [`FakeStore::deterministic`] delivers them inside the calls of [`Store::get`] and
+//! [`InFlight::extend_window`]; then a sink may itself call `extend_window`, but callers must not
+//! hold a lock that their sink takes.
+
+mod body;
+mod listing;
+mod tests;
+
+pub(crate) use body::synthetic;
+pub(crate) use listing::Order;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::executor::ThreadPool;
+use futures::future::BoxFuture;
+
+use super::{
+    BodySink, Context, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListPage, ListRequest,
+    ObjectInfo, Restore, StorageClass, Store,
+};
+
+/// An in-memory bucket. Clones share the bucket.
+#[derive(Clone)]
+pub(crate) struct FakeStore(Arc<Inner>);
+
+/// The kind of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// [`Store::head`].
+    Head,
+    /// [`Store::list`].
+    List,
+    /// [`Store::get`].
+    Get,
+}
+
+/// A request that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Logged {
+    /// Its kind.
+    pub(crate) op: Op,
+    /// The key, or the prefix of a listing.
+    pub(crate) key: String,
+    /// The range of a GET.
+    pub(crate) range: Option<Range<u64>>,
+}
+
+/// What bodies did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct BodyCounters {
+    /// Bytes handed to sinks.
+    pub(crate) delivered_bytes: u64,
+    /// GETs that are neither finished nor dropped.
+    pub(crate) in_flight: usize,
+    /// GETs dropped before they had finished.
+    pub(crate) dropped: usize,
+}
+
+impl FakeStore {
+    /// An empty bucket whose bodies come from other threads.
+    pub(crate) fn new() -> Self {
+        let pool = ThreadPool::builder()
+            .pool_size(2)
+            .name_prefix("fake-store-")
+            .create()
+            .expect("threads can be started");
+        Self::with_pool(Some(pool))
+    }
+
+    /// An empty bucket whose bodies come from the caller's thread.
+    pub(crate) fn deterministic() -> Self {
+        Self::with_pool(None)
+    }
+
+    fn with_pool(pool: Option<ThreadPool>) -> Self {
+        Self(Arc::new(Inner {
+            pool,
+            state: Mutex::new(State {
+                objects: BTreeMap::new(),
+                versions: 0,
+                page_size: 1000,
+                part_size: 8 << 20,
+                order: Order::Utf8,
+                faults: Vec::new(),
+                held: Vec::new(),
+                stalled: Vec::new(),
+                log: Vec::new(),
+                bodies: BodyCounters::default(),
+            }),
+        }))
+    }
+
+    /// Creates or replaces an object. Every call gives a new ETag, even for the same bytes.
+    pub(crate) fn put(&self, key: &str, body: impl Into<Bytes>) -> ETag {
+        self.insert(key, Content::Bytes(body.into()))
+    }
+
+    /// Creates or replaces an object of `size` bytes that takes no memory; its bytes are
+    /// [`synthetic`] of the same seed.
+    pub(crate) fn put_synthetic(&self, key: &str, size: u64, seed: u64) -> ETag {
+        self.insert(key, Content::Synthetic { size, seed })
+    }
+
+    /// Removes an object and says whether there was one.
+    pub(crate) fn remove(&self, key: &str) -> bool {
+        self.0.state().objects.remove(key).is_some()
+    }
+
+    /// Changes how an existing object is stored; its ETag stays.
+    pub(crate) fn set_storage(&self, key: &str, class: StorageClass, restore: Restore) {
+        let mut state = self.0.state();
+        let object = state.objects.get_mut(key).expect("the object exists");
+        object.info.storage_class = class;
+        object.info.restore = restore;
+    }
+
+    /// Limits the entries of a page of a listing; 1000 at first.
+    pub(crate) fn set_page_size(&self, entries: usize) {
+        assert!(entries > 0, "a page has an entry");
+        self.0.state().page_size = entries;
+    }
+
+    /// Sets the order of listings; [`Order::Utf8`] at first.
+    pub(crate) fn set_order(&self, order: Order) {
+        self.0.state().order = order;
+    }
+
+    /// Sets how many bytes one [`BodySink::part`] has; 8 MiB at first.
+    pub(crate) fn set_part_size(&self, bytes: u64) {
+        assert!(bytes > 0, "a part has a byte");
+        self.0.state().part_size = bytes;
+    }
+
+    /// Lets the next `times` requests of kind `op` (on `key`, if given) fail.
+    pub(crate) fn fail_next(&self, op: Op, key: Option<&str>, kind: ErrorKind, times: usize) {
+        self.add_fault(op, key, times, 0, Effect::Fail(kind));
+    }
+
+    /// Lets the next GET of `key` fail after it has delivered `bytes`.
+    pub(crate) fn fail_get_after(&self, key: &str, bytes: u64, kind: ErrorKind) {
+        self.add_fault(Op::Get, Some(key), 1, bytes, Effect::Fail(kind));
+    }
+
+    /// Lets the next GET of `key` stop after it has delivered `bytes`, until [`Self::release`].
+    pub(crate) fn stall_get_after(&self, key: &str, bytes: u64) {
+        self.add_fault(Op::Get, Some(key), 1, bytes, Effect::Hold);
+    }
+
+    /// Lets the next `times` HEADs or LISTs (on `key`, if given) wait for [`Self::release`]; they
+    /// see the bucket as it is then.
+    pub(crate) fn hold_next(&self, op: Op, key: Option<&str>, times: usize) {
+        self.add_fault(op, key, times, 0, Effect::Hold);
+    }
+
+    /// Lets everything that is held or stalled go on.
+    pub(crate) fn release(&self) {
+        let (held, stalled) = {
+            let mut state = self.0.state();
+            (
+                std::mem::take(&mut state.held),
+                std::mem::take(&mut state.stalled),
+            )
+        };
+        drop(held);
+        for body in stalled {
+            body.release();
+        }
+    }
+
+    /// How many requests are held or stalled at the moment.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.0.state();
+        state.held.len() + state.stalled.len()
+    }
+
+    /// The requests so far, in the order of their arrival.
+    pub(crate) fn log(&self) -> Vec<Logged> {
+        self.0.state().log.clone()
+    }
+
+    /// Forgets the requests so far.
+    pub(crate) fn clear_log(&self) {
+        self.0.state().log.clear();
+    }
+
+    /// How many requests of kind `op` came since the log was cleared.
+    pub(crate) fn count(&self, op: Op) -> usize {
+        let state = self.0.state();
+        state.log.iter().filter(|logged| logged.op == op).count()
+    }
+
+    /// What bodies did so far.
+    pub(crate) fn bodies(&self) -> BodyCounters {
+        self.0.state().bodies
+    }
+
+    fn insert(&self, key: &str, content: Content) -> ETag {
+        let mut state = self.0.state();
+        state.versions += 1;
+        let etag = ETag::new(format!("\"{:032x}\"", state.versions));
+        let info = ObjectInfo {
+            etag: etag.clone(),
+            size: content.size(),
+            last_modified: SystemTime::UNIX_EPOCH
+                + Duration::from_secs(FIRST_VERSION_SECONDS + state.versions),
+            storage_class: StorageClass::Readable,
+            restore: Restore::None,
+        };
+        let object = Object { info, content };
+        state.objects.insert(key.to_owned(), object);
+        etag
+    }
+
+    fn add_fault(&self, op: Op, key: Option<&str>, times: usize, after: u64, effect: Effect) {
+        self.0.state().faults.push(Fault {
+            op,
+            key: key.map(str::to_owned),
+            times,
+            after,
+            effect,
+        });
+    }
+
+    /// Logs a request and lets it suffer the first fault that is meant for it.
+    async fn arrive(&self, op: Op, key: &str) -> Result<(), Error> {
+        let gate = {
+            let mut state = self.0.state();
+            match state.arrive(op, key, None) {
+                None => return Ok(()),
+                Some(Fault {
+                    effect: Effect::Fail(kind),
+                    ..
+                }) => return Err(error(op, key, kind)),
+                Some(_) => {
+                    let (held, gate) = oneshot::channel::<()>();
+                    state.held.push(held);
+                    gate
+                }
+            }
+        };
+        // The sender is dropped, never used: an error is the release.
+        let _released = gate.await;
+        Ok(())
+    }
+}
+
+impl Store for FakeStore {
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectInfo, Error>> {
+        async move {
+            self.arrive(Op::Head, key.as_str()).await?;
+            let state = self.0.state();
+            let object = state.objects.get(key.as_str());
+            object
+                .map(|object| object.info.clone())
+                .ok_or_else(|| error(Op::Head, key.as_str(), ErrorKind::NotFound))
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, request: &'a ListRequest) -> BoxFuture<'a, Result<ListPage, Error>> {
+        async move {
+            self.arrive(Op::List, &request.prefix).await?;
+            let state = self.0.state();
+            Ok(listing::page(
+                &state.objects,
+                request,
+                state.order,
+                state.page_size,
+            ))
+        }
+        .boxed()
+    }
+
+    fn get(
+        &self,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Result<Box<dyn InFlight>, Error> {
+        let fault = {
+            let mut state = self.0.state();
+            state.bodies.in_flight += 1;
+            let range = Some(request.range.clone());
+            state.arrive(Op::Get, request.key.as_str(), range)
+        };
+        Ok(Box::new(body::start(
+            Arc::clone(&self.0),
+            request,
+            sink,
+            fault,
+        )))
+    }
+}
+
+impl fmt::Debug for FakeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeStore").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    /// Absent when bodies are delivered by the caller's thread.
+    pool: Option<ThreadPool>,
+    state: Mutex<State>,
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct State {
+    objects: BTreeMap<String, Object>,
+    versions: u64,
+    page_size: usize,
+    part_size: u64,
+    order: Order,
+    faults: Vec<Fault>,
+    held: Vec<oneshot::Sender<()>>,
+    stalled: Vec<body::FakeBody>,
+    log: Vec<Logged>,
+    bodies: BodyCounters,
+}
+
+impl State {
+    fn arrive(&mut self, op: Op, key: &str, range: Option<Range<u64>>) -> Option<Fault> {
+        self.log.push(Logged {
+            op,
+            key: key.to_owned(),
+            range,
+        });
+        let index = self.faults.iter().position(|fault| {
+            fault.op == op && fault.key.as_deref().is_none_or(|wanted| wanted == key)
+        })?;
+        self.faults[index].times -= 1;
+        if self.faults[index].times == 0 {
+            Some(self.faults.remove(index))
+        } else {
+            Some(self.faults[index].clone())
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Object {
+    info: ObjectInfo,
+    content: Content,
+}
+
+#[derive(Clone)]
+enum Content {
+    Bytes(Bytes),
+    Synthetic { size: u64, seed: u64 },
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Synthetic { size, .. } => *size,
+        }
+    }
+
+    fn slice(&self, range: Range<u64>) -> Bytes {
+        match self {
+            Self::Bytes(bytes) => {
+                let index = |offset| usize::try_from(offset).expect("it lies inside the bytes");
+                bytes.slice(index(range.start)..index(range.end))
+            }
+            Self::Synthetic { seed, .. } => synthetic(*seed, range),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Fault {
+    op: Op,
+    /// Absent when it is meant for any key.
+    key: Option<String>,
+    /// Requests that still suffer it; never 0.
+    times: usize,
+    /// Bytes that a GET delivers before.
+    after: u64,
+    effect: Effect,
+}
+
+#[derive(Clone, Copy)]
+enum Effect {
+    Fail(ErrorKind),
+    Hold,
+}
+
+fn error(op: Op, key: &str, kind: ErrorKind) -> Error {
+    let context = Context {
+        operation: match op {
+            Op::Head => "HeadObject",
+            Op::List => "ListObjectsV2",
+            Op::Get => "GetObject",
+        },
+        bucket: "fake".to_owned(),
+        key: key.to_owned(),
+        ..Context::default()
+    };
+    Error::new(kind, context)
+}
+
+/// When the objects of a fake bucket were written; each is a second younger than the one before.
+const FIRST_VERSION_SECONDS: u64 = 1_700_000_000;

@@ -1,0 +1,32 @@
+//! Errors of the namespace. Which errno each becomes is decided above this module.
+
+use crate::s3;
+
+/// Why the namespace cannot answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No object and no directory has this name.
+    #[error("no such file or directory")]
+    NotFound,
+    /// A directory was needed and this is a file.
+    #[error("not a directory")]
+    NotDirectory,
+    /// A file was needed and this is a directory.
+    #[error("is a directory")]
+    IsDirectory,
+    /// The name is longer than 255 bytes, or its key would be longer than S3 accepts.
+    #[error("name too long")]
+    NameTooLong,
+    /// No key can stand for the name: it is not UTF-8, empty, `.`, `..`, or holds `/` or NUL.
+    #[error("invalid name")]
+    InvalidName,
+    /// The inode no longer stands for what its name leads to; a new lookup finds that.
+    #[error("the object was replaced")]
+    Stale,
+    /// A directory was read from a position that it did not hand out last.
+    #[error("invalid position in a directory")]
+    BadOffset,
+    /// S3 did not answer the question.
+    #[error(transparent)]
+    S3(#[from] s3::Error),
+}

@@ -1,0 +1,179 @@
+//! From names and numbers to nodes: lookup, attributes, the version of a file.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::Error;
+use super::expiry::Moment;
+use super::inode::{Content, FileVersion, Found, InodeNo, Node, ROOT};
+use super::table::{Answer, Standing, Table};
+use super::{Core, Freshness, name};
+use crate::s3::Key;
+
+impl Core {
+    /// See [`super::Tree::lookup`].
+    pub(super) async fn lookup(
+        self: &Arc<Self>,
+        parent: InodeNo,
+        name: &OsStr,
+    ) -> Result<Node, Error> {
+        let name = Arc::<str>::from(name::parse(name)?);
+        let now = self.clock.now();
+        let key = {
+            let mut table = self.table();
+            let directory = table.directory_prefix(parent, &self.config.prefix)?;
+            let key = Key::new(directory + &name).map_err(|_| Error::NameTooLong)?;
+            if let Some(known) = self.recall(&mut table, parent, &name, now)? {
+                return known;
+            }
+            key
+        };
+        let id = (parent, Arc::clone(&name));
+        let mut passenger = self.board(id.clone(), key.clone(), now, self.config.ttl.of_file());
+        let mut found = passenger.wait().await;
+        let asked_before = passenger.asked < now;
+        if asked_before && matches!(found, Ok(None)) && !self.is_absent(passenger.asked, now) {
+            // The object may have been made between that question and this one.
+            passenger = self.board(id, key, now, Duration::ZERO);
+            found = passenger.wait().await;
+        }
+        let asked = passenger.asked;
+        let mut table = self.table();
+        let Some(found) = found? else {
+            let remember = self.is_absent(asked, asked);
+            table.learn_absence(parent, &name, asked, remember);
+            return Err(Error::NotFound);
+        };
+        let ino = table.learn(parent, &name, found, asked)?;
+        let inode = table.get(ino)?;
+        // From here on the kernel believes it as long as if S3 had answered just now.
+        let valid_for = asked.remaining(self.ttl_of(&inode.content), now);
+        Ok(self.node(ino, inode, valid_for.unwrap_or_default()))
+    }
+
+    /// See [`super::Tree::getattr`].
+    pub(super) async fn getattr(&self, ino: InodeNo) -> Result<Node, Error> {
+        let now = self.clock.now();
+        let (key, is_directory) = {
+            let table = self.table();
+            let inode = table.get(ino)?;
+            let ttl = self.ttl_of(&inode.content);
+            if ino == ROOT {
+                return Ok(self.node(ino, inode, ttl));
+            }
+            let standing = self.check_standing(&table, ino, now)?;
+            if let Some(left) = inode.checked.remaining(ttl, now)
+                && standing == Standing::Named
+            {
+                return Ok(self.node(ino, inode, left));
+            }
+            let is_directory = matches!(inode.content, Content::Directory { .. });
+            (self.object_key(&table, ino)?, is_directory)
+        };
+        let found = if is_directory {
+            let exists = self.directory_exists(&key).await?;
+            exists.then_some(Found::Directory)
+        } else {
+            self.head(&key).await?.map(Found::File)
+        };
+        let mut table = self.table();
+        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), now)?;
+        let inode = table.get(ino)?;
+        Ok(self.node(ino, inode, self.ttl_of(&inode.content)))
+    }
+
+    /// See [`super::Tree::open_file`].
+    pub(super) async fn open_file(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+    ) -> Result<FileVersion, Error> {
+        let now = self.clock.now();
+        let key = {
+            let table = self.table();
+            let inode = table.get(ino)?;
+            let Content::File(info) = &inode.content else {
+                return Err(Error::IsDirectory);
+            };
+            let key = self.object_key(&table, ino)?;
+            match freshness {
+                Freshness::Newest if table.standing(ino)? == Standing::Replaced => {
+                    return Err(Error::Stale);
+                }
+                Freshness::Newest => {}
+                Freshness::Cached => {
+                    let standing = self.check_standing(&table, ino, now)?;
+                    let ttl = self.config.ttl.of_version();
+                    let is_fresh = inode.checked.remaining(ttl, now).is_some();
+                    if standing == Standing::Named && is_fresh {
+                        let info = info.clone();
+                        return Ok(FileVersion { key, info });
+                    }
+                }
+            }
+            key
+        };
+        let found = self.head(&key).await?.map(Found::File);
+        let mut table = self.table();
+        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), now)?;
+        match &table.get(ino)?.content {
+            Content::File(info) => Ok(FileVersion {
+                key,
+                info: info.clone(),
+            }),
+            Content::Directory { .. } => Err(Error::IsDirectory),
+        }
+    }
+
+    /// What is known of `name` in `parent` and still counts. Counts a reference if it is an inode.
+    fn recall(
+        &self,
+        table: &mut Table,
+        parent: InodeNo,
+        name: &Arc<str>,
+        now: Moment,
+    ) -> Result<Option<Result<Node, Error>>, Error> {
+        let Some(ino) = table.child(parent, name)? else {
+            let absent = table.absent_since(parent, name);
+            let absent = absent.is_some_and(|asked| self.is_absent(asked, now));
+            return Ok(absent.then_some(Err(Error::NotFound)));
+        };
+        let inode = table.get(ino)?;
+        let ttl = self.ttl_of(&inode.content);
+        let Some(left) = inode.named.and_then(|asked| asked.remaining(ttl, now)) else {
+            return Ok(None);
+        };
+        let node = self.node(ino, inode, left);
+        table.reference(ino)?;
+        Ok(Some(Ok(node)))
+    }
+
+    /// How `ino` stands to its name. Refuses an inode that is known to have lost it.
+    fn check_standing(
+        &self,
+        table: &Table,
+        ino: InodeNo,
+        now: Moment,
+    ) -> Result<Standing, Error> {
+        let standing = table.standing(ino)?;
+        match standing {
+            Standing::Named => {}
+            Standing::Replaced => return Err(Error::Stale),
+            Standing::Unknown => {
+                let inode = table.get(ino)?;
+                let absent = table.absent_since(inode.parent, &inode.name);
+                if absent.is_some_and(|asked| self.is_absent(asked, now)) {
+                    return Err(Error::NotFound);
+                }
+            }
+        }
+        Ok(standing)
+    }
+
+    /// The key of an inode that is not the root. It was a valid key when the inode was made.
+    fn object_key(&self, table: &Table, ino: InodeNo) -> Result<Key, Error> {
+        let key = table.key(ino, &self.config.prefix)?;
+        Key::new(key).map_err(|_| Error::NameTooLong)
+    }
+}

@@ -1,0 +1,212 @@
+//! The namespace: inodes over keys.
+//!
+//! S3 knows keys, the kernel knows inodes. A [`Tree`] turns one into the other: keys are split
+//! on `/`, every text that a key starts with up to a `/` is a directory, and what is left is a
+//! file. Where a key can be no path (an empty component, `.`, `..`, a NUL, more than 255 bytes)
+//! it is not shown; where a file and a directory have one name, the directory is.
+//!
+//! A directory exists as long as some key starts with its path and a `/`: one whose keys can
+//! all not be shown, `a//b` alone, is an empty directory. A listing of the directory above could
+//! not tell it from any other one.
+//!
+//! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
+//! inode that the kernel has forgotten.
+
+mod error;
+mod expiry;
+mod inode;
+mod listing;
+mod lookup;
+mod name;
+mod readdir;
+mod resolve;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use expiry::{Clock, Ttl};
+pub use inode::{FileVersion, InodeNo, Node, NodeKind, ROOT};
+pub use readdir::{DirEntry, DirHandle, Emit};
+
+use std::ffi::OsStr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::s3::{Prefix, Store};
+use expiry::Moment;
+use inode::{Content, Found, Inode};
+use resolve::Flights;
+use table::Table;
+
+/// What a [`Tree`] shows, and how long it believes what it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeConfig {
+    /// The part of the bucket that is the root directory.
+    pub prefix: Prefix,
+    /// How long what was found is believed.
+    pub ttl: Ttl,
+    /// How long the absence of a name is believed.
+    pub negative_ttl: Ttl,
+}
+
+/// How new an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// What is known counts as long as its [`Ttl`] says; under [`Ttl::Minimal`] S3 is asked.
+    Cached,
+    /// S3 is asked in any case.
+    Newest,
+}
+
+/// The namespace of one mount. All methods may be called from any number of threads.
+#[derive(Debug)]
+pub struct Tree {
+    core: Arc<Core>,
+}
+
+impl Tree {
+    /// A tree over the objects of `store`. Makes no request.
+    pub fn new(store: Arc<dyn Store>, config: TreeConfig) -> Self {
+        Self::with_clock(store, config, Clock::system())
+    }
+
+    /// As [`Self::new`], with a clock of the caller's own for the expiry of what is known.
+    pub fn with_clock(store: Arc<dyn Store>, config: TreeConfig, clock: Clock) -> Self {
+        let table = Mutex::new(Table::new(clock.now()));
+        let core = Core {
+            store,
+            config,
+            clock,
+            made: SystemTime::now(),
+            table,
+            flights: Flights::default(),
+            notices: Notices::default(),
+        };
+        Self {
+            core: Arc::new(core),
+        }
+    }
+
+    /// Finds `name` in the directory `parent`, and counts one reference of the kernel to what it
+    /// returns, which [`Self::forget`] takes back.
+    ///
+    /// # Errors
+    /// [`Error::NameTooLong`] and [`Error::InvalidName`] without asking S3, [`Error::NotFound`],
+    /// [`Error::NotDirectory`], [`Error::Stale`] when `parent` is not known, [`Error::S3`].
+    ///
+    /// # Cancel safety
+    /// A dropped future has counted no reference.
+    pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Node, Error> {
+        Core::lookup(&self.core, parent, name).await
+    }
+
+    /// Takes back `lookups` references of the kernel to `ino`.
+    pub fn forget(&self, ino: InodeNo, lookups: u64) {
+        self.core.table().forget(ino, lookups);
+    }
+
+    /// The attributes of `ino`. S3 is asked when what is known is too old; never for the root.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the object or the directory is gone, [`Error::Stale`] when
+    /// another version or something else has its name now or `ino` is not known, [`Error::S3`].
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped future has changed nothing.
+    pub async fn getattr(&self, ino: InodeNo) -> Result<Node, Error> {
+        self.core.getattr(ino).await
+    }
+
+    /// The version of the file `ino`, to be read.
+    ///
+    /// # Errors
+    /// [`Error::IsDirectory`], and those of [`Self::getattr`].
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped future has changed nothing.
+    pub async fn open_file(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+    ) -> Result<FileVersion, Error> {
+        self.core.open_file(ino, freshness).await
+    }
+
+    /// Opens the directory `ino` to read its entries. Makes no request.
+    ///
+    /// # Errors
+    /// [`Error::NotDirectory`], [`Error::Stale`] when `ino` is not known.
+    pub async fn open_dir(&self, ino: InodeNo) -> Result<DirHandle, Error> {
+        DirHandle::open(Arc::clone(&self.core), ino)
+    }
+}
+
+/// What a tree and its open directories share.
+#[derive(Debug)]
+struct Core {
+    store: Arc<dyn Store>,
+    config: TreeConfig,
+    clock: Clock,
+    /// The modification time of every directory.
+    made: SystemTime,
+    table: Mutex<Table>,
+    flights: Flights,
+    notices: Notices,
+}
+
+impl Core {
+    /// Locks the table. No request and no foreign code runs under the lock.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn node(&self, ino: InodeNo, inode: &Inode, valid_for: Duration) -> Node {
+        let kind = match &inode.content {
+            Content::Directory { .. } => self.directory(),
+            Content::File(info) => NodeKind::File(info.clone()),
+        };
+        Node {
+            ino,
+            kind,
+            valid_for,
+        }
+    }
+
+    fn directory(&self) -> NodeKind {
+        NodeKind::Directory {
+            modified: self.made,
+        }
+    }
+
+    /// How long the attributes of such an inode are believed.
+    fn ttl_of(&self, content: &Content) -> Duration {
+        match content {
+            Content::Directory { .. } => self.config.ttl.of_directory(),
+            Content::File(_) => self.config.ttl.of_file(),
+        }
+    }
+
+    /// As [`Self::ttl_of`], of what is not an inode yet.
+    fn ttl_of_found(&self, found: &Found) -> Duration {
+        match found {
+            Found::Directory => self.config.ttl.of_directory(),
+            Found::File(_) => self.config.ttl.of_file(),
+        }
+    }
+
+    /// Whether a name that S3 did not know at `asked` still counts as missing.
+    fn is_absent(&self, asked: Moment, now: Moment) -> bool {
+        let ttl = self.config.negative_ttl.of_absence();
+        asked.remaining(ttl, now).is_some()
+    }
+}
+
+/// Oddities of the bucket that are logged when they are first met.
+#[derive(Debug, Default)]
+struct Notices {
+    marker_with_content: AtomicBool,
+    name_too_long: AtomicBool,
+}

@@ -1,0 +1,296 @@
+//! Reading an open directory.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::lock::Mutex;
+
+use super::Core;
+use super::error::Error;
+use super::expiry::Moment;
+use super::inode::{Found, InodeNo, Node, NodeKind, ROOT};
+use super::listing::{Entry, Listing};
+use super::table::Answer;
+use crate::s3::{ListPage, ListRequest};
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name.
+    pub name: Arc<str>,
+    /// Where to go on after this entry: the `offset` of the next [`DirHandle::read`].
+    pub offset: u64,
+    /// What the name leads to. The kernel holds a reference to it only if it was read with
+    /// attributes and is neither `.` nor `..`.
+    pub node: Node,
+}
+
+/// Whether the reader took an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// It did, and wants the next one.
+    Taken,
+    /// It had no room for it.
+    Full,
+}
+
+/// One open directory.
+///
+/// Entries come from listings of S3 made for this handle, page by page as they are read. Names
+/// come in the order of the store; a file `a` comes where a directory `a` would.
+pub struct DirHandle {
+    core: Arc<Core>,
+    ino: InodeNo,
+    parent: InodeNo,
+    prefix: String,
+    stream: Mutex<Stream>,
+}
+
+impl DirHandle {
+    pub(super) fn open(core: Arc<Core>, ino: InodeNo) -> Result<Self, Error> {
+        let mut table = core.table();
+        let prefix = table.directory_prefix(ino, &core.config.prefix)?;
+        let parent = table.get(ino)?.parent;
+        table.pin(ino)?;
+        drop(table);
+        let stream = Mutex::new(Stream::new(&prefix, core.clock.now()));
+        Ok(Self {
+            core,
+            ino,
+            parent,
+            prefix,
+            stream,
+        })
+    }
+
+    /// Hands the entries from `offset` on to `emit` until it has no room, or until what is at
+    /// hand is used up. That nothing was handed over means the end. With `plus`, the kernel gets
+    /// a reference to each entry that `emit` takes, except `.` and `..`, as from a lookup.
+    ///
+    /// Offset 0 lists anew. Other offsets are those of entries read last: the end of what was
+    /// read, or before it as far as the last page of the listing reaches.
+    ///
+    /// # Errors
+    /// [`Error::BadOffset`]; [`Error::S3`]; then nothing was handed over.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is handed over before the last point where the future waits.
+    pub async fn read(
+        &self,
+        offset: u64,
+        plus: bool,
+        emit: &mut (dyn FnMut(DirEntry) -> Emit + Send),
+    ) -> Result<(), Error> {
+        let mut stream = self.stream.lock().await;
+        if offset == 0 && !stream.is_at_start() {
+            *stream = Stream::new(&self.prefix, self.core.clock.now());
+        }
+        if !stream.reaches(offset) {
+            return Err(Error::BadOffset);
+        }
+        while stream.end() <= offset.max(DOTS) && stream.next != Next::End {
+            self.fetch(&mut stream).await?;
+        }
+        self.emit_from(&stream, offset, plus, emit)
+    }
+
+    /// Replaces what is buffered by the next page. Changes nothing when it fails.
+    async fn fetch(&self, stream: &mut Stream) -> Result<(), Error> {
+        let request = ListRequest {
+            prefix: self.prefix.clone(),
+            delimited: true,
+            continuation: match &stream.next {
+                Next::After(token) => Some(token.clone()),
+                Next::First | Next::End => None,
+            },
+            max_keys: None,
+        };
+        let asked = self.core.clock.now();
+        let mut page = self.core.list(&request).await?;
+        let next = match page.next.take() {
+            Some(token) => Next::After(token),
+            None => Next::End,
+        };
+        if stream.next == Next::First {
+            self.settle(&page, &next, asked);
+        }
+        stream.first = stream.end();
+        stream.entries.clear();
+        stream.asked = asked;
+        stream.arrived = self.core.clock.now();
+        stream
+            .listing
+            .absorb(page, &self.core.notices, &mut stream.entries);
+        if next == Next::End {
+            stream.listing.finish(&mut stream.entries);
+        }
+        stream.next = next;
+        Ok(())
+    }
+
+    /// Takes in what the first page says about the directory itself.
+    fn settle(&self, page: &ListPage, next: &Next, asked: Moment) {
+        let answer = if !page.objects.is_empty() || !page.common_prefixes.is_empty() {
+            Answer::Is(Found::Directory)
+        } else if *next == Next::End {
+            Answer::Gone
+        } else {
+            return;
+        };
+        // An open directory that has vanished reads as an empty one; its name is asked for again.
+        if self.ino != ROOT
+            && let Err(error) = self.core.table().settle(self.ino, &answer, asked)
+        {
+            log::debug!("directory {:?} while it is read: {error}", self.prefix);
+        }
+    }
+
+    /// Hands over what is buffered from `offset` on. Counts a reference before the entry is
+    /// handed over, so that the kernel cannot give back what was not counted yet, and takes it
+    /// back if there was no room.
+    fn emit_from(
+        &self,
+        stream: &Stream,
+        offset: u64,
+        plus: bool,
+        emit: &mut (dyn FnMut(DirEntry) -> Emit + Send),
+    ) -> Result<(), Error> {
+        let dots = [(".", self.ino), ("..", self.parent)];
+        for (position, (name, ino)) in (0..).zip(dots).filter(|(at, _)| *at >= offset) {
+            let node = Node {
+                ino,
+                kind: self.core.directory(),
+                valid_for: self.core.config.ttl.of_directory(),
+            };
+            let entry = DirEntry {
+                name: Arc::from(name),
+                offset: position + 1,
+                node,
+            };
+            if emit(entry) == Emit::Full {
+                return Ok(());
+            }
+        }
+        let now = self.core.clock.now();
+        for (position, entry) in (stream.first..).zip(&stream.entries) {
+            if position < offset {
+                continue;
+            }
+            let node = self.node(stream, entry, plus, now)?;
+            let ino = node.ino;
+            let entry = DirEntry {
+                name: Arc::clone(&entry.name),
+                offset: position + 1,
+                node,
+            };
+            if emit(entry) == Emit::Full {
+                if plus {
+                    self.core.table().forget(ino, 1);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What an entry of a listing stands for. With `plus`, counts a reference.
+    fn node(
+        &self,
+        stream: &Stream,
+        entry: &Entry,
+        plus: bool,
+        now: Moment,
+    ) -> Result<Node, Error> {
+        let Entry { name, found } = entry;
+        let ttl = self.core.ttl_of_found(found);
+        let valid_for = stream.arrived.remaining(ttl, now).unwrap_or_default();
+        let mut table = self.core.table();
+        let known = if plus {
+            Some(table.learn(self.ino, name, found.clone(), stream.asked)?)
+        } else {
+            table.refresh(self.ino, name, found, stream.asked)?
+        };
+        if let Some(ino) = known {
+            return Ok(self.core.node(ino, table.get(ino)?, valid_for));
+        }
+        let kind = match found {
+            Found::Directory => self.core.directory(),
+            Found::File(info) => NodeKind::File(info.clone()),
+        };
+        Ok(Node {
+            ino: table.number(self.ino, name, found),
+            kind,
+            valid_for,
+        })
+    }
+}
+
+impl Drop for DirHandle {
+    fn drop(&mut self) {
+        self.core.table().unpin(self.ino);
+    }
+}
+
+impl fmt::Debug for DirHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirHandle")
+            .field("ino", &self.ino)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far the reading of a directory is.
+#[derive(Debug)]
+struct Stream {
+    listing: Listing,
+    next: Next,
+    /// Position of the first buffered entry; `.` and `..` are at 0 and 1.
+    first: u64,
+    /// What the last page brought.
+    entries: VecDeque<Entry>,
+    /// When the last page was asked for.
+    asked: Moment,
+    /// When it came.
+    arrived: Moment,
+}
+
+/// Which page comes next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    First,
+    After(String),
+    End,
+}
+
+impl Stream {
+    fn new(prefix: &str, now: Moment) -> Self {
+        Self {
+            listing: Listing::new(prefix.to_owned()),
+            next: Next::First,
+            first: DOTS,
+            entries: VecDeque::new(),
+            asked: now,
+            arrived: now,
+        }
+    }
+
+    fn is_at_start(&self) -> bool {
+        self.next == Next::First
+    }
+
+    /// Position after the last buffered entry.
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Whether reading can go on from `offset`.
+    fn reaches(&self, offset: u64) -> bool {
+        let first = if self.first == DOTS { 0 } else { self.first };
+        (first..=self.end()).contains(&offset)
+    }
+}
+
+/// Entries before the first of the listing: `.` and `..`.
+const DOTS: u64 = 2;

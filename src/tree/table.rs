@@ -1,0 +1,408 @@
+//! The table of inodes: what is known, who refers to it, and what new answers change.
+//!
+//! No I/O and no clock here. Answers of S3 come in with the moment at which they were asked for;
+//! of two answers that contradict each other, the one that was asked for later counts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::error::Error;
+use super::expiry::{Absences, Moment};
+use super::inode::{Content, Found, Inode, InodeNo, ROOT};
+use crate::s3::Prefix;
+
+/// All inodes that the kernel, an open directory or a child refers to.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Boxed, so that growing a large table moves pointers only.
+    inodes: HashMap<InodeNo, Box<Inode>>,
+    absences: Absences,
+}
+
+/// Whether an inode is still what its name leads to, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is.
+    Named,
+    /// The name leads to another inode.
+    Replaced,
+    /// It was not when last asked; what the name leads to now is not known.
+    Unknown,
+}
+
+/// What S3 says about one inode that is already known.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Its key is this.
+    Is(Found),
+    /// Its key is not there.
+    Gone,
+}
+
+impl Table {
+    /// A table that holds the root only.
+    pub(super) fn new(now: Moment) -> Self {
+        let root = Inode {
+            parent: ROOT,
+            name: Arc::from(""),
+            lookups: 1,
+            named: Some(now),
+            checked: now,
+            content: Content::Directory {
+                children: BTreeMap::new(),
+                dependents: 0,
+            },
+        };
+        Self {
+            inodes: HashMap::from([(ROOT, Box::new(root))]),
+            absences: Absences::default(),
+        }
+    }
+
+    /// The inode with this number.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is none.
+    pub(super) fn get(&self, ino: InodeNo) -> Result<&Inode, Error> {
+        self.inodes.get(&ino).map(AsRef::as_ref).ok_or(Error::Stale)
+    }
+
+    /// Inodes in the table, the root included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// The inode that `name` in `parent` is known to lead to.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory.
+    pub(super) fn child(&self, parent: InodeNo, name: &str) -> Result<Option<InodeNo>, Error> {
+        match &self.get(parent)?.content {
+            Content::Directory { children, .. } => Ok(children.get(name).copied()),
+            Content::File(_) => Err(Error::NotDirectory),
+        }
+    }
+
+    /// When S3 was asked for `name` in `parent` and did not know it.
+    pub(super) fn absent_since(&self, parent: InodeNo, name: &Arc<str>) -> Option<Moment> {
+        self.absences.get(parent, name)
+    }
+
+    /// Whether the inode is still what its name leads to.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode.
+    pub(super) fn standing(&self, ino: InodeNo) -> Result<Standing, Error> {
+        if ino == ROOT {
+            return Ok(Standing::Named);
+        }
+        let inode = self.get(ino)?;
+        Ok(match self.child(inode.parent, &inode.name)? {
+            Some(named) if named == ino => Standing::Named,
+            Some(_) => Standing::Replaced,
+            None => Standing::Unknown,
+        })
+    }
+
+    /// The text that every key in the directory `ino` starts with: empty, or ending in `/`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when `ino` is no directory.
+    pub(super) fn directory_prefix(
+        &self,
+        ino: InodeNo,
+        mounted: &Prefix,
+    ) -> Result<String, Error> {
+        if matches!(self.get(ino)?.content, Content::File(_)) {
+            return Err(Error::NotDirectory);
+        }
+        let mut key = self.key(ino, mounted)?;
+        if ino != ROOT {
+            key.push('/');
+        }
+        Ok(key)
+    }
+
+    /// The key of `ino`, without a `/` at its end unless it is the root.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode.
+    pub(super) fn key(&self, ino: InodeNo, mounted: &Prefix) -> Result<String, Error> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            let inode = self.get(at)?;
+            names.push(&*inode.name);
+            at = inode.parent;
+        }
+        let mut key = mounted.as_str().to_owned();
+        for (i, name) in names.into_iter().rev().enumerate() {
+            if i > 0 {
+                key.push('/');
+            }
+            key.push_str(name);
+        }
+        Ok(key)
+    }
+
+    /// Takes in that `name` in `parent` leads to `found`, and counts a reference of the kernel to
+    /// the inode that the name now stands for, which is returned.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory.
+    pub(super) fn learn(
+        &mut self,
+        parent: InodeNo,
+        name: &Arc<str>,
+        found: Found,
+        asked: Moment,
+    ) -> Result<InodeNo, Error> {
+        let current = self.refresh(parent, name, &found, asked)?;
+        let ino = match current {
+            Some(ino) => ino,
+            None => self.attach(parent, name, found, asked)?,
+        };
+        self.reference(ino)?;
+        Ok(ino)
+    }
+
+    /// Counts a reference of the kernel to `ino`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode.
+    pub(super) fn reference(&mut self, ino: InodeNo) -> Result<(), Error> {
+        self.inodes.get_mut(&ino).ok_or(Error::Stale)?.lookups += 1;
+        Ok(())
+    }
+
+    /// Takes in that `name` in `parent` leads to `found` as far as it concerns inodes that are
+    /// here already; makes none. Returns the inode that the name stands for, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory.
+    pub(super) fn refresh(
+        &mut self,
+        parent: InodeNo,
+        name: &Arc<str>,
+        found: &Found,
+        asked: Moment,
+    ) -> Result<Option<InodeNo>, Error> {
+        let current = self.child(parent, name)?;
+        self.absences.remove(parent, name);
+        let Some(ino) = current else { return Ok(None) };
+        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        if inode.is(found) {
+            inode.named = inode.named.max(Some(asked));
+            inode.update(found, asked);
+            Ok(Some(ino))
+        } else if asked < inode.checked {
+            Ok(Some(ino))
+        } else {
+            self.detach(ino);
+            Ok(None)
+        }
+    }
+
+    /// The number that `found` has or would get as `name` in `parent`.
+    pub(super) fn number(&self, parent: InodeNo, name: &str, found: &Found) -> InodeNo {
+        let mut ino = InodeNo::derive(parent, name, found.etag());
+        while let Some(inode) = self.inodes.get(&ino) {
+            if inode.parent == parent && *inode.name == *name && inode.is(found) {
+                break;
+            }
+            ino = ino.next();
+        }
+        ino
+    }
+
+    /// Takes in that S3 knows no `name` in `parent`; with `remember`, keeps it in mind.
+    pub(super) fn learn_absence(
+        &mut self,
+        parent: InodeNo,
+        name: &Arc<str>,
+        asked: Moment,
+        remember: bool,
+    ) {
+        if let Ok(Some(ino)) = self.child(parent, name) {
+            if self.get(ino).is_ok_and(|inode| asked < inode.checked) {
+                return;
+            }
+            self.detach(ino);
+        }
+        if remember {
+            self.absences.insert(parent, Arc::clone(name), asked);
+        }
+    }
+
+    /// Takes in what S3 says about the key of `ino`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when the inode is no longer what its name leads to, [`Error::NotFound`]
+    /// when the key is gone.
+    pub(super) fn settle(
+        &mut self,
+        ino: InodeNo,
+        answer: &Answer,
+        asked: Moment,
+    ) -> Result<(), Error> {
+        let standing = self.standing(ino)?;
+        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        match standing {
+            Standing::Replaced => return Err(Error::Stale),
+            Standing::Named if asked < inode.checked => return Ok(()),
+            Standing::Named | Standing::Unknown => {}
+        }
+        match answer {
+            Answer::Is(found) if inode.is(found) => {
+                // A listing of `key/` says all about the name of a directory. The HEAD of a file
+                // does not: a directory of that name, which would hide it, is not looked for.
+                if matches!(found, Found::Directory) {
+                    inode.named = inode.named.max(Some(asked));
+                }
+                inode.update(found, asked);
+                if standing == Standing::Unknown {
+                    let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+                    self.children_mut(parent)?.insert(name, ino);
+                }
+                Ok(())
+            }
+            Answer::Is(_) => {
+                self.detach(ino);
+                Err(Error::Stale)
+            }
+            Answer::Gone => {
+                self.detach(ino);
+                Err(Error::NotFound)
+            }
+        }
+    }
+
+    /// Takes back `lookups` references of the kernel.
+    pub(super) fn forget(&mut self, ino: InodeNo, lookups: u64) {
+        if ino == ROOT {
+            return;
+        }
+        let Some(inode) = self.inodes.get_mut(&ino) else {
+            log::warn!("inode {ino} is to be forgotten and is not known");
+            return;
+        };
+        if lookups > inode.lookups {
+            log::warn!(
+                "inode {ino} is to be forgotten {lookups} times and was looked up {} times",
+                inode.lookups
+            );
+        }
+        inode.lookups = inode.lookups.saturating_sub(lookups);
+        self.drop_unused(ino);
+    }
+
+    /// Keeps the directory `ino` in the table until [`Self::unpin`].
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when it is no directory.
+    pub(super) fn pin(&mut self, ino: InodeNo) -> Result<(), Error> {
+        *self.dependents_mut(ino)? += 1;
+        Ok(())
+    }
+
+    /// Takes back one [`Self::pin`].
+    pub(super) fn unpin(&mut self, ino: InodeNo) {
+        self.release(ino);
+        self.drop_unused(ino);
+    }
+
+    /// Makes `name` in `parent`, which leads nowhere now, lead to `found`.
+    fn attach(
+        &mut self,
+        parent: InodeNo,
+        name: &Arc<str>,
+        found: Found,
+        asked: Moment,
+    ) -> Result<InodeNo, Error> {
+        let ino = self.number(parent, name, &found);
+        self.children_mut(parent)?.insert(Arc::clone(name), ino);
+        if let Some(inode) = self.inodes.get_mut(&ino) {
+            inode.named = Some(asked);
+            inode.update(&found, asked);
+            return Ok(ino);
+        }
+        *self.dependents_mut(parent)? += 1;
+        let content = match found {
+            Found::File(info) => Content::File(info),
+            Found::Directory => Content::Directory {
+                children: BTreeMap::new(),
+                dependents: 0,
+            },
+        };
+        let inode = Inode {
+            parent,
+            name: Arc::clone(name),
+            lookups: 0,
+            named: Some(asked),
+            checked: asked,
+            content,
+        };
+        self.inodes.insert(ino, Box::new(inode));
+        Ok(ino)
+    }
+
+    /// Takes its name from `ino`, if it has it. The inode stays as long as it is referred to.
+    fn detach(&mut self, ino: InodeNo) {
+        let Some(inode) = self.inodes.get_mut(&ino).filter(|_| ino != ROOT) else {
+            return;
+        };
+        inode.named = None;
+        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        if let Ok(children) = self.children_mut(parent)
+            && children.get(&name) == Some(&ino)
+        {
+            children.remove(&name);
+        }
+    }
+
+    /// Drops `ino` if nothing needs it any more, then its parent if only it needed that, and so on.
+    fn drop_unused(&mut self, mut ino: InodeNo) {
+        while ino != ROOT && self.inodes.get(&ino).is_some_and(|i| i.is_unused()) {
+            self.detach(ino);
+            let Some(inode) = self.inodes.remove(&ino) else {
+                return;
+            };
+            ino = inode.parent;
+            self.release(ino);
+        }
+    }
+
+    fn release(&mut self, ino: InodeNo) {
+        if let Ok(dependents) = self.dependents_mut(ino) {
+            *dependents = dependents.saturating_sub(1);
+        }
+    }
+
+    fn children_mut(&mut self, ino: InodeNo) -> Result<&mut BTreeMap<Arc<str>, InodeNo>, Error> {
+        match &mut self.inodes.get_mut(&ino).ok_or(Error::Stale)?.content {
+            Content::Directory { children, .. } => Ok(children),
+            Content::File(_) => Err(Error::NotDirectory),
+        }
+    }
+
+    fn dependents_mut(&mut self, ino: InodeNo) -> Result<&mut usize, Error> {
+        match &mut self.inodes.get_mut(&ino).ok_or(Error::Stale)?.content {
+            Content::Directory { dependents, .. } => Ok(dependents),
+            Content::File(_) => Err(Error::NotDirectory),
+        }
+    }
+}
+
+impl Inode {
+    /// Takes in the attributes that S3 was asked for at `asked`, unless later ones are known.
+    fn update(&mut self, found: &Found, asked: Moment) {
+        if asked < self.checked {
+            return;
+        }
+        self.checked = asked;
+        if let (Content::File(mine), Found::File(theirs)) = (&mut self.content, found) {
+            mine.clone_from(theirs);
+        }
+    }
+}
