@@ -1,0 +1,260 @@
+//! A POSIX file system over a [`Store`], without any notion of FUSE.
+//!
+//! [`Fs`] has one function an operation, named as in FUSE. It joins the namespace
+//! ([`crate::tree`]) with the bytes ([`crate::read`]): a lookup asks the tree, an open pins the
+//! version that the tree names, and every read of that handle is of that version.
+//! What a failure means to the caller of a system call is decided in [`errno`] alone.
+
+mod attr;
+mod config;
+pub mod errno;
+mod handles;
+mod open;
+mod pins;
+mod refuse;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::debug;
+
+pub use attr::{Attr, Entry, FileKind, StatFs};
+pub use config::FsConfig;
+pub use errno::{Errno, Error};
+pub use handles::{HandleKind, HandleNo};
+pub use open::OpenFlags;
+pub use refuse::Refused;
+
+use crate::read::{ReadConfig, ReadHandle};
+use crate::s3::Store;
+use crate::tree::{DirHandle, Emit, InodeNo, Node, Tree, TreeConfig};
+use handles::HandleTable;
+use pins::Pins;
+
+/// A mounted bucket. Every method may be called from any thread, and any number at once.
+#[derive(Debug)]
+pub struct Fs {
+    store: Arc<dyn Store>,
+    tree: Tree,
+    read: ReadConfig,
+    config: FsConfig,
+    files: HandleTable<OpenFile>,
+    pins: Pins,
+    dirs: HandleTable<DirHandle>,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, Copy)]
+pub struct DirEntry<'a> {
+    /// The name.
+    pub name: &'a OsStr,
+    /// Where reading goes on after this entry.
+    pub next_offset: u64,
+    /// The inode; of the attributes only [`Attr::ino`] and [`Attr::kind`] are known unless the
+    /// read was asked for more.
+    pub entry: Entry,
+}
+
+impl Fs {
+    /// A file system over `store`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        tree: TreeConfig,
+        read: ReadConfig,
+        config: FsConfig,
+    ) -> Self {
+        Self {
+            tree: Tree::new(Arc::clone(&store), tree),
+            store,
+            read,
+            config,
+            files: HandleTable::new(HandleKind::File),
+            pins: Pins::default(),
+            dirs: HandleTable::new(HandleKind::Directory),
+        }
+    }
+
+    /// Finds `name` in the directory `parent`, and counts one more reference to its inode, to be
+    /// given back with [`Self::forget`].
+    ///
+    /// # Errors
+    /// Any failure of the namespace: no such name, no directory, a name that S3 cannot have.
+    ///
+    /// # Cancel safety
+    /// A dropped lookup counts no reference.
+    pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Entry, Error> {
+        let node = self.tree.lookup(parent, name).await?;
+        Ok(self.entry(&node))
+    }
+
+    /// Gives back `count` references of lookups.
+    pub fn forget(&self, ino: InodeNo, count: u64) {
+        self.tree.forget(ino, count);
+    }
+
+    /// The attributes of an inode. Those of an open file are of the version that its handles are
+    /// pinned to, and cost no request.
+    ///
+    /// # Errors
+    /// Any failure of the namespace.
+    ///
+    /// # Cancel safety
+    /// A dropped call has changed nothing.
+    pub async fn getattr(&self, ino: InodeNo) -> Result<Entry, Error> {
+        if let Some(info) = self.pins.get(ino) {
+            return Ok(Entry {
+                attr: Attr::of_file(ino, &info, &self.config),
+                valid_for: PINNED_VALID_FOR,
+            });
+        }
+        let node = self.tree.getattr(ino).await?;
+        Ok(self.entry(&node))
+    }
+
+    /// Opens a file and pins its version: every read of the handle is of that version, or fails.
+    ///
+    /// # Errors
+    /// What the rules of opening refuse; [`Error::Archived`]; any failure of the namespace, among
+    /// them `ESTALE` when the inode stands for a version that is no longer the object's.
+    pub async fn open(&self, ino: InodeNo, flags: OpenFlags) -> Result<HandleNo, Error> {
+        let freshness = open::check_flags(flags, &self.config)?;
+        let version = self.tree.open_file(ino, freshness).await?;
+        open::check_version(&version.key, &version.info)?;
+        let reader = ReadHandle::new(
+            Arc::clone(&self.store),
+            version.key,
+            version.info.etag.clone(),
+            version.info.size,
+            self.read.clone(),
+        );
+        self.pins.add(ino, &version.info);
+        Ok(self.files.insert(OpenFile { ino, reader }))
+    }
+
+    /// Reads up to `size` bytes from `offset`: fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`], or [`Error::Read`].
+    ///
+    /// # Cancel safety
+    /// A dropped read loses nothing: the next one may read the same bytes again.
+    pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
+        let file = self.files.get(file)?;
+        file.reader
+            .read_at(offset, size as usize)
+            .await
+            .map_err(Error::Read)
+    }
+
+    /// Refuses to write to a handle that reads.
+    pub fn write(&self, file: HandleNo) -> Error {
+        match self.files.get(file) {
+            Ok(_) => Error::NotOpenForWriting,
+            Err(error) => error,
+        }
+    }
+
+    /// Does what `close`, `fsync` and `fdatasync` ask for: nothing, as a handle that reads has
+    /// nothing to be made durable.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`].
+    pub fn flush(&self, file: HandleNo) -> Result<(), Error> {
+        self.files.get(file).map(drop)
+    }
+
+    /// Closes a file. Its requests to S3 end with the reads that are under way.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`].
+    pub fn release(&self, file: HandleNo) -> Result<(), Error> {
+        let file = self.files.remove(file)?;
+        self.pins.remove(file.ino);
+        Ok(())
+    }
+
+    /// Opens a directory for reading.
+    ///
+    /// # Errors
+    /// Any failure of the namespace.
+    pub async fn opendir(&self, ino: InodeNo) -> Result<HandleNo, Error> {
+        Ok(self.dirs.insert(self.tree.open_dir(ino).await?))
+    }
+
+    /// Reads entries of a directory from `offset` on, which is 0 or the
+    /// [`next_offset`](DirEntry::next_offset) of the last entry of the call before, and hands them
+    /// to `emit` until it is full. With `plus`, each entry that is taken counts one reference to
+    /// its inode, as [`Self::lookup`] does.
+    ///
+    /// # Errors
+    /// Any failure of the namespace before the first entry; a later one only ends the call, and
+    /// meets the caller who goes on reading. [`Error::UnknownHandle`].
+    pub async fn readdir(
+        &self,
+        dir: HandleNo,
+        offset: u64,
+        plus: bool,
+        emit: &mut (dyn FnMut(DirEntry<'_>) -> Emit + Send),
+    ) -> Result<(), Error> {
+        let dir = self.dirs.get(dir)?;
+        let mut taken = false;
+        let result = dir
+            .read(offset, plus, &mut |entry| {
+                let emitted = emit(DirEntry {
+                    name: entry.name.as_ref(),
+                    next_offset: entry.offset,
+                    entry: self.entry(&entry.node),
+                });
+                taken |= emitted == Emit::Taken;
+                emitted
+            })
+            .await;
+        match result {
+            Err(error) if taken => {
+                debug!("a directory is read in part: {error}");
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Closes a directory.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`].
+    pub fn releasedir(&self, dir: HandleNo) -> Result<(), Error> {
+        self.dirs.remove(dir).map(drop)
+    }
+
+    /// What `statfs` says of this file system.
+    pub fn statfs(&self) -> StatFs {
+        StatFs::UNLIMITED
+    }
+
+    /// Why `operation` is not done.
+    pub fn refuse(&self, operation: Refused) -> Error {
+        operation.error(&self.config)
+    }
+
+    fn entry(&self, node: &Node) -> Entry {
+        Entry {
+            attr: Attr::of_node(node, &self.config),
+            valid_for: node.valid_for,
+        }
+    }
+}
+
+/// A file that is open for reading.
+#[derive(Debug)]
+struct OpenFile {
+    ino: InodeNo,
+    reader: ReadHandle,
+}
+
+/// How long the attributes of an open file are believed. Its version cannot change; what the
+/// name leads to is another question, which the kernel asks with a lookup.
+const PINNED_VALID_FOR: Duration = Duration::from_secs(3600);

@@ -1,0 +1,181 @@
+//! Operations that are refused, all of them, and why.
+
+use super::config::FsConfig;
+use super::errno::Error;
+
+/// An operation that the file system does not have, or does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names are those of the system calls")]
+pub enum Refused {
+    Access,
+    Bmap,
+    CopyFileRange,
+    Create,
+    Fallocate,
+    Fsyncdir,
+    Getlk,
+    Getxattr,
+    Ioctl,
+    Link,
+    Listxattr,
+    Lseek,
+    Mkdir,
+    Mknod,
+    Poll,
+    Readlink,
+    Removexattr,
+    Rename,
+    Rmdir,
+    Setattr,
+    Setlk,
+    Setxattr,
+    Symlink,
+    Unlink,
+}
+
+impl Refused {
+    /// The name of the operation, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Bmap => "bmap",
+            Self::CopyFileRange => "copy_file_range",
+            Self::Create => "create",
+            Self::Fallocate => "fallocate",
+            Self::Fsyncdir => "fsync of a directory",
+            Self::Getlk => "getlk",
+            Self::Getxattr => "getxattr",
+            Self::Ioctl => "ioctl",
+            Self::Link => "link",
+            Self::Listxattr => "listxattr",
+            Self::Lseek => "lseek",
+            Self::Mkdir => "mkdir",
+            Self::Mknod => "mknod",
+            Self::Poll => "poll",
+            Self::Readlink => "readlink",
+            Self::Removexattr => "removexattr",
+            Self::Rename => "rename",
+            Self::Rmdir => "rmdir",
+            Self::Setattr => "setattr",
+            Self::Setlk => "setlk",
+            Self::Setxattr => "setxattr",
+            Self::Symlink => "symlink",
+            Self::Unlink => "unlink",
+        }
+    }
+
+    pub(super) fn error(self, config: &FsConfig) -> Error {
+        match self {
+            // `ENOSYS` is remembered by the kernel: it does what it can by itself from then on
+            // (locks, seeks, access checks), or tells programs that there is no such thing.
+            Self::Access
+            | Self::Bmap
+            | Self::CopyFileRange
+            | Self::Fallocate
+            | Self::Fsyncdir
+            | Self::Getlk
+            | Self::Getxattr
+            | Self::Ioctl
+            | Self::Listxattr
+            | Self::Lseek
+            | Self::Poll
+            | Self::Readlink
+            | Self::Removexattr
+            | Self::Setlk
+            | Self::Setxattr => Error::Unsupported(self.name()),
+            _ if config.read_only => Error::ReadOnly,
+            Self::Create | Self::Mkdir | Self::Mknod => Error::ReadOnly,
+            Self::Rename => Error::Unsupported(self.name()),
+            Self::Link | Self::Symlink => Error::NotPermitted("S3 has no links"),
+            Self::Rmdir => Error::NotPermitted("directories that exist in S3 cannot be removed"),
+            Self::Setattr => Error::NotPermitted("attributes of objects in S3 cannot be changed"),
+            Self::Unlink => Error::NotPermitted("deleting is not allowed on this mount"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::errno::Errno;
+    use super::*;
+
+    fn errno(operation: Refused, read_only: bool) -> Errno {
+        let config = FsConfig {
+            uid: 1,
+            gid: 1,
+            file_mode: 0o644,
+            dir_mode: 0o755,
+            read_only,
+        };
+        operation.error(&config).errno()
+    }
+
+    #[test]
+    fn s31_links_are_not_permitted_and_the_rest_is_unknown() {
+        for operation in [Refused::Link, Refused::Symlink] {
+            assert_eq!(errno(operation, false), Errno::EPERM, "{operation:?}");
+        }
+        for operation in [
+            Refused::Readlink,
+            Refused::Getxattr,
+            Refused::Setxattr,
+            Refused::Listxattr,
+            Refused::Removexattr,
+            Refused::Access,
+            Refused::Getlk,
+            Refused::Setlk,
+        ] {
+            assert_eq!(errno(operation, false), Errno::ENOSYS, "{operation:?}");
+            assert_eq!(errno(operation, true), Errno::ENOSYS, "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn s06_fsync_of_a_directory_is_unknown() {
+        assert_eq!(errno(Refused::Fsyncdir, false), Errno::ENOSYS);
+    }
+
+    #[test]
+    fn s26_file_space_operations_are_unknown() {
+        for operation in [
+            Refused::Fallocate,
+            Refused::CopyFileRange,
+            Refused::Ioctl,
+            Refused::Bmap,
+        ] {
+            assert_eq!(errno(operation, false), Errno::ENOSYS, "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn s28_s29_s30_changes_are_refused() {
+        assert_eq!(errno(Refused::Unlink, false), Errno::EPERM);
+        assert_eq!(errno(Refused::Rmdir, false), Errno::EPERM);
+        assert_eq!(errno(Refused::Rename, false), Errno::ENOSYS);
+        assert_eq!(errno(Refused::Setattr, false), Errno::EPERM);
+    }
+
+    #[test]
+    fn creation_is_refused_because_the_file_system_only_reads() {
+        for operation in [Refused::Create, Refused::Mkdir, Refused::Mknod] {
+            assert_eq!(errno(operation, false), Errno::EROFS, "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn changes_on_a_read_only_mount_are_refused_as_such() {
+        for operation in [
+            Refused::Create,
+            Refused::Link,
+            Refused::Mkdir,
+            Refused::Mknod,
+            Refused::Rename,
+            Refused::Rmdir,
+            Refused::Setattr,
+            Refused::Symlink,
+            Refused::Unlink,
+        ] {
+            assert_eq!(errno(operation, true), Errno::EROFS, "{operation:?}");
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! From FUSE requests to operations of [`Fs`], and back.
+//!
+//! An operation is a future that owns its reply. It is polled once on the thread that took the
+//! request: an answer that is at hand leaves from there. Only an operation that has to wait for
+//! S3 moves to the pool, so that no thread of the session ever waits.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use log::{debug, log};
+
+use super::convert::{GENERATION, file_attr, file_type, handle, inode};
+use super::executor::Executor;
+use crate::fs::{self, Entry, Fs, Refused};
+use crate::tree::Emit;
+
+/// Serves an [`Fs`] to the kernel.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    fs: Arc<Fs>,
+    executor: Executor,
+}
+
+impl Adapter {
+    /// Starts the threads that operations continue on after a wait.
+    pub(super) fn new(fs: Fs) -> io::Result<Self> {
+        Ok(Self {
+            fs: Arc::new(fs),
+            executor: Executor::new()?,
+        })
+    }
+
+    fn refuse(&self, operation: Refused, ino: INodeNo) -> fuser::Errno {
+        let error = self.fs.refuse(operation);
+        fail(operation.name(), format_args!("inode {ino}"), &error)
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for capability in WANTED_CAPABILITIES {
+            if config.add_capabilities(capability).is_err() {
+                debug!("the kernel lacks {capability:?}");
+            }
+        }
+        // Each of these takes any value but 0; on an older kernel they do less or nothing.
+        if config.set_max_background(MAX_BACKGROUND).is_err()
+            || config.set_max_write(MAX_REQUEST_BYTES).is_err()
+        {
+            debug!("the kernel keeps its limits");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (fs, name) = (Arc::clone(&self.fs), name.to_owned());
+        self.executor.run("lookup", async move {
+            match fs.lookup(inode(parent), &name).await {
+                Ok(entry) => {
+                    reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
+                }
+                Err(error) => reply.error(fail(
+                    "lookup",
+                    format_args!("{name:?} in inode {parent}"),
+                    &error,
+                )),
+            }
+        });
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, count: u64) {
+        self.executor
+            .run_now("forget", || self.fs.forget(inode(ino), count));
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _file: Option<FileHandle>, reply: ReplyAttr) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("getattr", async move {
+            match fs.getattr(inode(ino)).await {
+                Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
+                Err(error) => {
+                    reply.error(fail("getattr", format_args!("inode {ino}"), &error));
+                }
+            }
+        });
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("open", async move {
+            match fs.open(inode(ino), fs::OpenFlags(flags.0)).await {
+                Ok(file) => reply.opened(FileHandle(file.0), OPEN_REPLY),
+                Err(error) => reply.error(fail("open", format_args!("inode {ino}"), &error)),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("read", async move {
+            match fs.read(handle(file), offset, size).await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(fail(
+                    "read",
+                    format_args!("{size} bytes at {offset} of inode {ino}"),
+                    &error,
+                )),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        file: FileHandle,
+        _offset: u64,
+        _data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let error = self.fs.write(handle(file));
+        reply.error(fail("write", format_args!("inode {ino}"), &error));
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        file: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        finish("flush", ino, self.fs.flush(handle(file)), reply);
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        file: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        finish("fsync", ino, self.fs.flush(handle(file)), reply);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        file: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("release", async move {
+            finish("release", ino, fs.release(handle(file)), reply);
+        });
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("opendir", async move {
+            match fs.opendir(inode(ino)).await {
+                Ok(dir) => reply.opened(FileHandle(dir.0), FopenFlags::empty()),
+                Err(error) => reply.error(fail("opendir", format_args!("inode {ino}"), &error)),
+            }
+        });
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        dir: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("readdir", async move {
+            let result = fs
+                .readdir(handle(dir), offset, false, &mut |entry| {
+                    let attr = &entry.entry.attr;
+                    emitted(reply.add(
+                        INodeNo(attr.ino.0),
+                        entry.next_offset,
+                        file_type(attr.kind),
+                        entry.name,
+                    ))
+                })
+                .await;
+            match result {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(fail("readdir", format_args!("inode {ino}"), &error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        dir: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("readdirplus", async move {
+            let result = fs
+                .readdir(handle(dir), offset, true, &mut |entry| {
+                    let Entry { attr, valid_for } = &entry.entry;
+                    emitted(reply.add(
+                        INodeNo(attr.ino.0),
+                        entry.next_offset,
+                        entry.name,
+                        valid_for,
+                        &file_attr(attr),
+                        GENERATION,
+                    ))
+                })
+                .await;
+            match result {
+                Ok(()) => reply.ok(),
+                Err(error) => {
+                    reply.error(fail("readdirplus", format_args!("inode {ino}"), &error));
+                }
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        dir: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        self.executor.run("releasedir", async move {
+            finish("releasedir", ino, fs.releasedir(handle(dir)), reply);
+        });
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let fs::StatFs {
+            capacity,
+            block_size,
+            name_max,
+        } = self.fs.statfs();
+        reply.statfs(
+            capacity, capacity, capacity, capacity, capacity, block_size, name_max, block_size,
+        );
+    }
+
+    // Everything below is refused. The defaults of the trait would refuse as well, but with other
+    // numbers and a warning for each.
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        _size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        reply.error(self.refuse(Refused::Setattr, ino));
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        reply.error(self.refuse(Refused::Readlink, ino));
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(self.refuse(Refused::Mknod, parent));
+    }
+
+    fn mkdir(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(self.refuse(Refused::Mkdir, parent));
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(self.refuse(Refused::Unlink, parent));
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(self.refuse(Refused::Rmdir, parent));
+    }
+
+    fn symlink(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _target: &Path,
+        reply: ReplyEntry,
+    ) {
+        reply.error(self.refuse(Refused::Symlink, parent));
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _new_parent: INodeNo,
+        _new_name: &OsStr,
+        _flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(self.refuse(Refused::Rename, parent));
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _new_parent: INodeNo,
+        _new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        reply.error(self.refuse(Refused::Link, ino));
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _dir: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(self.refuse(Refused::Fsyncdir, ino));
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(self.refuse(Refused::Setxattr, ino));
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(self.refuse(Refused::Getxattr, ino));
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(self.refuse(Refused::Listxattr, ino));
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(self.refuse(Refused::Removexattr, ino));
+    }
+
+    fn access(&self, _req: &Request, ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.error(self.refuse(Refused::Access, ino));
+    }
+
+    fn create(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(self.refuse(Refused::Create, parent));
+    }
+
+    fn getlk(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _file: FileHandle,
+        _lock_owner: LockOwner,
+        _start: u64,
+        _end: u64,
+        _typ: i32,
+        _pid: u32,
+        reply: ReplyLock,
+    ) {
+        reply.error(self.refuse(Refused::Getlk, ino));
+    }
+
+    fn setlk(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _file: FileHandle,
+        _lock_owner: LockOwner,
+        _start: u64,
+        _end: u64,
+        _typ: i32,
+        _pid: u32,
+        _sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(self.refuse(Refused::Setlk, ino));
+    }
+
+    fn bmap(&self, _req: &Request, ino: INodeNo, _size: u32, _index: u64, reply: ReplyBmap) {
+        reply.error(self.refuse(Refused::Bmap, ino));
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _file: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _input: &[u8],
+        _output_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(self.refuse(Refused::Ioctl, ino));
+    }
+
+    fn poll(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _file: FileHandle,
+        _notifier: PollNotifier,
+        _events: PollEvents,
+        _flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(self.refuse(Refused::Poll, ino));
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _file: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(self.refuse(Refused::Fallocate, ino));
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _file: FileHandle,
+        _offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        reply.error(self.refuse(Refused::Lseek, ino));
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        ino_in: INodeNo,
+        _file_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _file_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(self.refuse(Refused::CopyFileRange, ino_in));
+    }
+}
+
+/// Sends the end of an operation that has no result.
+fn finish(operation: &str, ino: INodeNo, result: Result<(), fs::Error>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(fail(operation, format_args!("inode {ino}"), &error)),
+    }
+}
+
+/// Logs the failure of an operation, once, and gives what the kernel gets.
+fn fail(operation: &str, subject: fmt::Arguments<'_>, error: &fs::Error) -> fuser::Errno {
+    let errno = error.errno();
+    log!(error.level(), "{operation} of {subject}: {errno}: {error}");
+    fuser::Errno::from_i32(errno.code())
+}
+
+fn emitted(full: bool) -> Emit {
+    if full { Emit::Full } else { Emit::Taken }
+}
+
+/// Pages stay cached from one open to the next, which is right because an inode stands for one
+/// version of an object: the pages of another version belong to another inode. A handle that
+/// reads has nothing to flush, which spares a request at each close.
+const OPEN_REPLY: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
+
+/// Capabilities that are asked for one by one, so that an older kernel gives what it has.
+const WANTED_CAPABILITIES: [InitFlags; 6] = [
+    InitFlags::FUSE_ASYNC_READ,
+    InitFlags::FUSE_ASYNC_DIO,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_MAX_PAGES,
+    // Attributes come with the names where the kernel sees that they are used: three times
+    // faster for `ls -l`, and without cost to `find`, which `DO` without `AUTO` would slow down.
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+];
+
+/// Requests that the kernel sends ahead of a reader's need (read-ahead), at most.
+const MAX_BACKGROUND: u16 = 64;
+
+/// The largest read and write request: as many pages as kernels allow unless told otherwise (256).
+const MAX_REQUEST_BYTES: u32 = 1 << 20;

@@ -1,0 +1,44 @@
+//! Between the types of FUSE and those of [`crate::fs`].
+
+use fuser::{FileAttr, FileHandle, FileType, Generation, INodeNo};
+
+use crate::fs::{Attr, FileKind, HandleNo};
+use crate::tree::InodeNo;
+
+pub(super) fn inode(ino: INodeNo) -> InodeNo {
+    InodeNo(ino.0)
+}
+
+pub(super) fn handle(handle: FileHandle) -> HandleNo {
+    HandleNo(handle.0)
+}
+
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+    }
+}
+
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino.0),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: attr.modified,
+        mtime: attr.modified,
+        ctime: attr.modified,
+        crtime: attr.modified,
+        kind: file_type(attr.kind),
+        perm: attr.mode,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: Attr::BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+/// One inode number stands for one path in one version, so there is one generation of each.
+pub(super) const GENERATION: Generation = Generation(0);

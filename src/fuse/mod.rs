@@ -1,0 +1,15 @@
+//! The kernel's edge: FUSE.
+//!
+//! [`Session`] mounts an [`Fs`](crate::fs::Fs) and answers the kernel until it is unmounted.
+//! [`adapter`] turns requests into calls of [`Fs`](crate::fs::Fs), and results into replies;
+//! nothing else knows of FUSE.
+
+mod adapter;
+mod convert;
+mod executor;
+mod readahead;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use session::{Access, MountConfig, MountError, Session, Unmounter};
