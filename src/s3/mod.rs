@@ -4,11 +4,18 @@
 //! S3 operation that the file system needs. Its errors ([`Error`]) are sorted by what a caller
 //! can do about them.
 
+mod bucket;
+mod classify;
+mod endpoint;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod message;
 mod types;
+mod xml;
 
+pub use bucket::{BucketName, InvalidBucketName};
+pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use types::{
     ETag, InvalidKey, InvalidPrefix, Key, ListPage, ListRequest, ListedObject, ObjectInfo, Prefix,
