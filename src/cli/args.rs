@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, v
 
 use super::values::{
     Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_prefix,
-    parse_word,
+    parse_ttl, parse_word,
 };
 use crate::s3::Prefix;
 use crate::tree::Ttl;

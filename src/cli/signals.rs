@@ -14,6 +14,7 @@ use signal_hook::iterator::{Handle, Signals};
 pub(super) struct EndSignals(Signals);
 
 /// Forwards signals until it is dropped.
+#[derive(Debug)]
 pub(super) struct Forwarding(Handle);
 
 impl EndSignals {
