@@ -105,7 +105,10 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
         },
-        ReadConfig::default(),
+        ReadConfig::for_throughput(
+            config.client.part_bytes,
+            f64::from(config.client.throughput_gbps),
+        ),
         FsConfig {
             uid: options.uid,
             gid: options.gid,
