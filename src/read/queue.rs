@@ -1,0 +1,384 @@
+//! The received parts of one fetch, in order, and the readers that wait for them.
+//!
+//! Every method takes the queue's lock for a short time and calls nothing foreign under it: wakers
+//! are woken and buffers are freed after it is released.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::gather::Pieces;
+use super::window::Window;
+use crate::s3::{self, Error, ErrorKind};
+
+/// Parts and waiting readers of one fetch.
+#[derive(Debug)]
+pub(super) struct Queue {
+    range: Range<u64>,
+    /// Bytes kept behind the furthest reader, for those that come late or go back.
+    tail: u64,
+    inner: Mutex<Inner>,
+}
+
+/// Names a reader that joined a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReaderId(u64);
+
+/// What a queue holds and will hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The first byte still held, or to come.
+    pub(super) kept: u64,
+    /// Everything from `kept` to here has arrived.
+    pub(super) received: u64,
+    /// Reads that start here or before will be served soon.
+    pub(super) reach: u64,
+    /// The furthest byte asked for.
+    pub(super) asked: u64,
+    /// Whether readers wait.
+    pub(super) busy: bool,
+}
+
+/// What to do about a failed fetch.
+#[derive(Debug)]
+pub(super) enum Revival {
+    /// Nothing: it does not stand failed any more.
+    Running,
+    /// Give up; the readers get the error.
+    Refused,
+    /// Fetch the rest anew.
+    Restart(Remaining),
+}
+
+/// What is left for a GET to fetch.
+#[derive(Debug)]
+pub(super) struct Remaining {
+    /// The bytes not yet received.
+    pub(super) range: Range<u64>,
+    /// End of the granted bytes.
+    pub(super) granted: u64,
+    /// The GET that may deliver them; what earlier ones still deliver is ignored.
+    pub(super) generation: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    parts: VecDeque<Part>,
+    received: u64,
+    generation: u64,
+    window: Window,
+    readers: Vec<Reader>,
+    next_reader: u64,
+    ending: Ending,
+    retries: Retries,
+}
+
+#[derive(Debug)]
+struct Part {
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    id: u64,
+    need: Range<u64>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Ending {
+    Open,
+    Complete,
+    Failed(Error),
+}
+
+/// How often a failed fetch may still be restarted before its readers see the error. The store
+/// retries each part by itself, so this is for what its retries cannot mend.
+#[derive(Debug)]
+struct Retries {
+    /// After a broken transfer. None until bytes arrive: a server that never answered will not.
+    transfer: u32,
+    /// After a wrong checksum.
+    integrity: u32,
+    /// After a failure that happened while nobody waited: the next reader deserves a fresh try.
+    unseen: u32,
+}
+
+impl Retries {
+    fn take(&mut self, kind: ErrorKind) -> bool {
+        let left = match kind {
+            // This version of the object is gone.
+            ErrorKind::Precondition | ErrorKind::NotFound => return false,
+            _ if self.unseen > 0 => &mut self.unseen,
+            ErrorKind::Integrity => &mut self.integrity,
+            ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Protocol => &mut self.transfer,
+            _ => return false,
+        };
+        match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Queue {
+    /// An empty queue for `range`, which keeps `tail` bytes behind the furthest reader.
+    pub(super) fn new(range: Range<u64>, window: Window, tail: u64) -> Self {
+        let inner = Inner {
+            parts: VecDeque::new(),
+            received: range.start,
+            generation: 0,
+            window,
+            readers: Vec::new(),
+            next_reader: 0,
+            ending: Ending::Open,
+            retries: Retries {
+                transfer: 0,
+                integrity: INTEGRITY_RETRIES,
+                unseen: 0,
+            },
+        };
+        Self {
+            range,
+            tail,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// The bytes that this queue is for.
+    pub(super) fn range(&self) -> &Range<u64> {
+        &self.range
+    }
+
+    /// What is held now.
+    pub(super) fn extent(&self) -> Extent {
+        let inner = self.lock();
+        Extent {
+            kept: inner.kept(),
+            received: inner.received,
+            reach: inner.window.reach(inner.received),
+            asked: inner.window.asked(),
+            busy: !inner.readers.is_empty(),
+        }
+    }
+
+    /// Adds a reader of `need`, whose bytes are kept until it leaves. `None` when some of them
+    /// are gone already or lie outside of the range. The flag says whether the window has grown.
+    pub(super) fn join(&self, need: Range<u64>, now: Instant) -> Option<(ReaderId, bool)> {
+        let mut inner = self.lock();
+        if need.start < inner.kept() || need.end > self.range.end {
+            return None;
+        }
+        if let Ending::Failed(_) = inner.ending
+            && need.end > inner.received
+            && inner.readers.is_empty()
+        {
+            inner.retries.unseen = 1;
+        }
+        let received = inner.received;
+        let grown = inner.window.ask(&need, received, now);
+        let id = inner.next_reader;
+        inner.next_reader += 1;
+        inner.readers.push(Reader {
+            id,
+            need,
+            waker: None,
+        });
+        Some((ReaderId(id), grown))
+    }
+
+    /// Serves a reader, or remembers whom to wake.
+    pub(super) fn poll(
+        &self,
+        id: ReaderId,
+        context: &Context<'_>,
+        reply: &mut Pieces,
+    ) -> Poll<Result<(), Error>> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let Some(reader) = inner.readers.iter_mut().find(|reader| reader.id == id.0) else {
+            return Poll::Ready(Ok(()));
+        };
+        if reader.need.end <= inner.received {
+            slice(&inner.parts, &reader.need, reply);
+            return Poll::Ready(Ok(()));
+        }
+        if let Ending::Failed(error) = &inner.ending {
+            return Poll::Ready(Err(error.clone()));
+        }
+        match &mut reader.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            empty => *empty = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Removes a reader. Parts that nobody needs any more are freed.
+    pub(super) fn leave(&self, id: ReaderId) {
+        let mut inner = self.lock();
+        inner.readers.retain(|reader| reader.id != id.0);
+        let freed = inner.trim(self.tail);
+        drop(inner);
+        drop(freed);
+    }
+
+    /// What is left to fetch.
+    pub(super) fn remaining(&self) -> Remaining {
+        self.lock().remaining(&self.range)
+    }
+
+    /// Decides whether a failed fetch starts again from the byte it reached, and if so makes
+    /// the queue ready for that.
+    pub(super) fn revive(&self) -> Revival {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let Ending::Failed(error) = &inner.ending else {
+            return Revival::Running;
+        };
+        if !inner.retries.take(error.kind()) {
+            return Revival::Refused;
+        }
+        inner.ending = Ending::Open;
+        inner.generation += 1;
+        Revival::Restart(inner.remaining(&self.range))
+    }
+
+    /// Takes the next bytes from the store. If they are not the next, the fetch has failed.
+    pub(super) fn push(&self, generation: u64, offset: u64, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        if !inner.awaits(generation) {
+            return;
+        }
+        let end = offset.saturating_add(bytes.len() as u64);
+        if offset != inner.received || end > self.range.end {
+            let message = format!(
+                "bytes {offset}..{end} arrived where {}..{} were due",
+                inner.received, self.range.end
+            );
+            inner.ending = Ending::Failed(protocol_error(message));
+        } else {
+            inner.received = end;
+            inner.retries.transfer = TRANSFER_RETRIES;
+            inner.parts.push_back(Part { offset, bytes });
+        }
+        let freed = inner.trim(self.tail);
+        let ready = inner.ready();
+        drop(inner);
+        drop(freed);
+        ready.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the fetch.
+    pub(super) fn finish(&self, generation: u64, result: Result<(), Error>) {
+        let mut inner = self.lock();
+        if !inner.awaits(generation) {
+            return;
+        }
+        inner.ending = match result {
+            // Readers have all they can ask for, so an error changes nothing for them.
+            _ if inner.received == self.range.end => Ending::Complete,
+            Err(error) => Ending::Failed(error),
+            Ok(()) => Ending::Failed(protocol_error(format!(
+                "the body ended at byte {} instead of {}",
+                inner.received, self.range.end
+            ))),
+        };
+        let ready = inner.ready();
+        drop(inner);
+        ready.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn kept(&self) -> u64 {
+        self.parts.front().map_or(self.received, |part| part.offset)
+    }
+
+    fn awaits(&self, generation: u64) -> bool {
+        self.generation == generation && matches!(self.ending, Ending::Open)
+    }
+
+    fn remaining(&self, range: &Range<u64>) -> Remaining {
+        Remaining {
+            range: self.received..range.end,
+            granted: self.window.granted(),
+            generation: self.generation,
+        }
+    }
+
+    /// Takes out the parts that lie behind the tail and before every reader.
+    fn trim(&mut self, tail: u64) -> Vec<Part> {
+        let behind = self.window.asked().saturating_sub(tail);
+        let first_needed = self.readers.iter().map(|reader| reader.need.start).min();
+        let keep_from = first_needed.map_or(behind, |first| first.min(behind));
+        let count = self.parts.partition_point(|part| part.end() <= keep_from);
+        self.parts.drain(..count).collect()
+    }
+
+    /// The wakers of the readers that need not wait any longer.
+    fn ready(&mut self) -> Vec<Waker> {
+        let failed = matches!(self.ending, Ending::Failed(_));
+        let received = self.received;
+        self.readers
+            .iter_mut()
+            .filter(|reader| failed || reader.need.end <= received)
+            .filter_map(|reader| reader.waker.take())
+            .collect()
+    }
+}
+
+/// Appends the bytes of `need`, all of which are in `parts`.
+fn slice(parts: &VecDeque<Part>, need: &Range<u64>, reply: &mut Pieces) {
+    let first = parts.partition_point(|part| part.end() <= need.start);
+    for part in parts.range(first..) {
+        if part.offset >= need.end {
+            break;
+        }
+        let from = need.start.saturating_sub(part.offset);
+        let to = (need.end - part.offset).min(part.bytes.len() as u64);
+        reply.push(part.bytes.slice(to_usize(from)..to_usize(to)));
+    }
+}
+
+/// An offset inside a buffer, which fits by that.
+fn to_usize(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+fn protocol_error(message: String) -> Error {
+    Error::new(
+        ErrorKind::Protocol,
+        s3::Context {
+            operation: "GetObject",
+            message: Some(message),
+            ..s3::Context::default()
+        },
+    )
+}
+
+/// Restarts without progress after a broken transfer.
+const TRANSFER_RETRIES: u32 = 2;
+
+/// Restarts after a wrong checksum.
+const INTEGRITY_RETRIES: u32 = 1;

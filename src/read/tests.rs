@@ -1,0 +1,567 @@
+//! Reads through a [`ReadHandle`] from a fake store: right bytes, few requests, no reader left.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::executor::block_on;
+use proptest::prelude::*;
+
+use super::*;
+use crate::s3::fake::{FakeStore, Op, synthetic};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SEED: u64 = 7;
+
+/// Opens a new synthetic object of `size` bytes.
+fn open(store: &FakeStore, size: u64) -> ReadHandle {
+    let limits = ReadConfig::default().limits();
+    open_with(store, size, limits)
+}
+
+fn open_with(store: &FakeStore, size: u64, limits: Limits) -> ReadHandle {
+    store.set_part_size(limits.part_size);
+    let etag = store.put_synthetic("object", size, SEED);
+    let key = Key::new("object").expect("valid");
+    ReadHandle::with_limits(Arc::new(store.clone()), key, etag, size, limits)
+}
+
+/// Limits that make every rule matter within a few KiB.
+fn tiny() -> Limits {
+    Limits {
+        part_size: 1000,
+        whole: 100,
+        head: 1500,
+        patience: 1200,
+        reorder: 600,
+        tail: 1000,
+        window: 1,
+        growth: 20_000,
+        streams: 2,
+        kept: 2,
+    }
+}
+
+/// Reads and compares every byte.
+fn check(handle: &ReadHandle, offset: u64, len: u64) -> Result<(), s3::Error> {
+    let bytes = block_on(handle.read_at(offset, usize::try_from(len).expect("small")))?;
+    let end = (offset + len).min(handle.size);
+    assert_eq!(
+        bytes.len() as u64,
+        end.saturating_sub(offset),
+        "length at {offset}"
+    );
+    assert!(
+        bytes == synthetic(SEED, offset..end.max(offset)),
+        "bytes at {offset}"
+    );
+    Ok(())
+}
+
+fn check_all(handle: &ReadHandle, reads: impl IntoIterator<Item = (u64, u64)>) -> u64 {
+    let mut asked = 0;
+    for (offset, len) in reads {
+        check(handle, offset, len).expect("nothing fails");
+        asked += len;
+    }
+    asked
+}
+
+/// Runs `test` on a thread of its own; a reader that is never served fails the test.
+fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || sender.send(test()));
+    match receiver.recv_timeout(Duration::from_secs(60)) {
+        Ok(value) => value,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a reader was never served"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => panic!("the test ended without a result"),
+        },
+    }
+}
+
+fn amplification(store: &FakeStore, asked: u64) -> f64 {
+    store.bodies().delivered_bytes as f64 / asked as f64
+}
+
+#[test]
+fn read_future_can_move_between_threads() {
+    fn assert_send<T: Send>(_: T) {}
+    let handle = open(&FakeStore::deterministic(), 10);
+    assert_send(handle.read_at(0, 1));
+}
+
+#[test]
+fn read_at_or_past_the_end_gives_what_there_is() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, 1000);
+    check(&handle, 990, 100).expect("short");
+    check(&handle, 1000, 100).expect("empty");
+    check(&handle, u64::MAX - 5, 3).expect("empty");
+    check(&handle, 5, 0).expect("empty");
+    assert_eq!(store.count(Op::Get), 1);
+}
+
+#[test]
+fn read_of_an_empty_object_asks_for_nothing() {
+    let store = FakeStore::deterministic();
+    check(&open(&store, 0), 0, 4096).expect("empty");
+    assert_eq!(store.count(Op::Get), 0);
+}
+
+#[test]
+fn small_object_is_fetched_once_for_all_reads() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, MIB);
+    check_all(
+        &handle,
+        (0..16).rev().map(|index| (index * 64 * KIB, 64 * KIB)),
+    );
+    check_all(&handle, (0..16).map(|index| (index * 64 * KIB, 64 * KIB)));
+    assert_eq!(store.count(Op::Get), 1);
+    assert_eq!(store.bodies().delivered_bytes, MIB);
+}
+
+#[test]
+fn scan_from_zero_takes_two_requests_and_no_byte_twice() {
+    for block in [4 * KIB, 64 * KIB, 128 * KIB, 1_000_003] {
+        let store = FakeStore::deterministic();
+        let size = 40 * MIB + 17;
+        let handle = open(&store, size);
+        check_all(
+            &handle,
+            (0..size.div_ceil(block)).map(|index| (index * block, block)),
+        );
+        assert_eq!(store.count(Op::Get), 2, "blocks of {block}");
+        assert_eq!(store.bodies().delivered_bytes, size);
+    }
+}
+
+#[test]
+fn scan_from_the_middle_takes_few_requests() {
+    for block in [4 * KIB, 128 * KIB, MIB] {
+        let store = FakeStore::deterministic();
+        let handle = open(&store, 4 * GIB);
+        let asked = check_all(
+            &handle,
+            (0..64 * MIB / block).map(|index| (GIB + index * block, block)),
+        );
+        assert!(
+            store.count(Op::Get) <= 16,
+            "{} for blocks of {block}",
+            store.count(Op::Get)
+        );
+        assert!(amplification(&store, asked) < 1.6);
+    }
+}
+
+#[test]
+fn scan_in_swapped_order_still_streams() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, GIB);
+    let order = (0..256u64).map(|index| ((index ^ 1) * 128 * KIB, 128 * KIB));
+    let asked = check_all(&handle, order);
+    assert!(store.count(Op::Get) <= 6, "{:?}", store.log());
+    assert!(amplification(&store, asked) < 1.8);
+}
+
+#[test]
+fn interleaved_scans_each_get_a_stream() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, 16 * GIB);
+    let reads = (0..256u64)
+        .flat_map(|index| (0..8).map(move |run| (run * GIB + index * 128 * KIB, 128 * KIB)));
+    check_all(&handle, reads);
+    assert!(store.count(Op::Get) <= 8 * 10, "{}", store.count(Op::Get));
+}
+
+#[test]
+fn random_reads_fetch_what_they_ask_for() {
+    for (len, cut) in [
+        (4 * KIB, 4 * KIB),
+        (128 * KIB, 128 * KIB),
+        (256 * KIB, 128 * KIB),
+    ] {
+        let store = FakeStore::deterministic();
+        let handle = open(&store, 100 * GIB);
+        let starts =
+            (1..200u64).map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (99 * GIB));
+        let reads =
+            starts.flat_map(|start| (0..len / cut).map(move |index| (start + index * cut, cut)));
+        let asked = check_all(&handle, reads);
+        assert!(
+            amplification(&store, asked) <= 1.01,
+            "{}",
+            amplification(&store, asked)
+        );
+    }
+}
+
+#[test]
+fn strides_fetch_what_they_ask_for() {
+    for (len, stride) in [
+        (256 * KIB, 17 * MIB),
+        (MIB, 17 * MIB),
+        (256 * KIB, 4 * MIB),
+        (128 * KIB, 512 * KIB),
+    ] {
+        let store = FakeStore::deterministic();
+        let handle = open(&store, 100 * GIB);
+        let reads = (0..500).flat_map(|index| {
+            (0..len / (128 * KIB)).map(move |cut| (index * stride + cut * 128 * KIB, 128 * KIB))
+        });
+        let asked = check_all(&handle, reads);
+        let factor = amplification(&store, asked);
+        assert!(factor <= 1.5, "{factor} for {len} every {stride}");
+    }
+}
+
+#[test]
+fn stride_after_a_scan_stops_the_stream() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, 100 * GIB);
+    check_all(
+        &handle,
+        (0..512).map(|index| (index * 128 * KIB, 128 * KIB)),
+    );
+    let before = store.bodies().delivered_bytes;
+    let asked = check_all(
+        &handle,
+        (0..500).map(|index| (65 * MIB + index * 4 * MIB, 256 * KIB)),
+    );
+    let fetched = store.bodies().delivered_bytes - before;
+    assert!(fetched < asked * 3 / 2, "{}", fetched as f64 / asked as f64);
+}
+
+#[test]
+fn long_random_pieces_make_the_handle_patient() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, 100 * GIB);
+    let piece = |index: u64| (0..4).map(move |cut| (index * 37 * MIB + MIB + cut * MIB, MIB));
+    check_all(&handle, (0..40).flat_map(piece));
+    let before = store.bodies().delivered_bytes;
+    let asked = check_all(&handle, (40..80).flat_map(piece));
+    let factor = (store.bodies().delivered_bytes - before) as f64 / asked as f64;
+    assert!(factor <= 2.0, "{factor}");
+}
+
+#[test]
+fn backward_reads_near_the_end_come_from_the_tail() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, GIB);
+    check_all(
+        &handle,
+        (0..512).map(|index| (index * 128 * KIB, 128 * KIB)),
+    );
+    let requests = store.count(Op::Get);
+    check_all(
+        &handle,
+        (496..512).rev().map(|index| (index * 128 * KIB, 128 * KIB)),
+    );
+    assert_eq!(store.count(Op::Get), requests);
+}
+
+#[test]
+fn forward_skip_within_the_window_needs_no_request() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, GIB);
+    check_all(&handle, (0..64).map(|index| (index * 128 * KIB, 128 * KIB)));
+    let requests = store.count(Op::Get);
+    check(&handle, 13 * MIB, 128 * KIB).expect("served");
+    check(&handle, 13 * MIB + 128 * KIB, 128 * KIB).expect("served");
+    assert_eq!(store.count(Op::Get), requests);
+}
+
+#[test]
+fn reply_within_one_part_is_not_copied() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, MIB);
+    let whole = block_on(handle.read_at(0, 1 << 20)).expect("read");
+    let slice = block_on(handle.read_at(1000, 1000)).expect("read");
+    assert_eq!(slice.as_ptr(), whole[1000..].as_ptr());
+}
+
+#[test]
+fn stream_holds_back_at_its_window() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, 100 * GIB);
+    check_all(&handle, (0..8).map(|index| (index * 128 * KIB, 128 * KIB)));
+    assert!(store.bodies().delivered_bytes <= 25 * MIB);
+}
+
+#[test]
+fn concurrent_reads_of_the_same_bytes_share_one_request() {
+    in_time(|| {
+        let store = FakeStore::new();
+        let handle = open(&store, GIB);
+        store.stall_get_after("object", 0);
+        let mut reads: Vec<_> = (0..4)
+            .map(|_| handle.read_at(300 * MIB, 4096).boxed())
+            .collect();
+        for read in &mut reads {
+            assert!(read.now_or_never().is_none());
+        }
+        while store.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        store.release();
+        for bytes in block_on(futures::future::join_all(reads)) {
+            assert_eq!(
+                bytes.expect("served"),
+                synthetic(SEED, 300 * MIB..300 * MIB + 4096)
+            );
+        }
+        assert_eq!(store.count(Op::Get), 1);
+    });
+}
+
+#[test]
+fn dropped_read_cancels_its_request_and_harms_no_other() {
+    in_time(|| {
+        let store = FakeStore::new();
+        let handle = open(&store, GIB);
+        store.stall_get_after("object", 0);
+        let mut read = handle.read_at(300 * MIB, 4096).boxed();
+        assert!((&mut read).now_or_never().is_none());
+        assert_eq!(store.bodies().in_flight, 1);
+        drop(read);
+        assert_eq!(store.bodies().in_flight, 0);
+        check(&handle, 300 * MIB, 4096).expect("a new request");
+    });
+}
+
+#[test]
+fn dropped_handle_cancels_everything() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, GIB);
+    check_all(&handle, (0..8).map(|index| (index * 128 * KIB, 128 * KIB)));
+    assert_eq!(store.bodies().in_flight, 1);
+    drop(handle);
+    assert_eq!(store.bodies().in_flight, 0);
+}
+
+#[test]
+fn broken_transfers_are_taken_up_where_they_broke() {
+    for kind in [
+        ErrorKind::Connection,
+        ErrorKind::Timeout,
+        ErrorKind::Protocol,
+        ErrorKind::Integrity,
+    ] {
+        let store = FakeStore::deterministic();
+        let handle = open_with(&store, 50_000, tiny());
+        for after in [700, 1, 4000] {
+            store.fail_get_after("object", after, kind);
+            if kind == ErrorKind::Integrity {
+                break;
+            }
+        }
+        check_all(&handle, (0..50).map(|index| (index * 1000, 1000)));
+        assert_eq!(store.bodies().delivered_bytes, 50_000, "{kind:?}");
+    }
+}
+
+#[test]
+fn unanswered_read_fails_and_the_next_one_tries_anew() {
+    for kind in [
+        ErrorKind::Connection,
+        ErrorKind::Denied,
+        ErrorKind::Throttled,
+    ] {
+        let store = FakeStore::deterministic();
+        let handle = open(&store, GIB);
+        store.fail_next(Op::Get, None, kind, 1);
+        let error = check(&handle, 0, 100).expect_err("the request failed");
+        assert_eq!(error.kind(), kind);
+        check(&handle, 0, 100).expect("a new request");
+        assert_eq!(store.count(Op::Get), 2);
+    }
+}
+
+#[test]
+fn second_wrong_checksum_fails_the_read() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, GIB);
+    store.fail_next(Op::Get, None, ErrorKind::Integrity, 2);
+    let error = check(&handle, 0, 100).expect_err("it never matched");
+    assert_eq!(error.kind(), ErrorKind::Integrity);
+    assert_eq!(store.count(Op::Get), 2);
+}
+
+#[test]
+fn failure_that_nobody_waited_for_is_tried_again() {
+    let store = FakeStore::deterministic();
+    let handle = open_with(
+        &store,
+        50_000,
+        Limits {
+            window: 5000,
+            ..tiny()
+        },
+    );
+    // The head, then the stream, which breaks in the bytes ahead of the reader.
+    check(&handle, 0, 500).expect("head");
+    store.fail_get_after("object", 3000, ErrorKind::Throttled);
+    check_all(&handle, (1..100).map(|index| (index * 500, 500)));
+    assert_eq!(store.bodies().delivered_bytes, 50_000);
+}
+
+#[test]
+fn replaced_object_gives_old_bytes_or_an_error() {
+    let store = FakeStore::deterministic();
+    let handle = open(&store, GIB);
+    check_all(&handle, (0..16).map(|index| (index * 128 * KIB, 128 * KIB)));
+    store.put_synthetic("object", GIB, SEED + 1);
+    check(&handle, 3 * MIB, 128 * KIB).expect("arrived before");
+    let error = check(&handle, 500 * MIB, 128 * KIB).expect_err("the version is gone");
+    assert_eq!(error.kind(), ErrorKind::Precondition);
+    let requests = store.count(Op::Get);
+    check(&handle, 3 * MIB + 128 * KIB, 128 * KIB).expect("arrived before");
+    check(&handle, 600 * MIB, 10).expect_err("the version is gone");
+    assert_eq!(store.count(Op::Get), requests, "nothing more is asked for");
+}
+
+#[test]
+fn sixteen_threads_on_one_handle_read_right_bytes() {
+    in_time(|| {
+        let store = FakeStore::new();
+        let handle = Arc::new(open(&store, 96 * MIB + 5));
+        let next = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                let (handle, next) = (Arc::clone(&handle), Arc::clone(&next));
+                std::thread::spawn(move || {
+                    loop {
+                        let offset = next.fetch_add(1, Ordering::Relaxed) as u64 * 128 * KIB;
+                        if offset >= handle.size {
+                            return;
+                        }
+                        check(&handle, offset, 128 * KIB).expect("nothing fails");
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("right bytes");
+        }
+        assert!(
+            amplification(&store, 96 * MIB) < 1.5,
+            "{:?}",
+            store.bodies()
+        );
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Jump(u64),
+    Skip(u64),
+    Back(u64),
+    Read(u64),
+    Fault(u64, ErrorKind),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop::sample::select(vec![
+        ErrorKind::Connection,
+        ErrorKind::Timeout,
+        ErrorKind::Protocol,
+        ErrorKind::Integrity,
+        ErrorKind::Throttled,
+        ErrorKind::Denied,
+    ]);
+    prop_oneof![
+        1 => (0u64..60_000).prop_map(Step::Jump),
+        2 => (0u64..5000).prop_map(Step::Skip),
+        2 => (0u64..3000).prop_map(Step::Back),
+        12 => (1u64..3000).prop_map(Step::Read),
+        1 => (0u64..4000, kind).prop_map(|(after, kind)| Step::Fault(after, kind)),
+    ]
+}
+
+/// Performs the steps; a failed read is tried again, which must succeed as faults are few.
+fn perform(store: &FakeStore, handle: &ReadHandle, steps: Vec<Step>) {
+    let mut position = 0u64;
+    for step in steps {
+        match step {
+            Step::Jump(to) => position = to,
+            Step::Skip(by) => position += by,
+            Step::Back(by) => position = position.saturating_sub(by),
+            Step::Fault(after, kind) => store.fail_get_after("object", after, kind),
+            Step::Read(len) => {
+                let served = (0..1000).any(|_| check(handle, position, len).is_ok());
+                assert!(served, "the read at {position} fails for ever");
+                position += len;
+            }
+        }
+    }
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    (
+        1u64..4000,
+        1u64..5000,
+        1u64..5000,
+        1u64..2000,
+        1u64..5000,
+        1usize..4,
+        1usize..3,
+    )
+        .prop_map(
+            |(part_size, head, patience, reorder, window, streams, kept)| Limits {
+                part_size,
+                head,
+                patience,
+                reorder,
+                tail: reorder * 2,
+                window,
+                streams,
+                kept,
+                ..tiny()
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_reads_in_any_order_give_right_bytes(
+        limits in any_limits(),
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        in_time(move || {
+            let store = FakeStore::deterministic();
+            let handle = open_with(&store, 50_001, limits);
+            perform(&store, &handle, steps);
+            drop(handle);
+            assert_eq!(store.bodies().in_flight, 0);
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_reads_by_several_threads_give_right_bytes(
+        limits in any_limits(),
+        steps in prop::collection::vec(prop::collection::vec(step(), 1..60), 2..6),
+    ) {
+        in_time(move || {
+            let store = FakeStore::new();
+            let handle = open_with(&store, 50_001, limits);
+            std::thread::scope(|scope| {
+                for steps in steps {
+                    scope.spawn(|| perform(&store, &handle, steps));
+                }
+            });
+            drop(handle);
+            assert_eq!(store.bodies().in_flight, 0);
+        });
+    }
+}
