@@ -2,6 +2,8 @@
 
 use super::xml::{ErrorBody, error_body};
 use super::{Context, Error, ErrorKind};
+use crate::crt;
+use crate::crt::s3::RequestError;
 
 /// What a request was about, for its errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub(super) struct Subject {
     pub(super) bucket: String,
     /// The key or the prefix.
     pub(super) key: String,
+    /// The region that requests are signed for.
+    pub(super) region: String,
 }
 
 /// An answer that is an error.
@@ -28,7 +32,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl Subject {
-    /// An error of this request that no answer explains.
+    /// An error of this request that neither an answer nor the CRT explains.
     pub(super) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
         let context = Context {
             message: Some(message.into()),
@@ -37,15 +41,45 @@ impl Subject {
         Error::new(kind, context)
     }
 
-    /// The error that `answer` is. `region` is where the request was signed for.
-    pub(super) fn answered(&self, answer: &Answer<'_>, region: &str) -> Error {
+    /// An answer that cannot be understood, and why.
+    pub(super) fn protocol(&self, reason: &str) -> Error {
+        self.error(ErrorKind::Protocol, reason)
+    }
+
+    /// A request that could not be started or got no answer.
+    pub(super) fn failed(&self, error: crt::Error) -> Error {
+        let context = Context {
+            message: Some(error.to_string()),
+            ..self.context()
+        };
+        Error::with_source(kind_of_failure(error), context, error)
+    }
+
+    /// A request that ended without success.
+    pub(super) fn ended(&self, error: &RequestError) -> Error {
+        if let Some(text) = &error.panic {
+            return self.error(ErrorKind::Other, format!("a callback panicked: {text}"));
+        }
+        match &error.response {
+            Some(response) if response.status >= 300 => self.answered(&Answer {
+                status: response.status,
+                request_id: response.headers.get("x-amz-request-id"),
+                region: response.headers.get("x-amz-bucket-region"),
+                body: &response.body,
+            }),
+            _ => self.failed(error.error),
+        }
+    }
+
+    /// The error that `answer` is.
+    pub(super) fn answered(&self, answer: &Answer<'_>) -> Error {
         let body = error_body(answer.body);
         let right_region = answer
             .region
             .map(printable)
             .or_else(|| body.region.as_deref().map(printable));
-        let elsewhere = right_region.as_deref().is_some_and(|right| right != region);
-        let kind = kind(self.operation, answer.status, &body, elsewhere);
+        let elsewhere = right_region.as_deref().is_some_and(|right| right != self.region);
+        let kind = kind_of_answer(self.operation, answer.status, &body, elsewhere);
         let request_id = answer.request_id.or(body.request_id.as_deref());
         let context = Context {
             status: Some(answer.status),
@@ -67,11 +101,47 @@ impl Subject {
             ..Context::default()
         }
     }
+
+    /// Any request of `operation`.
+    #[cfg(test)]
+    pub(super) fn test(operation: &'static str) -> Self {
+        Self {
+            operation,
+            bucket: "bkt".to_owned(),
+            key: "k".to_owned(),
+            region: "us-east-1".to_owned(),
+        }
+    }
+}
+
+/// What the CRT says when there was no answer, or one that it could not accept.
+fn kind_of_failure(error: crt::Error) -> ErrorKind {
+    match error.kind() {
+        crt::ErrorKind::Canceled => ErrorKind::Canceled,
+        crt::ErrorKind::Timeout => ErrorKind::Timeout,
+        crt::ErrorKind::Dns => ErrorKind::Dns,
+        crt::ErrorKind::Tls => ErrorKind::Tls,
+        crt::ErrorKind::Connection => ErrorKind::Connection,
+        crt::ErrorKind::Credentials => ErrorKind::NoCredentials,
+        crt::ErrorKind::Checksum => ErrorKind::Integrity,
+        _ => match error.name().as_str() {
+            "AWS_ERROR_S3_SLOW_DOWN" => ErrorKind::Throttled,
+            "AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED" => ErrorKind::BadCredentials,
+            "AWS_ERROR_S3_REQUEST_TIMEOUT" => ErrorKind::Timeout,
+            "AWS_ERROR_S3_MISSING_CONTENT_RANGE_HEADER"
+            | "AWS_ERROR_S3_INVALID_CONTENT_RANGE_HEADER"
+            | "AWS_ERROR_S3_MISSING_CONTENT_LENGTH_HEADER"
+            | "AWS_ERROR_S3_INVALID_CONTENT_LENGTH_HEADER"
+            | "AWS_ERROR_S3_MISSING_ETAG"
+            | "AWS_ERROR_HTTP_PROTOCOL_ERROR" => ErrorKind::Protocol,
+            _ => ErrorKind::Other,
+        },
+    }
 }
 
 /// S3's code says more than the status; a HEAD has only the status.
 /// S3: [error responses](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
-fn kind(operation: &str, status: u16, body: &ErrorBody, elsewhere: bool) -> ErrorKind {
+fn kind_of_answer(operation: &str, status: u16, body: &ErrorBody, elsewhere: bool) -> ErrorKind {
     match body.code.as_deref() {
         Some("NoSuchKey") => return ErrorKind::NotFound,
         Some("NoSuchBucket") => return ErrorKind::NoSuchBucket,

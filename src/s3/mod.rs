@@ -5,16 +5,26 @@
 //! can do about them.
 
 mod bucket;
+mod call;
 mod classify;
+mod client;
+mod config;
+mod connect;
 mod endpoint;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod get;
+mod head;
+mod list;
 mod message;
+mod observe;
 mod types;
 mod xml;
 
 pub use bucket::{BucketName, InvalidBucketName};
+pub use client::S3Store;
+pub use config::{Auth, S3Config};
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use types::{

@@ -2,18 +2,13 @@ use super::{Answer, GET, HEAD, LIST, Subject};
 use crate::s3::{Error, ErrorKind};
 
 fn answered(operation: &'static str, status: u16, region: Option<&str>, body: &str) -> Error {
-    let subject = Subject {
-        operation,
-        bucket: "bkt".to_owned(),
-        key: "k".to_owned(),
-    };
     let answer = Answer {
         status,
         request_id: Some("ID"),
         region,
         body: body.as_bytes(),
     };
-    subject.answered(&answer, "us-east-1")
+    Subject::test(operation).answered(&answer)
 }
 
 #[test]

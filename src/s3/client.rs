@@ -1,0 +1,113 @@
+//! A [`Store`] over the CRT: one bucket, one client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::classify::{GET, HEAD, LIST, Subject};
+use super::message::{Common, Draft};
+use super::{
+    BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Store, call,
+    get, head, list,
+};
+use crate::crt::s3::{Client, RequestKind, RequestOptions};
+use crate::crt::{Message, Uri};
+
+/// One bucket, reached over the CRT. Clones share the connections.
+///
+/// Everything made from it (requests under way and the bytes they delivered too) has to be dropped
+/// before the [`Runtime`](crate::crt::Runtime) that it was made with is shut down.
+#[derive(Clone)]
+pub struct S3Store(Arc<Shared>);
+
+/// What all requests of a store use.
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) endpoint: Uri,
+    pub(super) common: Common,
+    pub(super) bucket: String,
+    pub(super) region: String,
+    pub(super) part_bytes: u64,
+}
+
+impl S3Store {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.0.bucket
+    }
+
+    /// The region that requests are signed for.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+}
+
+impl Store for S3Store {
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectInfo, Error>> {
+        async move {
+            let subject = self.0.subject(HEAD, key.as_str());
+            let reply = call::send(&self.0, &subject, &self.0.common.head(key)).await?;
+            head::object_info(|name| reply.headers.get(name), &subject)
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, request: &'a ListRequest) -> BoxFuture<'a, Result<ListPage, Error>> {
+        async move {
+            let subject = self.0.subject(LIST, &request.prefix);
+            let reply = call::send(&self.0, &subject, &self.0.common.list(request)).await?;
+            list::page(&reply.body, request, &subject)
+        }
+        .boxed()
+    }
+
+    fn get(
+        &self,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Result<Box<dyn InFlight>, Error> {
+        let subject = self.0.subject(GET, request.key.as_str());
+        Ok(Box::new(get::start(&self.0, subject, request, sink)?))
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("bucket", &self.0.bucket)
+            .field("region", &self.0.region)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// What a request is about.
+    pub(super) fn subject(&self, operation: &'static str, key: &str) -> Subject {
+        Subject {
+            operation,
+            bucket: self.bucket.clone(),
+            key: key.to_owned(),
+            region: self.region.clone(),
+        }
+    }
+
+    /// Makes a message of a draft.
+    pub(super) fn message(&self, draft: &Draft) -> Result<Message, crate::crt::Error> {
+        let mut message = self.client.message(draft.method, &draft.path_and_query)?;
+        for (name, value) in &draft.headers {
+            message.header(name, value)?;
+        }
+        Ok(message)
+    }
+
+    /// The options of a request of `kind` to this bucket.
+    pub(super) fn options<'a>(&'a self, kind: RequestKind<'a>) -> RequestOptions<'a> {
+        RequestOptions::new(kind, &self.endpoint)
+    }
+}

@@ -1,0 +1,266 @@
+//! The way to a [`S3Store`]: credentials, endpoint, region, and one request that proves them.
+
+use std::num::NonZeroU32;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+
+use super::classify::{LIST, Subject};
+use super::client::{S3Store, Shared};
+use super::endpoint::Endpoint;
+use super::message::Common;
+use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
+use crate::crt::s3::{Client, ClientConfig, Stall};
+use crate::crt::{CredentialsProvider, ProfileOptions, Runtime, TlsContext, Trust, Uri};
+
+impl S3Store {
+    /// Connects to a bucket and lists one entry, so that a wrong endpoint, bucket, region or
+    /// credential is found now. Takes no longer than 10 seconds.
+    ///
+    /// # Errors
+    /// The kind and the text name the cause: [`ErrorKind::NoSuchBucket`], [`ErrorKind::Denied`],
+    /// [`ErrorKind::NoCredentials`], [`ErrorKind::BadCredentials`], [`ErrorKind::WrongRegion`] (its
+    /// context names the right one), [`ErrorKind::Dns`], [`ErrorKind::Connection`],
+    /// [`ErrorKind::Tls`], [`ErrorKind::Timeout`], or [`ErrorKind::Other`] for settings that do not
+    /// fit together.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels what is under way.
+    pub async fn connect(runtime: &Runtime, config: S3Config) -> Result<Self, Error> {
+        let deadline = after(CONNECT_DEADLINE);
+        let subject = Subject {
+            operation: LIST,
+            bucket: config.bucket.to_string(),
+            key: config.prefix.as_str().to_owned(),
+            region: config.region.clone().unwrap_or_default(),
+        };
+        let connecting = std::pin::pin!(connect(runtime, &config, &subject));
+        match select(connecting, deadline.elapsed).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => {
+                let place = config.endpoint_url.as_deref();
+                let place = place.unwrap_or("S3 or the source of the credentials");
+                let seconds = CONNECT_DEADLINE.as_secs();
+                let text = format!("no answer from {place} within {seconds} seconds");
+                Err(subject.error(ErrorKind::Timeout, text))
+            }
+        }
+    }
+}
+
+async fn connect(
+    runtime: &Runtime,
+    config: &S3Config,
+    subject: &Subject,
+) -> Result<S3Store, Error> {
+    let identity = Identity::new(runtime, config, subject)?;
+    if !matches!(config.auth, Auth::Anonymous) {
+        identity
+            .credentials
+            .load()
+            .await
+            .map_err(|error| no_credentials(subject, error))?;
+    }
+    let region = config.region.as_deref().unwrap_or(FIRST_REGION);
+    match probe(runtime, config, &identity, subject, region).await {
+        Ok(()) => identity.store(runtime, config, subject, region, Tries::Configured),
+        Err(error) if error.kind() == ErrorKind::WrongRegion => {
+            let right = error.context().region.clone();
+            match (&config.region, right) {
+                (None, Some(right)) if right != region => {
+                    log::info!("bucket {} is in region {right}", config.bucket);
+                    probe(runtime, config, &identity, subject, &right).await?;
+                    identity.store(runtime, config, subject, &right, Tries::Configured)
+                }
+                (_, right) => Err(wrong_region(&error, region, right.as_deref())),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Lists one entry, by a client of its own that gives up soon.
+async fn probe(
+    runtime: &Runtime,
+    config: &S3Config,
+    identity: &Identity,
+    subject: &Subject,
+    region: &str,
+) -> Result<(), Error> {
+    let store = identity.store(runtime, config, subject, region, Tries::Few)?;
+    let request = ListRequest {
+        prefix: config.prefix.as_str().to_owned(),
+        max_keys: Some(1),
+        ..ListRequest::default()
+    };
+    store.list(&request).await.map(drop)
+}
+
+/// Whether a client gives up soon or as configured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tries {
+    Few,
+    Configured,
+}
+
+/// Who asks, and whom it trusts.
+struct Identity {
+    tls: TlsContext,
+    credentials: CredentialsProvider,
+}
+
+impl Identity {
+    fn new(runtime: &Runtime, config: &S3Config, subject: &Subject) -> Result<Self, Error> {
+        let trust = match &config.ca_bundle {
+            Some(path) => Trust::CaFile(path),
+            None => Trust::System,
+        };
+        let tls = TlsContext::new(runtime, trust).map_err(|error| {
+            let text = match &config.ca_bundle {
+                Some(path) => format!("cannot use the CA bundle {}", path.display()),
+                None => "cannot use the system's trusted certificates".to_owned(),
+            };
+            caused(subject, ErrorKind::Tls, text, error)
+        })?;
+        let credentials = match &config.auth {
+            Auth::DefaultChain => CredentialsProvider::default_chain(runtime, &tls, None),
+            Auth::Profile(name) => {
+                let options = ProfileOptions {
+                    name: Some(name),
+                    ..ProfileOptions::default()
+                };
+                CredentialsProvider::profile(runtime, &tls, &options)
+            }
+            Auth::Anonymous => CredentialsProvider::anonymous(runtime),
+            Auth::Static {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            } => CredentialsProvider::fixed(
+                runtime,
+                access_key_id,
+                secret_access_key,
+                session_token.as_deref(),
+            ),
+        };
+        let credentials = credentials.map_err(|error| no_credentials(subject, error))?;
+        Ok(Self { tls, credentials })
+    }
+
+    fn store(
+        &self,
+        runtime: &Runtime,
+        config: &S3Config,
+        subject: &Subject,
+        region: &str,
+        tries: Tries,
+    ) -> Result<S3Store, Error> {
+        let url = config.endpoint_url.as_deref();
+        let endpoint = Endpoint::resolve(&config.bucket, region, url, config.addressing)
+            .map_err(|invalid| subject.error(ErrorKind::Other, invalid.to_string()))?;
+        let failed = |error| {
+            let text = "the client cannot be made".to_owned();
+            caused(subject, ErrorKind::Other, text, error)
+        };
+        let mut client = ClientConfig::new(region, &self.credentials);
+        client.tls = Some(&self.tls);
+        client.part_bytes = Some(config.part_bytes);
+        client.throughput_target_gbps = Some(config.throughput_target_gbps);
+        client.memory_limit_bytes = config.memory_limit_bytes;
+        client.backpressure = true;
+        client.backoff_base = Some(BACKOFF_BASE);
+        let stall_timeout = match tries {
+            Tries::Few => {
+                client.max_attempts = Some(config.max_attempts.min(FEW_ATTEMPTS));
+                client.backoff_cap = Some(FEW_BACKOFF_CAP);
+                client.connect_timeout = Some(config.connect_timeout.min(FEW_TIMEOUT));
+                config.stall_timeout.min(FEW_TIMEOUT)
+            }
+            Tries::Configured => {
+                client.max_attempts = Some(config.max_attempts);
+                client.backoff_cap = Some(BACKOFF_CAP);
+                client.connect_timeout = Some(config.connect_timeout);
+                config.stall_timeout
+            }
+        };
+        client.stall = Some(Stall {
+            min_bytes_per_second: 1,
+            interval: stall_timeout.max(Duration::from_secs(1)),
+        });
+        Ok(S3Store::new(Shared {
+            client: Client::new(runtime, &client).map_err(failed)?,
+            endpoint: Uri::parse(runtime, &endpoint.origin).map_err(failed)?,
+            common: Common {
+                path: endpoint.path,
+                user_agent: config.user_agent(),
+                requester_pays: config.requester_pays,
+                expected_bucket_owner: config.expected_bucket_owner.clone(),
+            },
+            bucket: config.bucket.to_string(),
+            region: region.to_owned(),
+            part_bytes: config.part_bytes,
+        }))
+    }
+}
+
+fn no_credentials(subject: &Subject, error: crate::crt::Error) -> Error {
+    let text = format!("no credentials could be loaded: {error}");
+    caused(subject, ErrorKind::NoCredentials, text, error)
+}
+
+fn wrong_region(error: &Error, region: &str, right: Option<&str>) -> Error {
+    let text = match right {
+        Some(right) => format!("the bucket is in region {right}, not in {region}"),
+        None => format!("the bucket is not in region {region}"),
+    };
+    let context = Context {
+        message: Some(text),
+        ..error.context().clone()
+    };
+    Error::with_source(ErrorKind::WrongRegion, context, error.clone())
+}
+
+fn caused(subject: &Subject, kind: ErrorKind, text: String, cause: crate::crt::Error) -> Error {
+    let context = Context {
+        message: Some(text),
+        ..subject.context()
+    };
+    Error::with_source(kind, context, cause)
+}
+
+/// A point in time to wait for. Dropping it ends its thread.
+struct Deadline {
+    elapsed: oneshot::Receiver<()>,
+    _stop: mpsc::Sender<()>,
+}
+
+/// The CRT has no timer to wait for and nothing else here needs one, so a thread sleeps.
+fn after(time: Duration) -> Deadline {
+    let (fire, elapsed) = oneshot::channel();
+    let (stop, stopped) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if stopped.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // Nobody waits any more when the connection was made at this very moment.
+            let _unheard = fire.send(());
+        }
+    });
+    Deadline {
+        elapsed,
+        _stop: stop,
+    }
+}
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
+const FIRST_REGION: &str = "us-east-1";
+
+/// Enough to come through a store that answers 503 to every second request.
+const FEW_ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+const FEW_BACKOFF_CAP: Duration = Duration::from_millis(500);
+const FEW_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The first wait is up to this long, and each one up to twice as long as the one before.
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+const BACKOFF_CAP: Duration = Duration::from_secs(20);

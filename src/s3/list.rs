@@ -1,0 +1,85 @@
+//! ListObjectsV2: checks that a page answers what was asked.
+
+use super::classify::Subject;
+use super::xml::list_page;
+use super::{Context, Error, ErrorKind, ListPage, ListRequest};
+
+/// Reads the page in `body`, and refuses one that would lead a caller astray or around in circles.
+pub(super) fn page(
+    body: &[u8],
+    request: &ListRequest,
+    subject: &Subject,
+) -> Result<ListPage, Error> {
+    let page = list_page(body).map_err(|bad| {
+        let context = Context {
+            message: Some(bad.to_string()),
+            ..subject.context()
+        };
+        Error::with_source(ErrorKind::Protocol, context, bad)
+    })?;
+    let prefix = request.prefix.as_str();
+    let strange_key = page
+        .objects
+        .iter()
+        .any(|object| object.key.is_empty() || !object.key.starts_with(prefix));
+    if strange_key {
+        return Err(subject.protocol("the listing has a key that was not asked for"));
+    }
+    let strange_prefix = page.common_prefixes.iter().any(|group| {
+        let rest = group.strip_prefix(prefix);
+        !request.delimited || !rest.is_some_and(|rest| rest.ends_with('/'))
+    });
+    if strange_prefix {
+        return Err(subject.protocol("the listing has a prefix that was not asked for"));
+    }
+    if page.next.is_some() && page.next == request.continuation {
+        return Err(subject.protocol("the listing goes around in circles"));
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+    use crate::s3::classify::{LIST, Subject};
+    use crate::s3::{ErrorKind, ListRequest};
+
+    fn kind_of(inner: &str, delimited: bool) -> Result<usize, ErrorKind> {
+        let request = ListRequest {
+            prefix: "a/".to_owned(),
+            delimited,
+            continuation: Some("here".to_owned()),
+            max_keys: None,
+        };
+        let body = format!("<ListBucketResult>{inner}</ListBucketResult>");
+        page(body.as_bytes(), &request, &Subject::test(LIST))
+            .map(|page| page.objects.len() + page.common_prefixes.len())
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn page_with_what_was_asked_for_is_taken() {
+        let group = "<CommonPrefixes><Prefix>a/b/</Prefix></CommonPrefixes>";
+        let object = "<Contents><Key>a/</Key><Size>1</Size><ETag>\"e\"</ETag>\
+                      <LastModified>2024-01-01T00:00:00Z</LastModified></Contents>";
+        assert_eq!(kind_of(&format!("{group}{object}"), true), Ok(2));
+        let next = "<NextContinuationToken>on</NextContinuationToken>";
+        assert_eq!(kind_of(next, true), Ok(0));
+    }
+
+    #[test]
+    fn page_with_something_else_is_refused() {
+        let group = "<CommonPrefixes><Prefix>a/b/</Prefix></CommonPrefixes>";
+        assert_eq!(kind_of(group, false), Err(ErrorKind::Protocol));
+        for wrong in ["b/", "a/", "a/b", ""] {
+            let group = group.replace("a/b/", wrong);
+            assert_eq!(kind_of(&group, true), Err(ErrorKind::Protocol), "{wrong}");
+        }
+        let object = "<Contents><Key>b/c</Key><Size>1</Size><ETag>\"e\"</ETag>\
+                      <LastModified>2024-01-01T00:00:00Z</LastModified></Contents>";
+        assert_eq!(kind_of(object, true), Err(ErrorKind::Protocol));
+        let again = "<NextContinuationToken>here</NextContinuationToken>";
+        assert_eq!(kind_of(again, true), Err(ErrorKind::Protocol));
+        assert_eq!(kind_of("<", true), Err(ErrorKind::Protocol));
+    }
+}
