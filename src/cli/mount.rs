@@ -182,4 +182,4 @@ const FRAGMENT_BYTES: usize = 1 << 20;
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Shorter, as somebody waits to hear of the failure.
-const FAILED_SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
+const FAILED_SHUTDOWN_DEADLINE: Duration = Duration::from_millis(500);
