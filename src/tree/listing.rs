@@ -56,12 +56,7 @@ impl Listing {
     }
 
     /// Takes in the next page and appends to `out` the entries that are certain now.
-    pub(super) fn absorb(
-        &mut self,
-        page: ListPage,
-        notices: &Notices,
-        out: &mut VecDeque<Entry>,
-    ) {
+    pub(super) fn absorb(&mut self, page: ListPage, notices: &Notices, out: &mut VecDeque<Entry>) {
         let items = self.items(page, notices);
         if self.ordered && !self.follows(&items) {
             self.ordered = false;

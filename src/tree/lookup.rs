@@ -150,12 +150,7 @@ impl Core {
     }
 
     /// How `ino` stands to its name. Refuses an inode that is known to have lost it.
-    fn check_standing(
-        &self,
-        table: &Table,
-        ino: InodeNo,
-        now: Moment,
-    ) -> Result<Standing, Error> {
+    fn check_standing(&self, table: &Table, ino: InodeNo, now: Moment) -> Result<Standing, Error> {
         let standing = table.standing(ino)?;
         match standing {
             Standing::Named => {}

@@ -195,13 +195,7 @@ impl DirHandle {
     }
 
     /// What an entry of a listing stands for. With `plus`, counts a reference.
-    fn node(
-        &self,
-        stream: &Stream,
-        entry: &Entry,
-        plus: bool,
-        now: Moment,
-    ) -> Result<Node, Error> {
+    fn node(&self, stream: &Stream, entry: &Entry, plus: bool, now: Moment) -> Result<Node, Error> {
         let Entry { name, found } = entry;
         let ttl = self.core.ttl_of_found(found);
         let valid_for = stream.arrived.remaining(ttl, now).unwrap_or_default();

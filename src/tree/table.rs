@@ -73,6 +73,14 @@ impl Table {
         self.inodes.len()
     }
 
+    /// Gives `other` the contents of `ino`, as if their numbers had collided.
+    #[cfg(test)]
+    pub(super) fn occupy(&mut self, ino: InodeNo, other: InodeNo) {
+        if let Some(inode) = self.inodes.remove(&ino) {
+            self.inodes.insert(other, inode);
+        }
+    }
+
     /// The inode that `name` in `parent` is known to lead to.
     ///
     /// # Errors
@@ -109,11 +117,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Stale`] or [`Error::NotDirectory`] when `ino` is no directory.
-    pub(super) fn directory_prefix(
-        &self,
-        ino: InodeNo,
-        mounted: &Prefix,
-    ) -> Result<String, Error> {
+    pub(super) fn directory_prefix(&self, ino: InodeNo, mounted: &Prefix) -> Result<String, Error> {
         if matches!(self.get(ino)?.content, Content::File(_)) {
             return Err(Error::NotDirectory);
         }

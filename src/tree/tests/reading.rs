@@ -1,0 +1,221 @@
+//! Reading open directories.
+
+use std::pin::pin;
+
+use futures::poll;
+
+use super::*;
+use crate::s3::ErrorKind;
+
+#[test]
+fn s06_readdir_lists_page_by_page_as_far_as_it_is_read() {
+    let keys: Vec<String> = (0..10).map(|i| format!("k{i}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let f = Fixture::new(&keys);
+    f.store.set_page_size(4);
+    let directory = f.open_dir(ROOT);
+    assert_eq!(f.requests(), (0, 0));
+    // The last file of a page is held back until the next page shows no directory of its name.
+    let first = read(&directory, 0, false, usize::MAX).unwrap();
+    assert_eq!(first.len(), 2 + 3);
+    assert_eq!(f.requests(), (0, 1));
+    let second = read(&directory, 5, false, usize::MAX).unwrap();
+    assert_eq!(second.len(), 4);
+    assert_eq!(f.requests(), (0, 1));
+    let third = read(&directory, 9, false, usize::MAX).unwrap();
+    assert_eq!(&*third[2].name, "k9");
+    for _ in 0..2 {
+        assert_eq!(read(&directory, 12, false, 9).unwrap(), []);
+    }
+    assert_eq!(f.requests(), (0, 1), "the end is known");
+}
+
+#[test]
+fn s06_rewind_and_reopen_list_anew() {
+    let f = Fixture::with(&["a"], "", MINUTE);
+    let directory = f.open_dir(ROOT);
+    assert_eq!(read_all(&directory, false, 9).unwrap().len(), 1);
+    f.store.put("b", "");
+    assert_eq!(read_all(&directory, false, 9).unwrap().len(), 2);
+    f.store.put("c", "");
+    assert_eq!(f.names(ROOT), ["a", "b", "c"]);
+    assert_eq!(f.requests(), (0, 3));
+}
+
+#[test]
+fn s06_small_buffers_go_on_where_they_ended() {
+    let f = Fixture::new(&["a", "b", "c/x", "d", "e"]);
+    f.store.set_page_size(2);
+    for room in 1..8 {
+        let entries = read_all(&f.open_dir(ROOT), false, room).unwrap();
+        let names: Vec<_> = entries.iter().map(display).collect();
+        assert_eq!(names, ["a", "b", "c/", "d", "e"], "{room}");
+    }
+}
+
+#[test]
+fn s06_entries_of_the_last_page_can_be_read_again() {
+    let f = Fixture::new(&["a", "b", "c", "d"]);
+    let directory = f.open_dir(ROOT);
+    let all = read(&directory, 0, false, 9).unwrap();
+    assert_eq!(all.len(), 6);
+    f.requests();
+    for offset in 1..6 {
+        let again = read(&directory, offset, false, 9).unwrap();
+        let start = usize::try_from(offset).unwrap();
+        assert_eq!(again, all[start..]);
+    }
+    assert_eq!(f.requests(), (0, 0));
+}
+
+#[test]
+fn s06_other_positions_are_refused() {
+    let f = Fixture::new(&["a", "b", "c", "d", "e", "f"]);
+    f.store.set_page_size(2);
+    let directory = f.open_dir(ROOT);
+    for offset in [3, 100, u64::MAX] {
+        let answer = read(&directory, offset, false, 9);
+        assert!(matches!(answer, Err(Error::BadOffset)), "{offset}");
+    }
+    read_all(&directory, false, 9).unwrap();
+    for offset in [1, 2, 3, 9, u64::MAX] {
+        let answer = read(&directory, offset, false, 9);
+        assert!(matches!(answer, Err(Error::BadOffset)), "{offset}");
+    }
+    assert_eq!(read(&directory, 8, false, 9).unwrap(), []);
+    assert_eq!(read_all(&directory, false, 9).unwrap().len(), 6);
+}
+
+#[test]
+fn s06_failed_page_fails_the_read_and_the_next_read_goes_on() {
+    let f = Fixture::new(&["a", "b", "c", "d"]);
+    f.store.set_page_size(2);
+    f.store.fail_next(Op::List, None, ErrorKind::Throttled, 1);
+    let directory = f.open_dir(ROOT);
+    assert!(matches!(read(&directory, 0, true, 9), Err(Error::S3(_))));
+    assert_eq!(read(&directory, 0, true, 9).unwrap().len(), 3);
+    f.store.fail_next(Op::List, None, ErrorKind::Throttled, 1);
+    assert!(matches!(read(&directory, 3, true, 9), Err(Error::S3(_))));
+    assert_eq!(f.known_inodes(), 2);
+    assert_eq!(read(&directory, 3, true, 9).unwrap().len(), 3);
+}
+
+#[test]
+fn s06_dots_have_the_numbers_of_the_directory_and_its_parent() {
+    let f = Fixture::new(&["d/e/a"]);
+    let d = f.lookup(ROOT, "d").unwrap();
+    let e = f.lookup(d.ino, "e").unwrap();
+    let dots = |ino| {
+        let entries = read(&f.open_dir(ino), 0, true, 2).unwrap();
+        (entries[0].node.ino, entries[1].node.ino)
+    };
+    assert_eq!(dots(e.ino), (e.ino, d.ino));
+    assert_eq!(dots(ROOT), (ROOT, ROOT));
+}
+
+#[test]
+fn s06_dropped_read_loses_nothing() {
+    let f = Fixture::new(&["a", "b"]);
+    let directory = f.open_dir(ROOT);
+    f.store.hold_next(Op::List, None, 1);
+    let mut emit = |_| panic!("nothing is there yet");
+    block_on(async {
+        let mut reading = pin!(directory.read(0, true, &mut emit));
+        assert!(poll!(&mut reading).is_pending());
+    });
+    assert_eq!(read_all(&directory, true, 9).unwrap().len(), 2);
+}
+
+#[test]
+fn s06_plus_counts_a_reference_for_each_entry_taken() {
+    let f = Fixture::new(&["a", "b", "c"]);
+    let directory = f.open_dir(ROOT);
+    let entries = read(&directory, 0, true, 4).unwrap();
+    assert_eq!(f.known_inodes(), 3, "root, a, b; c had no room");
+    let again = read(&directory, 2, true, 4).unwrap();
+    assert_eq!(again.len(), 3);
+    for entry in entries.iter().skip(2).chain(&again) {
+        assert!(f.known_inodes() > 1);
+        f.tree.forget(entry.node.ino, 1);
+    }
+    assert_eq!(f.known_inodes(), 1);
+}
+
+#[test]
+fn s06_without_plus_no_reference_is_counted() {
+    let f = Fixture::new(&["a", "b/c"]);
+    assert_eq!(f.names(ROOT), ["a", "b/"]);
+    assert_eq!(f.known_inodes(), 1);
+}
+
+#[test]
+fn plus_attributes_come_from_the_listing_and_count_for_later() {
+    let f = Fixture::with(&["a", "b/c"], "", MINUTE);
+    let entries = read_all(&f.open_dir(ROOT), true, 9).unwrap();
+    assert_eq!(f.requests(), (0, 1));
+    f.advance(Duration::from_secs(20));
+    let (a, b) = (&entries[0].node, &entries[1].node);
+    let looked_up = f.lookup(ROOT, "a").unwrap();
+    assert_eq!((looked_up.ino, &looked_up.kind), (a.ino, &a.kind));
+    assert_eq!(looked_up.valid_for, Duration::from_secs(40));
+    assert_eq!(f.getattr(b.ino).unwrap().kind, b.kind);
+    assert!(f.open(a.ino, Freshness::Cached).is_ok());
+    assert_eq!(f.requests(), (0, 0));
+}
+
+#[test]
+fn entries_are_valid_from_when_the_page_came() {
+    let f = Fixture::new(&["a", "b/c"]);
+    let directory = f.open_dir(ROOT);
+    read(&directory, 0, true, 2).unwrap();
+    f.advance(Duration::from_millis(70));
+    let entries = read(&directory, 2, true, 9).unwrap();
+    let valid: Vec<u128> = entries
+        .iter()
+        .map(|entry| entry.node.valid_for.as_millis())
+        .collect();
+    assert_eq!(valid, [30, 930]);
+}
+
+#[test]
+fn listing_refreshes_what_is_known_with_and_without_plus() {
+    let f = Fixture::with(&["a", "b"], "", MINUTE);
+    let a = f.lookup(ROOT, "a").unwrap();
+    assert!(matches!(f.lookup(ROOT, "c"), Err(Error::NotFound)));
+    f.store.put("a", "changed");
+    f.store.put("c", "made");
+    f.advance(Duration::from_secs(1));
+    f.entries(ROOT);
+    let new = f.lookup(ROOT, "a").unwrap();
+    assert_eq!(info(&new).size, 7);
+    assert_ne!(new.ino, a.ino);
+    assert!(matches!(f.getattr(a.ino), Err(Error::Stale)));
+    assert_eq!(info(&f.lookup(ROOT, "c").unwrap()).size, 4);
+}
+
+#[test]
+fn listing_asked_before_does_not_undo_a_newer_answer() {
+    let f = Fixture::with(&["a"], "", MINUTE);
+    let directory = f.open_dir(ROOT);
+    read(&directory, 0, true, 2).unwrap();
+    f.advance(Duration::from_secs(1));
+    let etag = f.store.put("a", "changed");
+    let new = f.lookup(ROOT, "a").unwrap();
+    let entries = read(&directory, 2, true, 9).unwrap();
+    assert_eq!(info(&entries[0].node).etag, etag);
+    assert_eq!(entries[0].node.ino, new.ino);
+    f.tree.forget(new.ino, 2);
+    assert_eq!(f.known_inodes(), 1);
+}
+
+#[test]
+fn vanished_directory_reads_as_empty_and_is_asked_for_again() {
+    let f = Fixture::with(&["d/x"], "", MINUTE);
+    let d = f.lookup(ROOT, "d").unwrap();
+    let directory = f.open_dir(d.ino);
+    f.store.remove("d/x");
+    f.advance(Duration::from_secs(1));
+    assert_eq!(read_all(&directory, true, 9).unwrap(), []);
+    assert!(matches!(f.getattr(d.ino), Err(Error::NotFound)));
+    assert!(matches!(f.lookup(ROOT, "d"), Err(Error::NotFound)));
+}
