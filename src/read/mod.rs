@@ -91,8 +91,8 @@ impl Default for ReadConfig {
 /// One open file: reads of one version of one object.
 ///
 /// Holds at most [`ReadConfig::max_window`], and for each of up to 8 streams two parts of window,
-/// a tail of at most 4 MiB and the part that its oldest byte lies in; and up to 4 shorter fetches
-/// of at most a part, 1 MiB and a read each. Dropping the handle cancels what it fetches.
+/// a tail of at most 4 MiB and the part that its oldest byte lies in; and up to 16 shorter fetches
+/// of at most 2 MiB and a read each. Dropping the handle cancels what it fetches.
 pub struct ReadHandle {
     source: Arc<Source>,
     size: u64,
@@ -200,20 +200,21 @@ impl ReadHandle {
         loop {
             let views: Vec<View> = state.fetches.iter().map(|fetch| self.view(fetch)).collect();
             let plan = state.planner.plan(read, intent, &views);
-            let stream = match plan.serve {
-                Serve::Join(index) => {
+            let (stream, end) = match plan.serve {
+                Serve::Join(index, end) => {
                     let fetch = state.fetches.remove(index);
                     let stream = Arc::clone(&fetch.stream);
                     state.fetches.push(fetch);
-                    stream
+                    (stream, end)
                 }
                 Serve::Fetch(_) if let Some(error) = &state.gone => return Err(error.clone()),
                 Serve::Fetch(range) => {
                     let role = self.role(&range, read, intent);
-                    self.add(state, range, role, now, work)
+                    let end = range.end;
+                    (self.add(state, range, role, now, work), end)
                 }
             };
-            let end = read.end.min(stream.queue().range().end);
+            let end = read.end.min(end);
             let Some((id, grown)) = stream.queue().join(read.start..end, now) else {
                 // Its oldest part was freed since the view was taken, so the next view differs.
                 continue;
@@ -428,4 +429,4 @@ const REORDER: u64 = 1 << 20;
 const STREAMS: usize = 8;
 
 /// Bounded pieces of runs that one handle keeps.
-const KEPT: usize = 4;
+const KEPT: usize = 2 * STREAMS;

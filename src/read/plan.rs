@@ -10,7 +10,7 @@
 //! | at offset 0 | [`Limits::head`] bytes |
 //! | continues a run from offset 0 | everything up to the object's end, as a stream |
 //! | begins elsewhere, or has only just been continued | exactly what is asked for |
-//! | continues a run of [`CONFIRMED_READS`] reads or [`CONFIRMED_BYTES`] | as much ahead as the run has read, at most a part |
+//! | continues a run of [`CONFIRMED_READS`] reads or [`CONFIRMED_BYTES`] | as much ahead as the run has read, but no more than [`Limits::patience`] |
 //! | continues a run that has read [`Limits::patience`] bytes | everything up to the end, as a stream |
 //!
 //! Streams that are dropped with most of what they received unread double the patience.
@@ -65,10 +65,19 @@ pub(super) struct View {
 }
 
 impl View {
-    fn covers(&self, offset: u64) -> bool {
-        self.extent.kept <= offset
-            && offset < self.range.end
-            && offset <= self.extent.reach.max(self.extent.received)
+    /// The end of the bytes that a read which starts at `offset` should take from here; `None`
+    /// when it should take none.
+    fn serves(&self, offset: u64) -> Option<u64> {
+        let extent = &self.extent;
+        let (limit, end) = if offset <= extent.near {
+            (self.range.end, self.range.end)
+        } else if offset - extent.asked <= extent.leeway {
+            (extent.soon, self.range.end)
+        } else {
+            // Its readers have left. What they left behind is free, but no more is fetched.
+            (extent.received, extent.received)
+        };
+        (extent.kept <= offset && offset < limit).then_some(end)
     }
 }
 
@@ -84,8 +93,8 @@ pub(super) struct Plan {
 /// How to serve the first bytes of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Serve {
-    /// From the view with this index.
-    Join(usize),
+    /// From the view with this index, up to this offset.
+    Join(usize, u64),
     /// By a GET of this range, which starts with the read.
     Fetch(Range<u64>),
 }
@@ -102,7 +111,7 @@ pub(super) struct Planner {
 
 #[derive(Debug)]
 struct Run {
-    from_zero: bool,
+    start: u64,
     end: u64,
     /// Bytes asked for, each counted once.
     asked: u64,
@@ -126,30 +135,42 @@ impl Planner {
         let len = read.end - read.start;
         let position = self.runs.iter().rposition(|run| {
             // A hole as large as the read still leaves half of what is fetched useful.
-            let late = self.limits.reorder.min(run.asked);
             let early = len.min(self.limits.reorder).min(MAX_HOLE);
-            run.end.saturating_sub(late) <= read.start
+            run.end.saturating_sub(self.limits.reorder) <= read.start
                 && read.start <= run.end.saturating_add(early)
         });
         let Some(position) = position else {
             return self.begin_run(read);
         };
         let mut run = self.runs.remove(position);
-        let Run { reads, asked, .. } = run;
+        let Run {
+            start,
+            asked,
+            reads,
+            ..
+        } = run;
         let goes_on = read.end > run.end;
         if goes_on {
             run.asked += read.end - read.start.max(run.end);
             run.reads = run.reads.saturating_add(1);
             run.end = read.end;
         }
-        let trusted = run.from_zero && self.patience == self.limits.patience;
+        run.start = start.min(read.start);
         self.runs.push(run);
+
+        let trusted = start == 0 && self.patience == self.limits.patience;
         if !goes_on {
-            Intent::Exact
-        } else if trusted || asked >= self.patience {
+            // Its first read, overtaken by the second?
+            return if start > 0 {
+                self.first(read)
+            } else {
+                Intent::Exact
+            };
+        }
+        if trusted || asked >= self.patience {
             Intent::Stream
         } else if reads >= CONFIRMED_READS || asked >= CONFIRMED_BYTES {
-            Intent::Ahead(asked.min(self.limits.part_size))
+            Intent::Ahead(asked.min(self.limits.patience))
         } else {
             Intent::Exact
         }
@@ -159,14 +180,18 @@ impl Planner {
         if self.runs.len() == RUNS {
             self.runs.remove(0);
         }
-        let len = read.end - read.start;
         self.runs.push(Run {
-            from_zero: read.start == 0,
+            start: read.start,
             end: read.end,
-            asked: len,
+            asked: read.end - read.start,
             reads: 1,
         });
-        match self.limits.head.checked_sub(len) {
+        self.first(read)
+    }
+
+    /// How much to fetch for the first read of a run.
+    fn first(&self, read: &Range<u64>) -> Intent {
+        match self.limits.head.checked_sub(read.end) {
             Some(ahead) if read.start == 0 => Intent::Ahead(ahead),
             _ => Intent::Exact,
         }
@@ -176,11 +201,11 @@ impl Planner {
     pub(super) fn plan(&self, read: &Range<u64>, intent: Intent, views: &[View]) -> Plan {
         let serve = self.serve(read, intent, views);
         let mut end = match &serve {
-            Serve::Join(index) => views[*index].range.end,
+            Serve::Join(_, end) => *end,
             Serve::Fetch(range) => range.end,
         };
-        while let Some(view) = views.iter().find(|view| view.covers(end)) {
-            end = view.range.end;
+        while let Some(further) = views.iter().find_map(|view| view.serves(end)) {
+            end = further;
         }
         let ahead = (intent == Intent::Stream && end < self.size).then_some(end..self.size);
         Plan { serve, ahead }
@@ -190,10 +215,10 @@ impl Planner {
         let best = views
             .iter()
             .enumerate()
-            .filter(|(_, view)| view.covers(read.start))
-            .max_by_key(|(_, view)| view.extent.received.min(read.end));
-        if let Some((index, _)) = best {
-            return Serve::Join(index);
+            .filter_map(|(index, view)| Some((index, view, view.serves(read.start)?)))
+            .max_by_key(|(_, view, end)| (view.extent.received.min(read.end), *end));
+        if let Some((index, _, end)) = best {
+            return Serve::Join(index, end);
         }
         if self.size <= self.limits.whole {
             return Serve::Fetch(0..self.size);
@@ -271,12 +296,14 @@ mod tests {
         reads.into_iter().map(observe).collect()
     }
 
-    fn view(range: Range<u64>, kept: u64, received: u64, reach: u64) -> View {
+    fn view(range: Range<u64>, kept: u64, received: u64, soon: u64) -> View {
         let extent = Extent {
             kept,
             received,
-            reach,
-            asked: received,
+            asked: kept,
+            near: kept,
+            soon,
+            leeway: MIB,
             busy: false,
         };
         View { range, extent }
@@ -381,7 +408,7 @@ mod tests {
             Intent::Stream,
             std::slice::from_ref(&head),
         );
-        assert_eq!(plan.serve, Serve::Join(0));
+        assert_eq!(plan.serve, Serve::Join(0, MIB));
         assert_eq!(plan.ahead, Some(MIB..GIB));
         let stream = view(MIB..GIB, MIB, MIB, 17 * MIB);
         let plan = planner.plan(&(128 * KIB..256 * KIB), Intent::Stream, &[head, stream]);
@@ -411,49 +438,51 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn plans_only_bytes_that_exist_and_move_the_read_on(
-            size in 1u64..4 * MIB,
-            whole in 1u64..2 * MIB,
-            reads in prop::collection::vec((any::<u64>(), 1u64..MIB), 1..50),
-            views in prop::collection::vec(any_view(), 0..6),
-        ) {
-            let mut planner = Planner::new(size, Limits { whole, ..limits() });
-            let views: Vec<View> =
-                views.into_iter().filter(|view| view.range.end <= size && !view.range.is_empty()).collect();
-            for (start, len) in reads {
-                let start = start % size;
-                let read = start..(start + len).min(size);
-                let intent = planner.observe(&read);
-                let plan = planner.plan(&read, intent, &views);
-                match plan.serve {
-                    Serve::Join(index) => prop_assert!(views[index].covers(start)),
-                    Serve::Fetch(range) => {
-                        prop_assert!(range.contains(&start) && range.end <= size);
-                        prop_assert!(range.start == start || range == (0..size));
-                    }
-                }
-                if let Some(ahead) = plan.ahead {
-                    prop_assert!(start < ahead.start && ahead.start < ahead.end && ahead.end == size);
-                }
-            }
-        }
-
-        #[test]
-        fn fetches_random_reads_exactly(
-            blocks in prop::collection::vec(1u64..800_000, 1..200),
-            len in prop::sample::select(vec![4 * KIB, 128 * KIB]),
-        ) {
-            let mut planner = Planner::new(100 * GIB, limits());
-            let mut seen = std::collections::HashSet::new();
-            // Far enough apart to be no run.
-            for block in blocks.into_iter().map(|block| block - block % 16) {
-                if seen.insert(block) {
-                    let start = block * 128 * KIB;
-                    let intent = planner.observe(&(start..start + len));
-                    prop_assert!(block == 0 || intent == Intent::Exact);
-                }
-            }
-        }
+           #[test]
+           fn plans_only_bytes_that_exist_and_move_the_read_on(
+               size in 1u64..4 * MIB,
+               whole in 1u64..2 * MIB,
+               reads in prop::collection::vec((any::<u64>(), 1u64..MIB), 1..50),
+               views in prop::collection::vec(any_view(), 0..6),
+           ) {
+               let mut planner = Planner::new(size, Limits { whole, ..limits() });
+               let views: Vec<View> =
+                   views.into_iter().filter(|view| view.range.end <= size && !view.range.is_empty()).collect();
+               for (start, len) in reads {
+                   let start = start % size;
+                   let read = start..(start + len).min(size);
+                   let intent = planner.observe(&read);
+                   let plan = planner.plan(&read, intent, &views);
+                   match plan.serve {
+                       Serve::Join(index, end) => {
+    prop_assert!(views[index].extent.kept <= start && start < end && end <= views[index].range.end);
     }
+                       Serve::Fetch(range) => {
+                           prop_assert!(range.contains(&start) && range.end <= size);
+                           prop_assert!(range.start == start || range == (0..size));
+                       }
+                   }
+                   if let Some(ahead) = plan.ahead {
+                       prop_assert!(start < ahead.start && ahead.start < ahead.end && ahead.end == size);
+                   }
+               }
+           }
+
+           #[test]
+           fn fetches_random_reads_exactly(
+               blocks in prop::collection::vec(1u64..800_000, 1..200),
+               len in prop::sample::select(vec![4 * KIB, 128 * KIB]),
+           ) {
+               let mut planner = Planner::new(100 * GIB, limits());
+               let mut seen = std::collections::HashSet::new();
+               // Far enough apart to be no run.
+               for block in blocks.into_iter().map(|block| block - block % 16) {
+                   if seen.insert(block) {
+                       let start = block * 128 * KIB;
+                       let intent = planner.observe(&(start..start + len));
+                       prop_assert!(block == 0 || intent == Intent::Exact);
+                   }
+               }
+           }
+       }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::executor::block_on;
+use futures::future::BoxFuture;
 use proptest::prelude::*;
 
 use super::*;
@@ -408,6 +409,55 @@ fn failure_that_nobody_waited_for_is_tried_again() {
     store.fail_get_after("object", 3000, ErrorKind::Throttled);
     check_all(&handle, (1..100).map(|index| (index * 500, 500)));
     assert_eq!(store.bodies().delivered_bytes, 50_000);
+}
+
+/// A store that lets go of every request without a word.
+#[derive(Debug)]
+struct Silent;
+
+impl Store for Silent {
+    fn head<'a>(&'a self, _: &'a Key) -> BoxFuture<'a, Result<s3::ObjectInfo, s3::Error>> {
+        unreachable!("nothing but GET is used")
+    }
+
+    fn list<'a>(
+        &'a self,
+        _: &'a s3::ListRequest,
+    ) -> BoxFuture<'a, Result<s3::ListPage, s3::Error>> {
+        unreachable!("nothing but GET is used")
+    }
+
+    fn get(
+        &self,
+        _: s3::GetRequest,
+        _: Arc<dyn s3::BodySink>,
+    ) -> Result<Box<dyn s3::InFlight>, s3::Error> {
+        #[derive(Debug)]
+        struct Nothing;
+        impl s3::InFlight for Nothing {
+            fn extend_window(&self, _: u64) {}
+        }
+        Ok(Box::new(Nothing))
+    }
+}
+
+#[test]
+fn request_that_ends_without_a_word_fails_its_readers() {
+    let error = in_time(|| {
+        let key = Key::new("object").expect("valid");
+        let config = ReadConfig::default();
+        let handle = ReadHandle::new(Arc::new(Silent), key, ETag::new("e"), GIB, config);
+        block_on(handle.read_at(0, 10)).expect_err("nothing arrives")
+    });
+    assert_eq!(error.kind(), ErrorKind::Canceled);
+}
+
+#[test]
+fn throughput_target_decides_the_window() {
+    let window = |gbps| ReadConfig::for_throughput(8 << 20, gbps).max_window;
+    assert_eq!(window(0.1), 64 * MIB);
+    assert_eq!(window(10.0), 238 * MIB);
+    assert_eq!(window(1000.0), 2 * GIB);
 }
 
 #[test]

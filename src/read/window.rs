@@ -71,8 +71,7 @@ struct Epoch {
 impl Window {
     /// A window that grants the whole of `range` at once.
     pub(super) fn whole(range: &Range<u64>, now: Instant) -> Self {
-        let size = range.end - range.start;
-        Self::sliding(range, size, size, size, Spare::new(0), now)
+        Self::sliding(range, WHOLE, WHOLE, WHOLE, Spare::new(0), now)
     }
 
     /// A window over `range` that starts with `floor` bytes and grows by what it takes of `spare`.
@@ -118,12 +117,22 @@ impl Window {
         self.asked
     }
 
-    /// The furthest that a read may start to be served by this stream, when everything before
-    /// `received` has arrived.
-    pub(super) fn reach(&self, received: u64) -> u64 {
+    /// Reads that start here or before belong to the stream's readers.
+    pub(super) fn near(&self) -> u64 {
+        let ahead = self.reorder.min(self.size);
+        self.asked.saturating_add(ahead).min(self.end)
+    }
+
+    /// Reads that start before this offset need not wait long, when everything before `received`
+    /// has arrived.
+    pub(super) fn soon(&self, received: u64) -> u64 {
         let soon = received.saturating_add(self.soon).min(self.granted);
-        let near = self.asked.saturating_add(self.reorder.min(self.size));
-        soon.max(near).min(self.end)
+        soon.max(received)
+    }
+
+    /// Bytes that a reader may skip without the window vanishing.
+    pub(super) fn leeway(&self) -> u64 {
+        self.dense.max(self.size)
     }
 
     /// Notes that a reader asks for `need`, while everything before `received` has arrived.
@@ -137,8 +146,8 @@ impl Window {
 
         let fresh = need.end.saturating_sub(need.start.max(self.asked));
         self.asked = self.asked.max(need.end);
-        self.dense = (self.dense + fresh).min(2 * self.floor);
-        if self.size < self.floor {
+        self.dense = (self.dense + fresh).min(self.floor.saturating_mul(2));
+        if self.size < self.floor && gap == 0 {
             self.resize((self.size + 2 * fresh).min(self.floor));
         }
 
@@ -202,6 +211,9 @@ impl Drop for Window {
         self.spare.give(self.size.saturating_sub(self.floor));
     }
 }
+
+/// More than any object has, and far from overflow: the window that holds nothing back.
+const WHOLE: u64 = 1 << 60;
 
 /// A doubled window must make the stream this much faster to be kept. A window that is smaller
 /// than the bandwidth-delay product nearly doubles the rate; one that is larger only costs memory.
