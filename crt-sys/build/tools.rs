@@ -17,7 +17,7 @@ pub struct Tools {
 
 /// Looks for every tool; the error names the package that has the first one missing.
 pub fn find() -> Result<Tools> {
-    for variable in ["CC", "CFLAGS", "PATH", "LIBCLANG_PATH"] {
+    for variable in ["CC", "CFLAGS", "LIBCLANG_PATH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {

@@ -19,6 +19,7 @@ mod bindings {
         unused_qualifications,
         unsafe_code,
         clippy::all,
+        clippy::allow_attributes_without_reason,
         clippy::multiple_unsafe_ops_per_block,
         clippy::undocumented_unsafe_blocks,
         reason = "generated from C headers"

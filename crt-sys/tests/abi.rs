@@ -406,8 +406,9 @@ fn logger_formats_filters_and_truncates() {
     // SAFETY: logging.h: the logger installed above.
     let logger = unsafe { aws_logger_get() };
     // SAFETY: logging.h: every logger has a vtable.
-    let vtable = unsafe { &*(*logger).vtable };
-    let write = vtable.log.expect("every logger logs");
+    let vtable = unsafe { (*logger).vtable };
+    // SAFETY: logging.h: as above; it is static.
+    let write = unsafe { (*vtable).log }.expect("every logger logs");
     let longest = CRT_SHIM_LOG_MAX_LENGTH as usize;
     for (given, kept) in [
         (longest - 1, longest - 1),

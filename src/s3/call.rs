@@ -74,7 +74,7 @@ impl Call {
 
 impl RequestEvents for Call {
     fn headers(&self, _status: u16, headers: &HeadersView<'_>) -> Flow {
-        self.state().reply.headers = headers.to_owned();
+        self.state().reply.headers = headers.to_headers();
         Flow::Continue
     }
 

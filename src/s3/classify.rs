@@ -124,16 +124,10 @@ fn kind_of_failure(error: crt::Error) -> ErrorKind {
         crt::ErrorKind::Connection => ErrorKind::Connection,
         crt::ErrorKind::Credentials => ErrorKind::NoCredentials,
         crt::ErrorKind::Checksum => ErrorKind::Integrity,
+        crt::ErrorKind::Protocol => ErrorKind::Protocol,
         _ => match error.name().as_str() {
             "AWS_ERROR_S3_SLOW_DOWN" => ErrorKind::Throttled,
             "AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED" => ErrorKind::BadCredentials,
-            "AWS_ERROR_S3_REQUEST_TIMEOUT" => ErrorKind::Timeout,
-            "AWS_ERROR_S3_MISSING_CONTENT_RANGE_HEADER"
-            | "AWS_ERROR_S3_INVALID_CONTENT_RANGE_HEADER"
-            | "AWS_ERROR_S3_MISSING_CONTENT_LENGTH_HEADER"
-            | "AWS_ERROR_S3_INVALID_CONTENT_LENGTH_HEADER"
-            | "AWS_ERROR_S3_MISSING_ETAG"
-            | "AWS_ERROR_HTTP_PROTOCOL_ERROR" => ErrorKind::Protocol,
             _ => ErrorKind::Other,
         },
     }

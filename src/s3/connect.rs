@@ -175,19 +175,19 @@ impl Identity {
         let stall_timeout = match tries {
             Tries::Few => {
                 client.max_attempts = Some(config.max_attempts.min(FEW_ATTEMPTS));
-                client.backoff_cap = Some(FEW_BACKOFF_CAP);
+                client.backoff_limit = Some(FEW_BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout.min(FEW_TIMEOUT));
                 config.stall_timeout.min(FEW_TIMEOUT)
             }
             Tries::Configured => {
                 client.max_attempts = Some(config.max_attempts);
-                client.backoff_cap = Some(BACKOFF_CAP);
+                client.backoff_limit = Some(BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout);
                 config.stall_timeout
             }
         };
         client.stall = Some(Stall {
-            min_bytes_per_second: 1,
+            bytes_per_second: 1,
             interval: stall_timeout.max(Duration::from_secs(1)),
         });
         Ok(S3Store::new(Shared {

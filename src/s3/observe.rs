@@ -4,7 +4,7 @@
 
 use log::Level;
 
-use super::classify::{HEAD, Subject};
+use super::classify::{GET, HEAD, Subject};
 use crate::crt::s3::RequestMetrics;
 
 /// Logs an HTTP request that has ended: at `debug`, or at `warn` if it failed in a way that a
@@ -21,11 +21,12 @@ pub(super) fn http_request(subject: &Subject, metrics: &RequestMetrics<'_>) {
         key,
         ..
     } = subject;
-    let range = metrics
-        .part_range()
-        .filter(|_| *operation == super::classify::GET)
-        .map(|range| format!(" bytes {}-{}", range.start(), range.end()))
-        .unwrap_or_default();
+    let range = if *operation == GET {
+        let range = metrics.part_range();
+        format!(" bytes {}-{}", range.start(), range.end())
+    } else {
+        String::new()
+    };
     let outcome = match (status, metrics.error()) {
         (Some(status), _) => format!("HTTP {status}"),
         (None, Some(error)) => error.to_string(),

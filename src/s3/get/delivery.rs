@@ -50,8 +50,8 @@ impl RequestEvents for Delivery {
                 // An attempt that failed, or a part whose body was cancelled.
                 return;
             }
-            let tag = metrics.response_header("ETag");
-            if checks.tag(tag.as_deref()).is_err() {
+            let headers = metrics.headers().unwrap_or_default();
+            if checks.tag(headers.get("ETag")).is_err() {
                 // The next part is refused, or the end reports it.
                 return;
             }

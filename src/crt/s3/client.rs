@@ -1,0 +1,288 @@
+//! The S3 client.
+
+use std::fmt;
+use std::mem;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crt_sys as sys;
+
+use super::events::{RequestEvents, State};
+use super::request::{Request, RequestOptions};
+use super::response::{self, ResponseFuture};
+use crate::crt::auth::CredentialsProvider;
+use crate::crt::bytes::cursor;
+use crate::crt::error::Error;
+use crate::crt::handle::{Handle, ThreadSafe, ref_counted};
+use crate::crt::http::Message;
+use crate::crt::live::{Keep, Kind, Shared};
+use crate::crt::runtime::{Runtime, into_user_data, on_shutdown, reclaim};
+use crate::crt::tls::{ConnectionOptions, TlsContext};
+
+/// How to make a [`Client`]. `None` leaves a value to the CRT.
+#[derive(Debug, Clone)]
+pub struct ClientConfig<'a> {
+    /// The region that requests are signed for.
+    pub region: &'a str,
+    /// Where credentials come from; asked once a request, so it should cache.
+    pub credentials: &'a CredentialsProvider,
+    /// For `https` endpoints. Without it, requests to them are refused.
+    pub tls: Option<&'a TlsContext>,
+    /// Bytes that one HTTP request of a split GET fetches; default 8 MiB. Part buffers are reused
+    /// if they have this size.
+    pub part_bytes: Option<u64>,
+    /// Speed to aim at, in gigabits per second: sets the number of connections; default 10.
+    pub throughput_target_gbps: Option<f64>,
+    /// Connections, at most; default by the throughput target.
+    pub max_connections: Option<u32>,
+    /// Bytes of part buffers, at most; at least 256 MiB, of which the CRT sets 128 MiB aside for
+    /// itself. Default by the throughput target, at least 1 GiB.
+    pub memory_limit_bytes: Option<u64>,
+    /// How often a failed HTTP request is sent again; default 5.
+    pub max_retries: Option<NonZeroU32>,
+    /// Longest delay before the first retry, doubled for each further one; default 500 ms. Whole
+    /// milliseconds.
+    pub backoff_base: Option<Duration>,
+    /// Longest delay before any retry; default 20 s. Whole seconds.
+    pub backoff_limit: Option<Duration>,
+    /// When a slow connection is closed and its request retried; default 1 byte/s over 30 s.
+    pub stall: Option<Stall>,
+    /// How long a connection may take to come up; default 3 s. Whole milliseconds.
+    pub connect_timeout: Option<Duration>,
+    /// Whether GET requests keep to a read window: [`RequestOptions::read_window`] and
+    /// [`Request::extend_window`].
+    pub backpressure: bool,
+}
+
+/// A connection that transfers less than `bytes_per_second` over `interval` while there is work
+/// for it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    /// The least speed.
+    pub bytes_per_second: u64,
+    /// For how long it may be missed; whole seconds, at least 1.
+    pub interval: Duration,
+}
+
+/// An S3 client. Clones share it.
+///
+/// The CRT keeps one pool of connections a host *name*: a client must not be used for two ports, or
+/// two schemes, of one host.
+#[derive(Clone)]
+pub struct Client {
+    handle: Handle<sys::aws_s3_client>,
+    tls: bool,
+    backpressure: bool,
+    keep: Keep,
+}
+
+impl<'a> ClientConfig<'a> {
+    /// A client for `region`; everything else is left to the CRT.
+    pub fn new(region: &'a str, credentials: &'a CredentialsProvider) -> Self {
+        Self {
+            region,
+            credentials,
+            tls: None,
+            part_bytes: None,
+            throughput_target_gbps: None,
+            max_connections: None,
+            memory_limit_bytes: None,
+            max_retries: None,
+            backoff_base: None,
+            backoff_limit: None,
+            stall: None,
+            connect_timeout: None,
+            backpressure: false,
+        }
+    }
+}
+
+impl Client {
+    /// Makes a client. Nothing is connected yet. Wraps `aws_s3_client_new`.
+    ///
+    /// # Errors
+    /// A memory limit that is too small, or too small for the parts.
+    pub fn new(runtime: &Runtime, config: &ClientConfig<'_>) -> Result<Self, Error> {
+        let shared = runtime.shared();
+        let signing = signing_config(config);
+        let tls = config.tls.map(ConnectionOptions::new);
+        let monitoring = config.stall.map(monitoring_options);
+        // SAFETY: a C struct that C itself starts from zero (aws/s3/s3_client.h).
+        let mut raw: sys::aws_s3_client_config = unsafe { mem::zeroed() };
+        raw.region = cursor(config.region.as_bytes());
+        raw.client_bootstrap = runtime.bootstrap();
+        raw.signing_config = &raw const signing;
+        raw.tls_mode = sys::AWS_MR_TLS_DISABLED;
+        if let Some(tls) = &tls {
+            raw.tls_mode = sys::AWS_MR_TLS_ENABLED;
+            raw.tls_connection_options = tls.as_ptr();
+        }
+        if let Some(monitoring) = &monitoring {
+            raw.monitoring_options = monitoring;
+        }
+        raw.part_size = config.part_bytes.unwrap_or(0);
+        raw.throughput_target_gbps = config.throughput_target_gbps.unwrap_or(0.0);
+        raw.max_active_connections_override = config.max_connections.unwrap_or(0);
+        raw.memory_limit_in_bytes = config.memory_limit_bytes.unwrap_or(0);
+        raw.retry_config.max_retries = config.max_retries.map_or(0, |retries| {
+            usize::try_from(retries.get()).unwrap_or(usize::MAX)
+        });
+        raw.retry_config.backoff_scale_factor_ms = config.backoff_base.map_or(0, whole_millis);
+        raw.retry_config.max_backoff_secs = config.backoff_limit.map_or(0, whole_seconds);
+        raw.connect_timeout_ms = config.connect_timeout.map_or(0, whole_millis);
+        raw.enable_read_backpressure = config.backpressure;
+        raw.initial_read_window = if config.backpressure {
+            INITIAL_WINDOW
+        } else {
+            0
+        };
+        let user_data = into_user_data(shared.keep(Kind::Client));
+        raw.shutdown_callback = Some(on_shutdown);
+        raw.shutdown_callback_user_data = user_data;
+        // SAFETY: everything that `raw` points to is copied or acquired during the call
+        // (s3_client.c), which may write to `raw`, hence the mutable pointer.
+        let client = unsafe { sys::aws_s3_client_new(shared.allocator(), &raw mut raw) };
+        // SAFETY: a new reference, or NULL.
+        let handle = unsafe { Handle::adopt(client) };
+        if handle.is_err() {
+            // SAFETY: a client that was not made calls nobody (s3_client.c).
+            unsafe { reclaim(user_data) };
+        }
+        Ok(Self {
+            handle: handle?,
+            tls: config.tls.is_some(),
+            backpressure: config.backpressure,
+            keep: shared.keep(Kind::Wrapper),
+        })
+    }
+
+    /// A message for this client's requests; see [`Message::new`].
+    ///
+    /// # Errors
+    /// `AWS_ERROR_OOM`.
+    pub fn message(&self, method: &str, path_and_query: &str) -> Result<Message, Error> {
+        let keep = self.shared().keep(Kind::Wrapper);
+        Message::build(keep, method, path_and_query)
+    }
+
+    /// Starts a request; `events` receives what comes of it, possibly before this returns.
+    /// Wraps `aws_s3_client_make_meta_request`.
+    ///
+    /// # Errors
+    /// A message or options that the CRT refuses, `https` without TLS, or a runtime that is
+    /// shutting down. Then `events` was dropped, and none of its methods was called.
+    pub fn start(
+        &self,
+        message: Message,
+        options: &RequestOptions<'_>,
+        events: impl RequestEvents,
+    ) -> Result<Request, Error> {
+        if !self.tls && !options.endpoint.scheme().eq_ignore_ascii_case("http") {
+            // The CRT would connect without TLS.
+            return Err(Error::from_constant(sys::AWS_ERROR_INVALID_ARGUMENT));
+        }
+        let id = self
+            .shared()
+            .next_request()
+            .ok_or_else(|| Error::from_constant(sys::AWS_ERROR_INVALID_STATE))?;
+        let state = State::new(Box::new(events), id, self);
+        let request = Request::start(&message, options, state)?;
+        if !self
+            .shared()
+            .request_started(id, request.handle(), || request.is_finished())
+        {
+            request.cancel();
+        }
+        if self.backpressure {
+            request.open_window(options.read_window.saturating_sub(INITIAL_WINDOW_BYTES));
+        }
+        Ok(request)
+    }
+
+    /// Starts a request and collects its answer; for [`RequestKind::Default`].
+    ///
+    /// [`RequestKind::Default`]: super::RequestKind::Default
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request.
+    pub fn send(
+        &self,
+        message: Message,
+        options: &RequestOptions<'_>,
+    ) -> Result<ResponseFuture, Error> {
+        let (collector, receiver) = response::collector();
+        let request = self.start(message, options, collector)?;
+        Ok(ResponseFuture::new(receiver, request))
+    }
+
+    pub(super) fn handle(&self) -> &Handle<sys::aws_s3_client> {
+        &self.handle
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        self.keep.shared()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.handle).finish()
+    }
+}
+
+/// Wraps `aws_s3_init_default_signing_config`: the path is signed as it is, neither normalised nor
+/// encoded again, and the body is not signed.
+fn signing_config(config: &ClientConfig<'_>) -> sys::aws_signing_config_aws {
+    // SAFETY: a C struct that C itself starts from zero (aws/auth/signing_config.h).
+    let mut signing: sys::aws_signing_config_aws = unsafe { mem::zeroed() };
+    let region = cursor(config.region.as_bytes());
+    // SAFETY: writes all of `signing`, and borrows the region and the provider
+    // (aws/s3/s3.h, s3_util.c).
+    unsafe {
+        sys::aws_s3_init_default_signing_config(
+            &raw mut signing,
+            region,
+            config.credentials.as_ptr(),
+        );
+    }
+    signing
+}
+
+fn monitoring_options(stall: Stall) -> sys::aws_http_connection_monitoring_options {
+    sys::aws_http_connection_monitoring_options {
+        minimum_throughput_bytes_per_second: stall.bytes_per_second,
+        allowable_throughput_failure_interval_seconds: whole_seconds(stall.interval).max(1),
+        statistics_observer_fn: None,
+        statistics_observer_user_data: std::ptr::null_mut(),
+    }
+}
+
+/// Milliseconds for a field in which 0 means "default".
+fn whole_millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+/// Seconds for a field in which 0 means "default".
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+ref_counted!(aws_s3_client, aws_s3_client_acquire, aws_s3_client_release);
+
+// SAFETY: all entry points that this module calls take the client's lock (s3_client.c).
+unsafe impl ThreadSafe for sys::aws_s3_client {}
+
+/// The CRT knows one initial window a client; the smallest that is not warned of lets each request
+/// have its own.
+const INITIAL_WINDOW: usize = 1;
+const INITIAL_WINDOW_BYTES: u64 = INITIAL_WINDOW as u64;
+
+const _: () = {
+    static_assertions::assert_impl_all!(Client: Send, Sync);
+};

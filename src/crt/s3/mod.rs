@@ -1,0 +1,14 @@
+//! The CRT's S3 client: requests that are split, retried and signed by C, with bodies delivered
+//! without a copy.
+
+mod client;
+mod events;
+mod request;
+mod response;
+mod telemetry;
+
+pub use client::{Client, ClientConfig, Stall};
+pub use events::{BodyPart, Finished, Flow, RequestEvents};
+pub use request::{Request, RequestKind, RequestOptions};
+pub use response::{ErrorResponse, RequestError, Response, ResponseFuture};
+pub use telemetry::RequestMetrics;
