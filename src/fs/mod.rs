@@ -205,7 +205,7 @@ impl Fs {
         let result = dir
             .read(offset, plus, &mut |entry| {
                 let emitted = emit(DirEntry {
-                    name: entry.name.as_ref(),
+                    name: OsStr::new(&*entry.name),
                     next_offset: entry.offset,
                     entry: self.entry(&entry.node),
                 });

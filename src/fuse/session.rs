@@ -3,13 +3,15 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use fuser::{MountOption, SessionACL, SessionUnmounter};
 use log::{info, warn};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::statvfs::statvfs;
 
@@ -120,14 +122,19 @@ impl Session {
         let unmounter = Unmounter(Arc::new(Mutex::new(Inner {
             fuser: session.unmount_callable(),
             directory: config.directory.clone(),
+            auto_unmount: config.auto_unmount,
+            ended: false,
             events: send.clone(),
         })));
         let this = Self { events, unmounter };
+        let inner = Arc::clone(&this.unmounter.0);
         thread::Builder::new()
             .name("fuse-session".into())
             .spawn(move || {
+                let result = session.run();
+                lock(&inner).ended = true;
                 // Nobody listens any more when the session was dropped.
-                let _unheard = send.send(Event::Ended(session.run()));
+                let _unheard = send.send(Event::Ended(result));
             })
             .map_err(MountError::Threads)?;
 
@@ -203,17 +210,9 @@ impl Unmounter {
     /// is gone at once, and the rest ends with the last open file or with this process. Does
     /// nothing when already unmounted.
     pub fn unmount(&self) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = inner.fuser.unmount() {
-            let busy = error.raw_os_error() == Some(libc::EBUSY);
-            let result = if busy {
-                umount2(&inner.directory, MntFlags::MNT_DETACH).map_err(io::Error::from)
-            } else {
-                Err(error)
-            };
-            if let Err(error) = result {
-                warn!("cannot unmount {}: {error}", inner.directory.display());
-            }
+        let mut inner = lock(&self.0);
+        if let Err(error) = inner.unmount() {
+            warn!("cannot unmount {}: {error}", inner.directory.display());
         }
         // Nobody listens any more when the session was dropped.
         let _unheard = inner.events.send(Event::Unmounted);
@@ -224,7 +223,50 @@ impl Unmounter {
 struct Inner {
     fuser: SessionUnmounter,
     directory: PathBuf,
+    auto_unmount: bool,
+    /// Whether the kernel has let go of the mount. From then on the directory may be anybody's.
+    ended: bool,
     events: Sender<Event>,
+}
+
+impl Inner {
+    fn unmount(&mut self) -> io::Result<()> {
+        // fuser leaves this to the helper process, which only unmounts what is dead already.
+        if self.auto_unmount && !self.ended {
+            match umount2(&self.directory, MntFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::EBUSY) => self.detach()?,
+                Err(Errno::EPERM) => self.ask_helper()?,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        match self.fuser.unmount() {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => self.detach(),
+            result => result,
+        }
+    }
+
+    fn detach(&self) -> io::Result<()> {
+        Ok(umount2(&self.directory, MntFlags::MNT_DETACH)?)
+    }
+
+    /// Unmounts as a user other than root.
+    fn ask_helper(&self) -> io::Result<()> {
+        let output = Command::new("fusermount3")
+            .args(["-u", "-z", "--"])
+            .arg(&self.directory)
+            .output()?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Err(io::Error::other(text.trim().to_owned()))
+        }
+    }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What [`Session::wait`] waits for.

@@ -1,1 +1,591 @@
+//! Real mounts of the in-memory store. They need `/dev/fuse` and the right to mount.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use nix::sys::statvfs::statvfs;
+use tempfile::TempDir;
+
+use super::*;
+use crate::fs::{Fs, FsConfig};
+use crate::read::ReadConfig;
+use crate::s3::fake::{FakeStore, Op, synthetic};
+use crate::s3::{
+    BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Prefix, Store,
+};
+use crate::tree::{TreeConfig, Ttl};
+
+/// A mount in a directory of its own. Unmounts before the directory goes.
+struct Mount {
+    session: Option<Session>,
+    dir: TempDir,
+}
+
+impl Mount {
+    fn new(store: &FakeStore) -> Self {
+        Self::with(Arc::new(store.clone()), Ttl::Minimal, |_| {})
+    }
+
+    fn with(store: Arc<dyn Store>, ttl: Ttl, change: impl FnOnce(&mut MountConfig)) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = MountConfig {
+            directory: dir.path().to_owned(),
+            read_only: false,
+            access: Access::Owner,
+            auto_unmount: false,
+            max_threads: 4,
+        };
+        change(&mut config);
+        let tree = TreeConfig {
+            prefix: Prefix::default(),
+            ttl,
+            negative_ttl: ttl,
+        };
+        let look = FsConfig {
+            uid: 7,
+            gid: 8,
+            file_mode: 0o755,
+            dir_mode: 0o755,
+            read_only: config.read_only,
+        };
+        let fs = Fs::new(store, tree, ReadConfig::default(), look);
+        let session = Session::mount(fs, &config).expect("it mounts: is /dev/fuse there?");
+        Self {
+            session: Some(session),
+            dir,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn is_mounted(&self) -> bool {
+        is_mounted(self.dir.path())
+    }
+
+    /// Waits for the session, but not for ever.
+    fn wait(&mut self) {
+        let session = self.session.take().expect("it is mounted");
+        let waiter = thread::spawn(move || session.wait());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !waiter.is_finished() {
+            assert!(Instant::now() < deadline, "the session does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+        waiter.join().expect("no panic").expect("a clean end");
+    }
+}
+
+fn is_mounted(dir: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("the list of mounts");
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(1).map(Path::new) == Some(dir))
+}
+
+fn errno<T>(result: io::Result<T>) -> Option<i32> {
+    result.err().and_then(|error| error.raw_os_error())
+}
+
+/// Runs a program to its end and gives what it printed.
+fn output(program: &str, args: &[&OsStr]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{program}: {output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn mount_lists_stats_and_reads() {
+    let store = FakeStore::new();
+    store.put("hello.txt", "hello\n");
+    store.put("dir/inner", "x");
+    let mount = Mount::new(&store);
+    assert!(mount.is_mounted());
+    let listed = output("ls", &["-la".as_ref(), mount.dir.path().as_ref()]);
+    assert!(
+        listed.contains("hello.txt") && listed.contains(" dir"),
+        "{listed}"
+    );
+    let read = output("cat", &[mount.path("hello.txt").as_ref()]);
+    assert_eq!(read, "hello\n");
+    let file = fs::metadata(mount.path("hello.txt")).expect("a file");
+    assert_eq!((file.len(), file.blocks(), file.nlink()), (6, 1, 1));
+    assert_eq!((file.uid(), file.gid(), file.mode()), (7, 8, 0o100_755));
+    assert_eq!(file.blksize(), 4096);
+    let dir = fs::metadata(mount.path("dir")).expect("a directory");
+    assert_eq!((dir.nlink(), dir.mode()), (2, 0o040_755));
+    assert_eq!(
+        fs::read_dir(mount.path("dir"))
+            .expect("a directory")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn mount_has_the_options_that_scripts_know() {
+    let mount = Mount::new(&FakeStore::new());
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("the list of mounts");
+    let line = mounts
+        .lines()
+        .find(|line| line.contains(mount.dir.path().to_str().expect("UTF-8")))
+        .expect("it is mounted");
+    assert!(line.starts_with("mountpoint-s3 "), "{line}");
+    for option in ["rw", "nosuid", "nodev", "noatime", "default_permissions"] {
+        assert!(line.contains(option), "{option}: {line}");
+    }
+}
+
+#[test]
+fn s33_statfs_is_without_limits() {
+    let mount = Mount::new(&FakeStore::new());
+    let stat = statvfs(mount.dir.path()).expect("an answer");
+    assert_eq!(stat.blocks(), u64::MAX / 1024);
+    assert_eq!(stat.blocks_available(), u64::MAX / 1024);
+    assert_eq!(stat.files(), u64::MAX / 1024);
+    assert_eq!((stat.block_size(), stat.name_max()), (512, 255));
+    output("stat", &["-f".as_ref(), mount.dir.path().as_ref()]);
+    output("df", &[mount.dir.path().as_ref()]);
+}
+
+#[test]
+fn readdir_of_many_entries_is_complete() {
+    let store = FakeStore::new();
+    let expected: BTreeSet<String> = (0..3000).map(|index| format!("f{index:04}")).collect();
+    for name in &expected {
+        store.put(&format!("many/{name}"), "x");
+    }
+    let mount = Mount::new(&store);
+    let names = || -> Vec<String> {
+        fs::read_dir(mount.path("many"))
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name())
+            .map(|name| name.into_string().expect("UTF-8"))
+            .collect()
+    };
+    store.clear_log();
+    let found = names();
+    assert_eq!(found.len(), 3000);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+    store.clear_log();
+    // Attributes come with the listing: no request for each name.
+    let long = output("ls", &["-l".as_ref(), mount.path("many").as_ref()]);
+    assert_eq!(long.lines().count(), 3001);
+    assert!(
+        store.log().len() < 300,
+        "{} requests for 3000 names",
+        store.log().len()
+    );
+}
+
+#[test]
+fn s21_reads_sequentially_at_random_and_past_the_end() {
+    const SIZE: u64 = (24 << 20) + 321;
+    let store = FakeStore::new();
+    store.put_synthetic("big", SIZE, 42);
+    store.put("empty", "");
+    let mount = Mount::new(&store);
+    let file = File::open(mount.path("big")).expect("it opens");
+    let mut read = Vec::new();
+    (&file).read_to_end(&mut read).expect("it reads");
+    assert!(read == synthetic(42, 0..SIZE), "other bytes");
+    for offset in [SIZE - 5, 17 << 20, 4097, 1 << 20, 0] {
+        let end = (offset + 10_000).min(SIZE);
+        let mut buffer = vec![0; 10_000];
+        let got = file.read_at(&mut buffer, offset).expect("it reads");
+        assert!(buffer[..got] == synthetic(42, offset..end), "at {offset}");
+    }
+    assert_eq!(file.read_at(&mut [0; 8], SIZE).expect("it reads"), 0);
+    assert_eq!(file.read_at(&mut [0; 8], SIZE + 99).expect("it reads"), 0);
+    assert_eq!(fs::read(mount.path("empty")).expect("it reads"), b"");
+}
+
+#[test]
+fn s21_direct_reads_give_the_same_bytes() {
+    const SIZE: u64 = (8 << 20) + 321;
+    let store = FakeStore::new();
+    store.put_synthetic("big", SIZE, 5);
+    let mount = Mount::new(&store);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(mount.path("big"))
+        .expect("it opens");
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).expect("it reads");
+    assert!(read == synthetic(5, 0..SIZE), "other bytes");
+}
+
+#[test]
+fn concurrent_reads_of_one_handle_give_the_right_bytes() {
+    const SIZE: u64 = 32 << 20;
+    const CHUNK: u64 = 256 << 10;
+    let store = FakeStore::new();
+    store.put_synthetic("big", SIZE, 7);
+    let mount = Mount::new(&store);
+    let file = File::open(mount.path("big")).expect("it opens");
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let file = &file;
+            scope.spawn(move || {
+                let mut buffer = vec![0; usize::try_from(CHUNK).expect("small")];
+                for index in (thread..SIZE / CHUNK).step_by(8) {
+                    let offset = index * CHUNK;
+                    file.read_exact_at(&mut buffer, offset).expect("it reads");
+                    assert!(
+                        buffer == synthetic(7, offset..offset + CHUNK),
+                        "at {offset}"
+                    );
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn s21_program_runs_from_the_mount() {
+    // Running a program maps its file into memory: page faults instead of reads.
+    let program = fs::read("/bin/true").expect("a program");
+    let store = FakeStore::new();
+    store.put("program", program);
+    let mount = Mount::new(&store);
+    output(mount.path("program").to_str().expect("UTF-8"), &[]);
+}
+
+#[test]
+fn second_open_reads_from_the_page_cache() {
+    let store = FakeStore::new();
+    store.put_synthetic("f", 1 << 20, 3);
+    let mount = Mount::new(&store);
+    let first = fs::read(mount.path("f")).expect("it reads");
+    store.clear_log();
+    assert!(fs::read(mount.path("f")).expect("it reads") == first);
+    assert_eq!(store.count(Op::Get), 0);
+}
+
+#[test]
+fn s13_reopened_file_has_the_new_bytes_at_once() {
+    let store = FakeStore::new();
+    store.put("f", "version 0");
+    let mount = Mount::new(&store);
+    let path = mount.path("f");
+    // No pause: the kernel still believes its entry, opens the old inode, is told ESTALE and
+    // looks the name up again by itself.
+    for version in 0..200 {
+        let body = format!("version {version}");
+        store.put("f", body.clone());
+        assert_eq!(fs::read_to_string(&path).expect("it reads"), body);
+        assert_eq!(
+            fs::metadata(&path).expect("it is there").len(),
+            body.len() as u64
+        );
+    }
+}
+
+#[test]
+fn s13_open_file_keeps_its_version_or_is_stale() {
+    let store = FakeStore::new();
+    store.put("f", vec![b'a'; 20 << 20]);
+    let mount = Mount::new(&store);
+    let file = File::open(mount.path("f")).expect("it opens");
+    let mut buffer = vec![0; 4096];
+    file.read_exact_at(&mut buffer, 0).expect("it reads");
+    store.put("f", vec![b'b'; 10]);
+    thread::sleep(Duration::from_millis(150));
+    assert_eq!(file.metadata().expect("still open").len(), 20 << 20);
+    for offset in (0..20 << 20).step_by(1 << 20) {
+        match file.read_at(&mut buffer, offset) {
+            Ok(read) => assert!(read > 0 && buffer[..read].iter().all(|byte| *byte == b'a')),
+            // A failed read-ahead reaches programs as EIO: the kernel keeps no errno a page.
+            Err(error) => assert!(
+                matches!(error.raw_os_error(), Some(libc::ESTALE | libc::EIO)),
+                "{error}"
+            ),
+        }
+    }
+    let new = fs::read(mount.path("f")).expect("it reads");
+    assert_eq!(new, vec![b'b'; 10]);
+}
+
+#[test]
+fn s11_direct_open_sees_the_new_version_in_spite_of_a_ttl() {
+    let store = FakeStore::new();
+    store.put("f", "old");
+    let ttl = Ttl::For(Duration::from_secs(60));
+    let mount = Mount::with(Arc::new(store.clone()), ttl, |_| {});
+    assert_eq!(
+        fs::read_to_string(mount.path("f")).expect("it reads"),
+        "old"
+    );
+    store.put("f", "newer");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(mount.path("f"))
+        .expect("it opens");
+    let mut read = String::new();
+    file.read_to_string(&mut read).expect("it reads");
+    assert_eq!(read, "newer");
+}
+
+#[test]
+fn changes_are_refused_with_the_errno_of_the_contract() {
+    let store = FakeStore::new();
+    store.put("f", "x");
+    store.put("d/f", "x");
+    let mount = Mount::new(&store);
+    let (file, dir, new) = (mount.path("f"), mount.path("d"), mount.path("new"));
+    let open = |flags| {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&file)
+    };
+    let table = [
+        ("s15", errno(open(libc::O_SYNC)), libc::EINVAL),
+        ("s15", errno(open(libc::O_DSYNC)), libc::EINVAL),
+        (
+            "s16",
+            errno(OpenOptions::new().write(true).open(&file)),
+            libc::EPERM,
+        ),
+        (
+            "s16",
+            errno(OpenOptions::new().append(true).open(&file)),
+            libc::EPERM,
+        ),
+        ("s16", errno(File::create(&file)), libc::EPERM),
+        ("create", errno(File::create(&new)), libc::EROFS),
+        ("mkdir", errno(fs::create_dir(&new)), libc::EROFS),
+        ("s08", errno(fs::remove_dir(&dir)), libc::EPERM),
+        ("s20", errno(File::create(&dir)), libc::EISDIR),
+        ("s28", errno(fs::remove_file(&file)), libc::EPERM),
+        ("s29", errno(fs::rename(&file, &new)), libc::ENOSYS),
+        (
+            "s30",
+            errno(fs::set_permissions(&file, Permissions::from_mode(0o600))),
+            libc::EPERM,
+        ),
+        ("s31", errno(symlink("f", &new)), libc::EPERM),
+        ("s31", errno(fs::hard_link(&file, &new)), libc::EPERM),
+        (
+            "long",
+            errno(File::open(mount.path(&"n".repeat(256)))),
+            libc::ENAMETOOLONG,
+        ),
+    ];
+    for (what, errno, expected) in table {
+        assert_eq!(errno, Some(expected), "{what}");
+    }
+    // A handle for both reads; truncating through it is a change of attributes.
+    let both = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&file)
+        .expect("it opens for reading");
+    assert_eq!(errno(both.write_at(b"y", 0)), Some(libc::EBADF));
+    assert_eq!(errno(both.set_len(0)), Some(libc::EPERM));
+    assert_eq!(fs::read(&file).expect("it reads"), b"x");
+    File::open(&dir)
+        .expect("it opens")
+        .sync_all()
+        .expect("the kernel takes ENOSYS for nothing to do");
+}
+
+#[test]
+fn read_only_mount_refuses_changes_as_such() {
+    let store = FakeStore::new();
+    store.put("f", "x");
+    let mount = Mount::with(Arc::new(store), Ttl::Minimal, |config| {
+        config.read_only = true;
+    });
+    let write = OpenOptions::new().write(true).open(mount.path("f"));
+    assert_eq!(errno(write), Some(libc::EROFS));
+    assert_eq!(errno(fs::remove_file(mount.path("f"))), Some(libc::EROFS));
+    assert_eq!(fs::read(mount.path("f")).expect("it reads"), b"x");
+}
+
+#[test]
+fn reads_wait_for_s3_without_holding_up_others() {
+    let store = FakeStore::new();
+    store.put("slow", "slow");
+    store.put("fast", "fast");
+    let mount = Mount::with(Arc::new(store.clone()), Ttl::Minimal, |config| {
+        config.max_threads = 1;
+    });
+    store.stall_get_after("slow", 0);
+    let slow = mount.path("slow");
+    let reader = thread::spawn(move || fs::read_to_string(slow));
+    while store.waiting() == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(fs::read(mount.path("fast")).expect("it reads"), b"fast");
+    assert!(!reader.is_finished());
+    store.release();
+    assert_eq!(reader.join().expect("no panic").expect("it reads"), "slow");
+}
+
+#[test]
+fn read_ahead_is_raised() {
+    let mount = Mount::new(&FakeStore::new());
+    let dev = fs::metadata(mount.dir.path()).expect("a directory").dev();
+    let setting = format!(
+        "/sys/class/bdi/{}:{}/read_ahead_kb",
+        libc::major(dev),
+        libc::minor(dev)
+    );
+    // Only root may; for others the mount works all the same.
+    if OpenOptions::new().write(true).open(&setting).is_ok() {
+        assert_eq!(
+            fs::read_to_string(setting).expect("it reads").trim(),
+            "1024"
+        );
+    }
+}
+
+#[test]
+fn umount_from_outside_ends_the_session() {
+    let mut mount = Mount::new(&FakeStore::new());
+    output("umount", &[mount.dir.path().as_ref()]);
+    mount.wait();
+    assert!(!mount.is_mounted());
+}
+
+#[test]
+fn unmounter_ends_the_session() {
+    let mut mount = Mount::new(&FakeStore::new());
+    let unmounter = mount.session.as_ref().expect("a session").unmounter();
+    unmounter.unmount();
+    assert!(!mount.is_mounted());
+    mount.wait();
+    unmounter.unmount();
+}
+
+#[test]
+fn unmounter_detaches_a_mount_that_is_in_use() {
+    let store = FakeStore::new();
+    store.put("f", "x");
+    let mut mount = Mount::new(&store);
+    let file = File::open(mount.path("f")).expect("it opens");
+    mount
+        .session
+        .as_ref()
+        .expect("a session")
+        .unmounter()
+        .unmount();
+    assert!(!mount.is_mounted());
+    mount.wait();
+    drop(file);
+}
+
+#[test]
+fn dropped_session_unmounts() {
+    let mut mount = Mount::new(&FakeStore::new());
+    drop(mount.session.take());
+    assert!(!mount.is_mounted());
+}
+
+#[test]
+fn auto_unmount_mounts_and_unmounts() {
+    let store = FakeStore::new();
+    store.put("f", "x");
+    let mut mount = Mount::with(Arc::new(store), Ttl::Minimal, |config| {
+        config.auto_unmount = true;
+    });
+    assert_eq!(fs::read(mount.path("f")).expect("it reads"), b"x");
+    mount
+        .session
+        .as_ref()
+        .expect("a session")
+        .unmounter()
+        .unmount();
+    mount.wait();
+    assert!(!mount.is_mounted());
+}
+
+#[test]
+fn mount_of_a_missing_directory_is_an_error_that_names_it() {
+    let tree = TreeConfig {
+        prefix: Prefix::default(),
+        ttl: Ttl::Minimal,
+        negative_ttl: Ttl::Minimal,
+    };
+    let look = FsConfig {
+        uid: 1,
+        gid: 1,
+        file_mode: 0o644,
+        dir_mode: 0o755,
+        read_only: false,
+    };
+    let fs = Fs::new(
+        Arc::new(FakeStore::new()),
+        tree,
+        ReadConfig::default(),
+        look,
+    );
+    let config = MountConfig {
+        directory: "/nonexistent/mount/point".into(),
+        read_only: false,
+        access: Access::Owner,
+        auto_unmount: false,
+        max_threads: 1,
+    };
+    let error = Session::mount(fs, &config).expect_err("no directory");
+    assert!(
+        error.to_string().contains("/nonexistent/mount/point"),
+        "{error}"
+    );
+}
+
+#[test]
+fn panic_in_an_operation_is_an_io_error_and_the_mount_lives_on() {
+    let store = FakeStore::new();
+    store.put("f", "x");
+    store.put("bomb", "x");
+    let mount = Mount::with(Arc::new(Panicking(store)), Ttl::Minimal, |config| {
+        config.max_threads = 1;
+    });
+    for _ in 0..40 {
+        let error = fs::read(mount.path("bomb")).expect_err("the store panics");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    }
+    assert_eq!(fs::read(mount.path("f")).expect("it reads"), b"x");
+    let missing = fs::read(mount.path("missing")).expect_err("no such object");
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+/// Panics when it is asked for the object `bomb`.
+#[derive(Debug)]
+struct Panicking(FakeStore);
+
+impl Store for Panicking {
+    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectInfo, Error>> {
+        assert_ne!(key.as_str(), "bomb", "planted");
+        self.0.head(key)
+    }
+
+    fn list<'a>(&'a self, request: &'a ListRequest) -> BoxFuture<'a, Result<ListPage, Error>> {
+        self.0.list(request)
+    }
+
+    fn get(
+        &self,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Result<Box<dyn InFlight>, Error> {
+        self.0.get(request, sink)
+    }
+}
