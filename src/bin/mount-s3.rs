@@ -1,2 +1,7 @@
 //! The `mount-s3` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mount_s3::cli::main()
+}

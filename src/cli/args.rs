@@ -1,0 +1,382 @@
+//! What was typed: the command line, as clap reads it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, value_parser};
+
+use super::values::{
+    Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_prefix,
+    parse_ttl, parse_word,
+};
+use crate::s3::Prefix;
+use crate::tree::Ttl;
+
+/// The version of this build: the package's, and the revision it was built from.
+pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
+
+/// The command line.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "mount-s3",
+    version = VERSION,
+    about = "Mounts an Amazon S3 bucket as a file system",
+    max_term_width = 100
+)]
+pub(super) struct Args {
+    /// Bucket to mount, or s3://bucket/prefix/ to mount only the keys with this prefix
+    #[arg(value_name = "BUCKET_NAME|S3_URI", value_parser = Source::parse)]
+    pub(super) source: Source,
+
+    /// Directory to mount the bucket at
+    #[arg(value_name = "DIRECTORY")]
+    #[arg(value_parser = PathBufValueParser::new().try_map(check_directory))]
+    pub(super) directory: PathBuf,
+
+    /// Mount only the keys with this prefix. Must end in '/'
+    #[arg(long, help_heading = BUCKET, value_parser = parse_prefix)]
+    pub(super) prefix: Option<Prefix>,
+
+    /// AWS region of the bucket [default: AWS_REGION, else found out]
+    #[arg(long, help_heading = BUCKET, value_parser = parse_word)]
+    pub(super) region: Option<String>,
+
+    /// S3 endpoint to use [default: AWS_ENDPOINT_URL, else found out]
+    #[arg(long, help_heading = BUCKET, value_name = "URL", value_parser = parse_endpoint)]
+    pub(super) endpoint_url: Option<String>,
+
+    /// Address the bucket in the path of a request, not in the host name
+    #[arg(long, help_heading = BUCKET)]
+    pub(super) force_path_style: bool,
+
+    /// Use S3 Transfer Acceleration endpoints
+    #[arg(long, help_heading = BUCKET)]
+    pub(super) transfer_acceleration: bool,
+
+    /// Use endpoints that have IPv6 beside IPv4 addresses
+    #[arg(long, help_heading = BUCKET)]
+    pub(super) dual_stack: bool,
+
+    /// Accept the charges for requests to a requester-pays bucket
+    #[arg(long, help_heading = BUCKET)]
+    pub(super) requester_pays: bool,
+
+    /// Account that must own the bucket
+    #[arg(long, help_heading = BUCKET, value_name = "ACCOUNT_ID", value_parser = parse_word)]
+    pub(super) expected_bucket_owner: Option<String>,
+
+    /// Do not sign requests, and load no credentials: for public buckets
+    #[arg(long, help_heading = CREDENTIALS)]
+    pub(super) no_sign_request: bool,
+
+    /// Use this profile of the AWS configuration and credentials files
+    #[arg(long, help_heading = CREDENTIALS, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+
+    /// Mount the file system read-only
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) read_only: bool,
+
+    /// Unmount when the process ends, however it ends
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) auto_unmount: bool,
+
+    /// Let root use the file system, not only the user who mounts it
+    #[arg(long, help_heading = MOUNT, conflicts_with = "allow_other")]
+    pub(super) allow_root: bool,
+
+    /// Let all users use the file system, not only the user who mounts it
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) allow_other: bool,
+
+    /// Owner of files and directories [default: the user who mounts]
+    #[arg(long, help_heading = MOUNT, value_parser = value_parser!(u32).range(1..))]
+    pub(super) uid: Option<u32>,
+
+    /// Group of files and directories [default: the group of the user who mounts]
+    #[arg(long, help_heading = MOUNT, value_parser = value_parser!(u32).range(1..))]
+    pub(super) gid: Option<u32>,
+
+    /// Permissions of directories, octal
+    #[arg(long, help_heading = MOUNT, value_name = "MODE", value_parser = Permissions::parse)]
+    #[arg(default_value_t = Permissions::DIRECTORY_DEFAULT)]
+    pub(super) dir_mode: Permissions,
+
+    /// Permissions of files, octal
+    #[arg(long, help_heading = MOUNT, value_name = "MODE", value_parser = Permissions::parse)]
+    #[arg(default_value_t = Permissions::FILE_DEFAULT)]
+    pub(super) file_mode: Permissions,
+
+    /// Stay in the foreground
+    #[arg(short, long, help_heading = MOUNT)]
+    pub(super) foreground: bool,
+
+    /// Throughput that the network allows, in gigabits per second: what to aim at, not a limit
+    /// [default: 10]
+    #[arg(long, help_heading = CLIENT, value_name = "N")]
+    #[arg(value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(super) maximum_throughput_gbps: Option<u32>,
+
+    /// Threads that answer the kernel, at most
+    #[arg(long, help_heading = CLIENT, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1024))]
+    pub(super) max_threads: u16,
+
+    /// Size of the parts in which objects are transferred, in bytes [default: 8388608]
+    #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
+    #[arg(conflicts_with = "read_part_size")]
+    #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
+    pub(super) part_size: Option<u64>,
+
+    /// Size of the parts in which objects are read, in bytes [default: 8388608]
+    #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
+    #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
+    pub(super) read_part_size: Option<u64>,
+
+    /// Trust the certificates in this file (PEM) instead of the system's [default: AWS_CA_BUNDLE]
+    #[arg(long, help_heading = CLIENT, value_name = "FILE")]
+    pub(super) ca_bundle: Option<PathBuf>,
+
+    /// Text to put in front of the User-Agent header
+    #[arg(long, help_heading = CLIENT, value_name = "PREFIX", value_parser = parse_header_text)]
+    pub(super) user_agent_prefix: Option<String>,
+
+    /// Write log files to this directory [default: syslog; standard error in the foreground]
+    #[arg(short, long, help_heading = LOGGING, value_name = "DIRECTORY")]
+    pub(super) log_directory: Option<PathBuf>,
+
+    /// Log in detail what mount-s3 does
+    #[arg(short, long, help_heading = LOGGING)]
+    pub(super) debug: bool,
+
+    /// Log in detail what the AWS Common Runtime does
+    #[arg(long, help_heading = LOGGING)]
+    pub(super) debug_crt: bool,
+
+    /// Do not log
+    #[arg(long, help_heading = LOGGING)]
+    #[arg(conflicts_with_all = ["log_directory", "debug", "debug_crt"])]
+    pub(super) no_log: bool,
+
+    /// How long file metadata may be answered without asking S3 again: a number of seconds,
+    /// 'indefinite' or 'minimal' [default: minimal]
+    #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
+    #[arg(value_parser = parse_ttl)]
+    pub(super) metadata_ttl: Option<Ttl>,
+
+    /// The same for the knowledge that a file does not exist [default: as --metadata-ttl]
+    #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
+    #[arg(value_parser = parse_ttl)]
+    pub(super) negative_metadata_ttl: Option<Ttl>,
+}
+
+/// A command line that asks for help or the version, or that is wrong.
+#[derive(Debug)]
+pub(super) struct Refusal(clap::Error);
+
+impl Args {
+    /// Reads a command line; the first word is the name of the program.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why there is nothing to mount.
+    pub(super) fn parse_words<I>(words: I) -> Result<Self, Refusal>
+    where
+        I: IntoIterator<Item = OsString>,
+    {
+        let mut command = Self::command();
+        for flag in UNSUPPORTED {
+            command = command.arg(flag.hidden());
+        }
+        let args = command
+            .try_get_matches_from_mut(words)
+            .and_then(|matches| {
+                for flag in UNSUPPORTED {
+                    flag.check(&matches)
+                        .map_err(|text| command.error(ErrorKind::UnknownArgument, text))?;
+                }
+                Self::from_arg_matches(&matches)
+            })
+            .map_err(Refusal)?;
+        match args.source {
+            Source::Uri(..) if args.prefix.is_some() => Err(Refusal(command.error(
+                ErrorKind::ArgumentConflict,
+                "explicit prefix option not allowed with S3 URI",
+            ))),
+            Source::Uri(..) | Source::Name(_) => Ok(args),
+        }
+    }
+}
+
+impl Refusal {
+    /// Prints the reason, or the help that was asked for, and gives the exit status.
+    pub(super) fn report(&self) -> ExitCode {
+        // Nobody is left to be told that printing failed.
+        _ = self.0.print();
+        ExitCode::from(u8::try_from(self.0.exit_code()).unwrap_or(2))
+    }
+}
+
+/// A flag of Mountpoint for Amazon S3 that has no effect here yet. It is refused by name, so that
+/// nobody believes it to be in force.
+struct UnsupportedFlag {
+    name: &'static str,
+    takes_value: bool,
+}
+
+impl UnsupportedFlag {
+    const fn switch(name: &'static str) -> Self {
+        Self {
+            name,
+            takes_value: false,
+        }
+    }
+
+    const fn with_value(name: &'static str) -> Self {
+        Self {
+            name,
+            takes_value: true,
+        }
+    }
+
+    fn hidden(&self) -> Arg {
+        let arg = Arg::new(self.name).long(self.name).hide(true);
+        if self.takes_value {
+            arg.action(ArgAction::Append)
+        } else {
+            arg.action(ArgAction::Count)
+        }
+    }
+
+    fn check(&self, matches: &ArgMatches) -> Result<(), String> {
+        let given = if self.takes_value {
+            matches.contains_id(self.name)
+        } else {
+            matches.get_count(self.name) > 0
+        };
+        if given {
+            return Err(format!(
+                "--{} is not supported yet by this version; remove it to mount without it",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The largest part that S3 takes: 5 GiB.
+const MAX_PART_BYTES: u64 = 5 << 30;
+
+const BUCKET: &str = "Bucket options";
+const CREDENTIALS: &str = "AWS credentials options";
+const MOUNT: &str = "Mount options";
+const CLIENT: &str = "Client options";
+const LOGGING: &str = "Logging options";
+const CACHING: &str = "Caching options";
+
+const UNSUPPORTED: &[UnsupportedFlag] = &[
+    UnsupportedFlag::with_value("bucket-type"),
+    UnsupportedFlag::with_value("storage-class"),
+    UnsupportedFlag::with_value("sse"),
+    UnsupportedFlag::with_value("sse-kms-key-id"),
+    UnsupportedFlag::with_value("upload-checksums"),
+    UnsupportedFlag::switch("infer-content-type"),
+    UnsupportedFlag::switch("allow-delete"),
+    UnsupportedFlag::switch("allow-overwrite"),
+    UnsupportedFlag::switch("incremental-upload"),
+    UnsupportedFlag::with_value("memory-target"),
+    UnsupportedFlag::with_value("write-part-size"),
+    UnsupportedFlag::with_value("bind"),
+    UnsupportedFlag::switch("log-metrics"),
+    UnsupportedFlag::with_value("otlp-endpoint"),
+    UnsupportedFlag::with_value("otlp-export-interval"),
+    UnsupportedFlag::with_value("cache"),
+    UnsupportedFlag::with_value("max-cache-size"),
+    UnsupportedFlag::with_value("cache-xz"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Args, String> {
+        let words = ["mount-s3"].iter().chain(words).map(OsString::from);
+        Args::parse_words(words).map_err(|refusal| refusal.0.to_string())
+    }
+
+    #[test]
+    fn command_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn parse_bare_command_gives_the_defaults() {
+        let args = parse(&["bucket", "/mnt"]).expect("valid");
+        assert_eq!(args.file_mode.bits(), 0o644);
+        assert_eq!(args.dir_mode.bits(), 0o755);
+        assert_eq!(args.max_threads, 16);
+        assert_eq!(args.metadata_ttl, None);
+        assert!(!args.foreground && !args.read_only && !args.no_log);
+    }
+
+    #[test]
+    fn parse_refuses_every_unsupported_flag_by_name() {
+        for flag in UNSUPPORTED {
+            let name = format!("--{}", flag.name);
+            let mut words = vec!["bucket", "/mnt", &name];
+            if flag.takes_value {
+                words.push("value");
+            }
+            let error = parse(&words).expect_err(&name);
+            assert!(
+                error.contains(&format!("{name} is not supported yet")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn parse_refuses_conflicting_flags() {
+        let conflicts: &[&[&str]] = &[
+            &["--allow-other", "--allow-root"],
+            &["--no-log", "--debug"],
+            &["--no-log", "--debug-crt"],
+            &["--no-log", "-l", "/tmp"],
+            &["--part-size", "8388608", "--read-part-size", "8388608"],
+        ];
+        for flags in conflicts {
+            let words = [&["bucket", "/mnt"], *flags].concat();
+            let error = parse(&words).expect_err("conflict");
+            assert!(error.contains("cannot be used with"), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn parse_refuses_a_prefix_beside_a_uri() {
+        let error = parse(&["s3://bucket/a/", "/mnt", "--prefix", "b/"]).expect_err("conflict");
+        assert!(
+            error.contains("explicit prefix option not allowed with S3 URI"),
+            "{error}"
+        );
+        parse(&["bucket", "/mnt", "--prefix", "b/"]).expect("a name and a prefix");
+    }
+
+    #[test]
+    fn parse_refuses_numbers_out_of_range() {
+        for flags in [
+            ["--uid", "0"],
+            ["--gid", "0"],
+            ["--uid", "4294967296"],
+            ["--max-threads", "0"],
+            ["--maximum-throughput-gbps", "0"],
+            ["--part-size", "0"],
+            ["--read-part-size", "5368709121"],
+        ] {
+            let words = [&["bucket", "/mnt"], flags.as_slice()].concat();
+            let error = parse(&words).expect_err("out of range");
+            assert!(error.contains("is not in"), "{flags:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! What the program needs to know, from the command line and the environment.
+//!
+//! The only reader of environment variables; those that configure credentials are read by the
+//! CRT itself.
+
+use std::env;
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use super::args::Args;
+use super::exit::Failure;
+use super::values::{Permissions, Source, parse_endpoint, parse_word};
+use crate::fuse::Access;
+use crate::s3::{BucketName, Prefix};
+use crate::tree::Ttl;
+
+/// Set for the background process, so that it knows itself.
+pub(super) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
+
+/// Everything a mount is made from. Holds no credentials, so that it can be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Config {
+    pub(super) bucket: BucketName,
+    pub(super) prefix: Prefix,
+    pub(super) directory: PathBuf,
+    pub(super) role: Role,
+    pub(super) client: ClientOptions,
+    pub(super) mount: MountOptions,
+    pub(super) log: LogOptions,
+}
+
+/// What this process is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Mount, and serve the mount until it ends.
+    Foreground,
+    /// Start a process that mounts, and wait until the mount answers.
+    Launcher,
+    /// Be that process.
+    Background,
+}
+
+/// How to reach the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientOptions {
+    pub(super) region: Option<String>,
+    pub(super) endpoint_url: Option<String>,
+    pub(super) force_path_style: bool,
+    pub(super) transfer_acceleration: bool,
+    pub(super) dual_stack: bool,
+    pub(super) requester_pays: bool,
+    pub(super) expected_bucket_owner: Option<String>,
+    pub(super) credentials: CredentialsSource,
+    pub(super) throughput_gbps: u32,
+    pub(super) part_bytes: u64,
+    /// Attempts at one request. `None` leaves it to the CRT.
+    pub(super) max_attempts: Option<NonZeroU32>,
+    pub(super) ca_bundle: Option<PathBuf>,
+    pub(super) user_agent_prefix: Option<String>,
+}
+
+/// Where credentials come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CredentialsSource {
+    /// From nowhere: requests are not signed.
+    Anonymous,
+    /// From this profile.
+    Profile(String),
+    /// From the usual places, in the usual order.
+    DefaultChain,
+}
+
+/// How the file system looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MountOptions {
+    pub(super) read_only: bool,
+    pub(super) auto_unmount: bool,
+    pub(super) access: Access,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) file_mode: Permissions,
+    pub(super) dir_mode: Permissions,
+    pub(super) max_threads: u16,
+    pub(super) metadata_ttl: Ttl,
+    pub(super) negative_metadata_ttl: Ttl,
+}
+
+/// What is logged, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LogOptions {
+    pub(super) target: LogTarget,
+    /// Directives in the syntax of `env_logger`: `warn,crt=debug`.
+    pub(super) filter: String,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LogTarget {
+    Nowhere,
+    StandardError,
+    Syslog,
+    Directory(PathBuf),
+}
+
+/// The environment variables that count, read once. An empty one is as good as none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Environment {
+    region: Option<OsString>,
+    endpoint_url: Option<OsString>,
+    max_attempts: Option<OsString>,
+    ca_bundle: Option<OsString>,
+    log_filter: Option<OsString>,
+    background: bool,
+}
+
+impl Environment {
+    pub(super) fn read() -> Self {
+        let read = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            region: read("AWS_REGION"),
+            endpoint_url: read("AWS_ENDPOINT_URL"),
+            max_attempts: read("AWS_MAX_ATTEMPTS"),
+            ca_bundle: read("AWS_CA_BUNDLE"),
+            log_filter: read("MOUNTPOINT_LOG"),
+            background: read(BACKGROUND_VARIABLE).is_some(),
+        }
+    }
+}
+
+impl Config {
+    /// Joins what was typed with what the environment says; what was typed wins.
+    ///
+    /// # Errors
+    /// An environment variable holds what cannot be used.
+    pub(super) fn new(args: Args, environment: Environment) -> Result<Self, Failure> {
+        let role = match (environment.background, args.foreground) {
+            (true, _) => Role::Background,
+            (false, true) => Role::Foreground,
+            (false, false) => Role::Launcher,
+        };
+        let log = log_options(&args, environment.log_filter, role)?;
+        let metadata_ttl = args.metadata_ttl.unwrap_or(Ttl::Minimal);
+        let access = match (args.allow_root, args.allow_other) {
+            (_, true) => Access::Other,
+            (true, false) => Access::Root,
+            (false, false) => Access::Owner,
+        };
+        let credentials = match (args.no_sign_request, args.profile) {
+            (true, _) => CredentialsSource::Anonymous,
+            (false, Some(profile)) => CredentialsSource::Profile(profile),
+            (false, None) => CredentialsSource::DefaultChain,
+        };
+        let (bucket, prefix) = match args.source {
+            Source::Name(bucket) => (bucket, args.prefix.unwrap_or_default()),
+            Source::Uri(bucket, prefix) => (bucket, prefix),
+        };
+        Ok(Self {
+            bucket,
+            prefix,
+            directory: args.directory,
+            role,
+            client: ClientOptions {
+                region: match args.region {
+                    Some(region) => Some(region),
+                    None => parsed("AWS_REGION", environment.region, parse_word)?,
+                },
+                endpoint_url: match args.endpoint_url {
+                    Some(url) => Some(url),
+                    None => parsed("AWS_ENDPOINT_URL", environment.endpoint_url, parse_endpoint)?,
+                },
+                force_path_style: args.force_path_style,
+                transfer_acceleration: args.transfer_acceleration,
+                dual_stack: args.dual_stack,
+                requester_pays: args.requester_pays,
+                expected_bucket_owner: args.expected_bucket_owner,
+                credentials,
+                throughput_gbps: args
+                    .maximum_throughput_gbps
+                    .unwrap_or(DEFAULT_THROUGHPUT_GBPS),
+                part_bytes: args
+                    .read_part_size
+                    .or(args.part_size)
+                    .unwrap_or(DEFAULT_PART_BYTES),
+                max_attempts: parsed("AWS_MAX_ATTEMPTS", environment.max_attempts, |text| {
+                    text.parse()
+                        .map_err(|_not_positive| "must be a number of at least 1".to_owned())
+                })?,
+                ca_bundle: args
+                    .ca_bundle
+                    .or_else(|| environment.ca_bundle.map(PathBuf::from)),
+                user_agent_prefix: args.user_agent_prefix,
+            },
+            mount: MountOptions {
+                read_only: args.read_only,
+                auto_unmount: args.auto_unmount,
+                access,
+                uid: args.uid.unwrap_or_else(|| nix::unistd::getuid().as_raw()),
+                gid: args.gid.unwrap_or_else(|| nix::unistd::getgid().as_raw()),
+                file_mode: args.file_mode,
+                dir_mode: args.dir_mode,
+                max_threads: args.max_threads,
+                metadata_ttl,
+                negative_metadata_ttl: args.negative_metadata_ttl.unwrap_or(metadata_ttl),
+            },
+            log,
+        })
+    }
+
+    /// What to tell when the mount answers.
+    pub(super) fn success_line(&self) -> String {
+        let directory = self.directory.display();
+        match self.prefix.as_str() {
+            "" => format!("bucket {} is mounted at {directory}", self.bucket),
+            prefix => format!(
+                "prefix {prefix} of bucket {} is mounted at {directory}",
+                self.bucket
+            ),
+        }
+    }
+}
+
+fn log_options(
+    args: &Args,
+    directives: Option<OsString>,
+    role: Role,
+) -> Result<LogOptions, Failure> {
+    let target = match (&args.log_directory, role) {
+        _ if args.no_log => LogTarget::Nowhere,
+        (Some(directory), _) => LogTarget::Directory(directory.clone()),
+        (None, Role::Foreground) => LogTarget::StandardError,
+        (None, Role::Launcher | Role::Background) => LogTarget::Syslog,
+    };
+    let filter = match parsed("MOUNTPOINT_LOG", directives, |text| Ok(text.to_owned()))? {
+        Some(directives) => directives,
+        None => {
+            let own = if args.debug { ",mount_s3=debug" } else { "" };
+            let crt = if args.debug_crt { "debug" } else { "error" };
+            format!("warn{own},crt={crt}")
+        }
+    };
+    Ok(LogOptions { target, filter })
+}
+
+/// The value of an environment variable, if it is set.
+fn parsed<T>(
+    name: &str,
+    value: Option<OsString>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Failure> {
+    let Some(value) = value else { return Ok(None) };
+    value
+        .to_str()
+        .ok_or_else(|| "must be UTF-8 text".to_owned())
+        .and_then(parse)
+        .map(Some)
+        .map_err(|reason| {
+            Failure::new(format!("the environment variable {name} cannot be used")).because(reason)
+        })
+}
+
+/// What instances with a known network can do is not known here; Mountpoint's default.
+const DEFAULT_THROUGHPUT_GBPS: u32 = 10;
+
+const DEFAULT_PART_BYTES: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn config(words: &[&str], environment: Environment) -> Result<Config, Failure> {
+        let words = [&["mount-s3", "bucket", "/mnt"], words].concat();
+        let args = Args::parse_words(words.iter().map(OsString::from)).expect("valid");
+        Config::new(args, environment)
+    }
+
+    fn set(value: &str) -> Option<OsString> {
+        Some(OsString::from(value))
+    }
+
+    #[test]
+    fn new_prefers_flags_to_the_environment() {
+        let environment = || Environment {
+            region: set("eu-west-1"),
+            endpoint_url: set("https://env.example.com"),
+            ca_bundle: set("/env.pem"),
+            max_attempts: set("3"),
+            ..Environment::default()
+        };
+        let client = config(&[], environment()).expect("valid").client;
+        assert_eq!(client.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(
+            client.endpoint_url.as_deref(),
+            Some("https://env.example.com")
+        );
+        assert_eq!(client.ca_bundle, Some(PathBuf::from("/env.pem")));
+        assert_eq!(client.max_attempts, NonZeroU32::new(3));
+
+        let flags = [
+            "--region",
+            "us-west-2",
+            "--endpoint-url",
+            "http://flag.example.com",
+            "--ca-bundle",
+            "/flag.pem",
+        ];
+        let client = config(&flags, environment()).expect("valid").client;
+        assert_eq!(client.region.as_deref(), Some("us-west-2"));
+        assert_eq!(
+            client.endpoint_url.as_deref(),
+            Some("http://flag.example.com")
+        );
+        assert_eq!(client.ca_bundle, Some(PathBuf::from("/flag.pem")));
+    }
+
+    #[test]
+    fn new_refuses_a_bad_variable_by_name() {
+        for (environment, name) in [
+            (
+                Environment {
+                    max_attempts: set("0"),
+                    ..Environment::default()
+                },
+                "AWS_MAX_ATTEMPTS",
+            ),
+            (
+                Environment {
+                    endpoint_url: set("s3.example.com"),
+                    ..Environment::default()
+                },
+                "AWS_ENDPOINT_URL",
+            ),
+            (
+                Environment {
+                    region: set("eu west"),
+                    ..Environment::default()
+                },
+                "AWS_REGION",
+            ),
+        ] {
+            let failure = config(&[], environment).expect_err("refused").to_string();
+            assert!(failure.contains(name), "{failure}");
+        }
+    }
+
+    #[test]
+    fn new_takes_a_bad_variable_that_a_flag_overrides() {
+        let environment = Environment {
+            region: set("eu west"),
+            ..Environment::default()
+        };
+        config(&["--region", "eu-west-1"], environment).expect("the flag counts");
+    }
+
+    #[test]
+    fn new_chooses_role_and_log_target() {
+        let child = || Environment {
+            background: true,
+            ..Environment::default()
+        };
+        let none = Environment::default;
+        let directory = LogTarget::Directory(PathBuf::from("/logs"));
+        for (flags, environment, role, target) in [
+            (&[][..], none(), Role::Launcher, LogTarget::Syslog),
+            (&[], child(), Role::Background, LogTarget::Syslog),
+            (&["-f"], none(), Role::Foreground, LogTarget::StandardError),
+            (
+                &["-f", "-l", "/logs"],
+                none(),
+                Role::Foreground,
+                directory.clone(),
+            ),
+            (&["-l", "/logs"], child(), Role::Background, directory),
+            (&["--no-log"], none(), Role::Launcher, LogTarget::Nowhere),
+        ] {
+            let config = config(flags, environment).expect("valid");
+            assert_eq!(
+                (config.role, config.log.target),
+                (role, target),
+                "{flags:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn new_takes_the_log_filter_of_the_environment_over_the_flags() {
+        let filter = |flags: &[&str], directives: Option<OsString>| {
+            let environment = Environment {
+                log_filter: directives,
+                ..Environment::default()
+            };
+            config(flags, environment).expect("valid").log.filter
+        };
+        assert_eq!(filter(&[], None), "warn,crt=error");
+        assert_eq!(filter(&["-d"], None), "warn,mount_s3=debug,crt=error");
+        assert_eq!(filter(&["--debug-crt"], None), "warn,crt=debug");
+        assert_eq!(filter(&["-d"], set("trace")), "trace");
+    }
+
+    #[test]
+    fn new_takes_the_negative_ttl_from_the_positive_one() {
+        let mount = |flags: &[&str]| config(flags, Environment::default()).expect("valid").mount;
+        let minute = Ttl::For(Duration::from_secs(60));
+        assert_eq!(mount(&[]).negative_metadata_ttl, Ttl::Minimal);
+        assert_eq!(
+            mount(&["--metadata-ttl", "60"]).negative_metadata_ttl,
+            minute
+        );
+        let both = ["--metadata-ttl", "60", "--negative-metadata-ttl", "minimal"];
+        assert_eq!(mount(&both).negative_metadata_ttl, Ttl::Minimal);
+    }
+
+    #[test]
+    fn new_takes_no_credentials_when_requests_are_not_signed() {
+        let credentials = |flags: &[&str]| {
+            let config = config(flags, Environment::default());
+            config.expect("valid").client.credentials
+        };
+        assert_eq!(credentials(&[]), CredentialsSource::DefaultChain);
+        let profile = CredentialsSource::Profile("dev".to_owned());
+        assert_eq!(credentials(&["--profile", "dev"]), profile);
+        let both = ["--profile", "dev", "--no-sign-request"];
+        assert_eq!(credentials(&both), CredentialsSource::Anonymous);
+    }
+
+    #[test]
+    fn success_line_names_the_prefix_if_there_is_one() {
+        let line = |flags: &[&str]| {
+            let config = config(flags, Environment::default());
+            config.expect("valid").success_line()
+        };
+        assert_eq!(line(&[]), "bucket bucket is mounted at /mnt");
+        assert_eq!(
+            line(&["--prefix", "a/b/"]),
+            "prefix a/b/ of bucket bucket is mounted at /mnt"
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! Where log records go: standard error, a file, syslog or nowhere.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use env_logger::fmt::Formatter;
+use env_logger::{Builder, Target};
+use log::{Level, Record};
+use time::OffsetDateTime;
+
+use super::config::{LogOptions, LogTarget};
+use super::exit::Failure;
+
+/// Starts logging, panics included. Call it once.
+///
+/// # Errors
+/// The log directory cannot be made or written to. A missing syslog is no error: the mount works
+/// without it, and the reason goes to standard error.
+pub(super) fn start(options: &LogOptions) -> Result<(), Failure> {
+    let mut builder = Builder::new();
+    builder.parse_filters(&options.filter);
+    match &options.target {
+        LogTarget::Nowhere => return Ok(()),
+        LogTarget::StandardError => {
+            builder.target(Target::Stderr);
+        }
+        LogTarget::Directory(directory) => {
+            let file = open_file(directory)?;
+            builder.target(Target::Pipe(Box::new(file)));
+        }
+        LogTarget::Syslog => match Syslog::connect(Path::new(SYSLOG_SOCKET)) {
+            Ok(syslog) => {
+                builder
+                    .target(Target::Pipe(Box::new(syslog)))
+                    .format(format_for_syslog);
+            }
+            Err(error) => {
+                _ = writeln!(
+                    io::stderr(),
+                    "Warning: nothing will be logged, as there is no syslog at {SYSLOG_SOCKET} \
+                     ({error}); use --log-directory for log files, or --no-log"
+                );
+                return Ok(());
+            }
+        },
+    }
+    builder
+        .try_init()
+        .map_err(|error| Failure::new("Failed to start logging").caused_by(&error))?;
+    log_panics(options.target != LogTarget::StandardError);
+    Ok(())
+}
+
+/// Makes every panic a record of the log, beside its report on standard error if that is another
+/// place.
+fn log_panics(also_report: bool) {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        log::error!("{info}");
+        if also_report {
+            report(info);
+        }
+    }));
+}
+
+/// A new file for this run.
+fn open_file(directory: &Path) -> Result<File, Failure> {
+    let failure = |path: &Path, error: io::Error| {
+        Failure::new("Failed to start logging")
+            .because(format!("{} cannot be created", path.display()))
+            .caused_by(&error)
+            .with_remedy("choose another --log-directory, or use --no-log")
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory)
+        .map_err(|error| failure(directory, error))?;
+    let path = directory.join(file_name(OffsetDateTime::now_utc(), process::id()));
+    open_new(&path).map_err(|error| failure(&path, error))
+}
+
+fn open_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(path)
+}
+
+fn file_name(now: OffsetDateTime, pid: u32) -> PathBuf {
+    PathBuf::from(format!(
+        "mountpoint-s3-{:04}-{:02}-{:02}T{:02}-{:02}-{:02}Z.{pid}.log",
+        now.year(),
+        u8::from(now.month()),
+        now.day(),
+        now.hour(),
+        now.minute(),
+        now.second()
+    ))
+}
+
+/// Sends each record as one datagram. The socket never blocks: a syslog that is stuck loses
+/// records, it does not stop the file system.
+struct Syslog {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Syslog {
+    fn connect(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(path)?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Write for Syslog {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = record.trim_ascii_end();
+        if self
+            .socket
+            .send(text)
+            .is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+        {
+            // The service was restarted: its socket is another one now.
+            if let Ok(fresh) = Self::connect(&self.path) {
+                *self = fresh;
+                _ = self.socket.send(text);
+            }
+        }
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// RFC 3164, without time and host: the receiver on the same host knows both.
+fn format_for_syslog(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    writeln!(
+        out,
+        "<{}>mount-s3[{}]: [{}] {}: {}",
+        DAEMON_FACILITY | severity(record.level()),
+        process::id(),
+        record.level(),
+        record.target(),
+        record.args()
+    )
+}
+
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+const SYSLOG_SOCKET: &str = "/dev/log";
+
+/// RFC 3164, 4.1.1: facility 3, "system daemons", times 8.
+const DAEMON_FACILITY: u8 = 3 << 3;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn file_name_holds_time_and_process() {
+        let time = OffsetDateTime::from_unix_timestamp(1_700_000_000).expect("valid");
+        let expected = PathBuf::from("mountpoint-s3-2023-11-14T22-13-20Z.42.log");
+        assert_eq!(file_name(time, 42), expected);
+    }
+
+    #[test]
+    fn open_file_makes_directory_and_file_private() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = parent.path().join("logs");
+        let file = open_file(&directory).expect("opened");
+        let mode = |metadata: std::fs::Metadata| metadata.permissions().mode() & 0o7777;
+        assert_eq!(mode(directory.metadata().expect("exists")) & !0o750, 0);
+        assert_eq!(mode(file.metadata().expect("exists")) & !0o640, 0);
+    }
+
+    #[test]
+    fn open_file_in_a_file_fails_with_the_path() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let failure = open_file(&file.path().join("logs")).expect_err("no directory");
+        assert!(
+            failure.to_string().contains("logs cannot be created"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn syslog_sends_one_datagram_a_record_and_survives_a_restart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let receive = |server: &UnixDatagram| {
+            let mut buffer = [0; 64];
+            server
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .expect("set");
+            let length = server.recv(&mut buffer).expect("a datagram");
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        let server = UnixDatagram::bind(&path).expect("bound");
+        let mut syslog = Syslog::connect(&path).expect("connected");
+        syslog.write_all(b"<27>one\n").expect("sent");
+        assert_eq!(receive(&server), "<27>one");
+
+        drop(server);
+        syslog.write_all(b"<27>lost\n").expect("never fails");
+        std::fs::remove_file(&path).expect("removed");
+        let server = UnixDatagram::bind(&path).expect("bound");
+        syslog.write_all(b"<27>two\n").expect("sent");
+        assert_eq!(receive(&server), "<27>two");
+    }
+}

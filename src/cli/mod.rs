@@ -1,0 +1,119 @@
+//! The command: what was typed and what the environment says, made into a mount.
+//!
+//! [`main`] reads the arguments ([`args`], [`values`]), joins them with the environment
+//! ([`config`]), checks the mount point ([`checks`]), starts itself again in the background
+//! ([`daemon`]) unless told otherwise, and serves the mount ([`mount`]) until a signal
+//! ([`signals`]) or an unmount ends it.
+
+mod args;
+mod checks;
+mod config;
+mod daemon;
+mod diagnosis;
+mod exit;
+mod logging;
+mod mount;
+mod signals;
+mod values;
+
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::Args;
+use config::{Config, Environment, Role};
+use daemon::Launcher;
+use exit::Failure;
+
+/// Runs the command and gives its exit status: 0 when the mount ended or, in the background, when
+/// it answers; 1 when it could not be made; 2 when the command line is wrong.
+pub fn main() -> ExitCode {
+    let args = match Args::parse_words(env::args_os()) {
+        Ok(args) => args,
+        Err(refusal) => return refusal.report(),
+    };
+    let config = match Config::new(args, Environment::read()) {
+        Ok(config) => config,
+        Err(failure) => return fail(&failure),
+    };
+    match config.role {
+        Role::Launcher => launch(&config),
+        Role::Foreground => serve(&config, Observer::Terminal),
+        Role::Background => serve(&config, Observer::Launcher(Launcher::inherited())),
+    }
+}
+
+/// Who is told how the start goes.
+enum Observer {
+    /// The user, when all is done.
+    Terminal,
+    /// The process that waits for this one, at each step.
+    Launcher(Launcher),
+}
+
+impl Observer {
+    fn stage(&mut self, name: &str) {
+        log::debug!("{name}");
+        match self {
+            Self::Terminal => {}
+            Self::Launcher(launcher) => launcher.stage(name),
+        }
+    }
+
+    fn ready(self, config: &Config) -> io::Result<()> {
+        match self {
+            Self::Terminal => {
+                announce(config);
+                Ok(())
+            }
+            Self::Launcher(launcher) => launcher.ready(),
+        }
+    }
+
+    fn failed(self, failure: &Failure) -> ExitCode {
+        match self {
+            Self::Terminal => return fail(failure),
+            Self::Launcher(launcher) => launcher.failed(failure),
+        }
+        ExitCode::FAILURE
+    }
+}
+
+fn launch(config: &Config) -> ExitCode {
+    let started = checks::check_mount_point(&config.directory).and_then(|_path| daemon::launch());
+    match started {
+        Ok(()) => {
+            announce(config);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn serve(config: &Config, mut observer: Observer) -> ExitCode {
+    let mounted = match mount::start(config, &mut |stage| observer.stage(stage)) {
+        Ok(mounted) => mounted,
+        Err(failure) => return observer.failed(&failure),
+    };
+    match observer.ready(config) {
+        Ok(()) => {
+            mounted.serve();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::error!("unmounting, as nobody can be told of the mount: {error}");
+            mounted.end();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    _ = writeln!(io::stderr(), "Error: {failure}");
+    ExitCode::FAILURE
+}
+
+fn announce(config: &Config) {
+    // A caller who closed the pipe does not want to know.
+    _ = writeln!(io::stdout(), "{}", config.success_line());
+}

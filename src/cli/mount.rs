@@ -1,0 +1,185 @@
+//! One mount, from its parts: runtime, store, file system, kernel session.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+
+use super::args::VERSION;
+use super::checks::check_mount_point;
+use super::config::{Config, CredentialsSource};
+use super::diagnosis::{connect_failure, session_failure};
+use super::exit::Failure;
+use super::logging;
+use super::signals::{EndSignals, Forwarding};
+use crate::crt::{Runtime, RuntimeConfig};
+use crate::fs::{Fs, FsConfig};
+use crate::fuse::{MountConfig, Session};
+use crate::read::ReadConfig;
+use crate::s3::{Addressing, Auth, S3Config, S3Store};
+use crate::tree::TreeConfig;
+
+/// A mount that answers.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    session: Session,
+    // Outlives the session, so that no signal kills the process before it has unmounted.
+    signals: Forwarding,
+    // Outlives everything that makes requests.
+    runtime: Runtime,
+}
+
+/// Makes the mount, and tells `stage` of each step before it begins.
+///
+/// # Errors
+/// What could not be done, why, and what helps. Nothing stays mounted.
+pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Mounted, Failure> {
+    stage("checking the mount point");
+    let directory = check_mount_point(&config.directory)?;
+    stage("opening the log");
+    logging::start(&config.log)?;
+    log::debug!("mount-s3 {VERSION}: {config:?}");
+    stage("starting the AWS Common Runtime");
+    let runtime = Runtime::start(RuntimeConfig {
+        event_loop_threads: None,
+        max_fragment_bytes: Some(FRAGMENT_BYTES),
+    })
+    .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
+    match mount(config, directory, &runtime, stage) {
+        Ok((session, signals)) => Ok(Mounted {
+            session,
+            signals,
+            runtime,
+        }),
+        Err(failure) => {
+            shut_down(runtime, FAILED_SHUTDOWN_DEADLINE);
+            Err(failure)
+        }
+    }
+}
+
+impl Mounted {
+    /// Serves the mount until a signal or an unmount ends it.
+    pub(super) fn serve(self) {
+        let Self {
+            session,
+            signals,
+            runtime,
+        } = self;
+        if let Err(error) = session.wait() {
+            log::error!("the mount has ended: {error}");
+        }
+        shut_down(runtime, SHUTDOWN_DEADLINE);
+        drop(signals);
+    }
+
+    /// Unmounts at once.
+    pub(super) fn end(self) {
+        self.session.unmounter().unmount();
+        self.serve();
+    }
+}
+
+fn mount(
+    config: &Config,
+    directory: PathBuf,
+    runtime: &Runtime,
+    stage: &mut dyn FnMut(&str),
+) -> Result<(Session, Forwarding), Failure> {
+    stage("connecting to S3");
+    let store = block_on(S3Store::connect(runtime, s3_config(config)))
+        .map_err(|error| connect_failure(config, &error))?;
+    log::debug!(
+        "connected to bucket {} in region {}",
+        store.bucket(),
+        store.region()
+    );
+
+    stage("mounting");
+    let options = &config.mount;
+    let fs = Fs::new(
+        Arc::new(store),
+        TreeConfig {
+            prefix: config.prefix.clone(),
+            ttl: options.metadata_ttl,
+            negative_ttl: options.negative_metadata_ttl,
+        },
+        ReadConfig::for_throughput(
+            config.client.part_bytes,
+            f64::from(config.client.throughput_gbps),
+        ),
+        FsConfig {
+            uid: options.uid,
+            gid: options.gid,
+            file_mode: options.file_mode.bits(),
+            dir_mode: options.dir_mode.bits(),
+            read_only: options.read_only,
+        },
+    );
+    let signals = EndSignals::hold()
+        .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
+    let session = Session::mount(
+        fs,
+        &MountConfig {
+            directory,
+            read_only: options.read_only,
+            access: options.access,
+            auto_unmount: options.auto_unmount,
+            max_threads: usize::from(options.max_threads),
+        },
+    )
+    .map_err(|error| session_failure(&error))?;
+    let unmounter = session.unmounter();
+    let signals = signals
+        .forward(move |signal| {
+            log::info!("unmounting, as {signal} asks for it");
+            unmounter.unmount();
+        })
+        .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
+    Ok((session, signals))
+}
+
+fn s3_config(config: &Config) -> S3Config {
+    let client = &config.client;
+    let mut s3 = S3Config::new(config.bucket.clone());
+    s3.prefix = config.prefix.clone();
+    s3.region = client.region.clone();
+    s3.endpoint_url = client.endpoint_url.clone();
+    s3.addressing = Addressing {
+        path_style: client.force_path_style,
+        dual_stack: client.dual_stack,
+        accelerate: client.transfer_acceleration,
+    };
+    s3.auth = match &client.credentials {
+        CredentialsSource::Anonymous => Auth::Anonymous,
+        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
+        CredentialsSource::DefaultChain => Auth::DefaultChain,
+    };
+    s3.part_bytes = client.part_bytes;
+    s3.throughput_target_gbps = f64::from(client.throughput_gbps);
+    if let Some(attempts) = client.max_attempts {
+        s3.max_attempts = attempts;
+    }
+    s3.requester_pays = client.requester_pays;
+    s3.expected_bucket_owner = client.expected_bucket_owner.clone();
+    s3.user_agent_prefix = client.user_agent_prefix.clone();
+    s3.ca_bundle = client.ca_bundle.clone();
+    s3
+}
+
+/// Ends the runtime. What does not end in time ends with the process.
+fn shut_down(runtime: Runtime, deadline: Duration) {
+    if let Err(error) = runtime.shutdown(deadline) {
+        log::warn!("{error}");
+    }
+}
+
+/// What a connection reads at a time, at most: the largest single lever on the cost of a download,
+/// as it saves copies and wake-ups.
+const FRAGMENT_BYTES: usize = 1 << 20;
+
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Shorter, as somebody waits to hear of the failure.
+const FAILED_SHUTDOWN_DEADLINE: Duration = Duration::from_millis(500);

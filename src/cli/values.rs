@@ -1,0 +1,285 @@
+//! The values of flags and arguments, parsed once and then trusted.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::s3::{BucketName, InvalidBucketName, Prefix};
+use crate::tree::Ttl;
+
+/// The first argument: what to mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// `BUCKET_NAME`; the prefix, if any, comes from its flag.
+    Name(BucketName),
+    /// `s3://bucket/prefix/`.
+    Uri(BucketName, Prefix),
+}
+
+/// The permission bits of a file or a directory: at most 0777.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Permissions(u16);
+
+impl Source {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("s3://") else {
+            return parse_bucket(text).map(Self::Name);
+        };
+        if rest.starts_with("arn:") {
+            return Err("ARNs are not supported in s3:// URIs".to_owned());
+        }
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        Ok(Self::Uri(parse_bucket(bucket)?, parse_prefix(prefix)?))
+    }
+}
+
+impl Permissions {
+    pub(super) const FILE_DEFAULT: Self = Self(0o644);
+    pub(super) const DIRECTORY_DEFAULT: Self = Self(0o755);
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        // The parser of the standard library also takes a sign.
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err("must be a valid octal number".to_owned());
+        }
+        let bits = u16::from_str_radix(text, 8)
+            .map_err(|_not_octal| "must be a valid octal number".to_owned())?;
+        if bits > 0o777 {
+            return Err("only user/group/other permissions are supported".to_owned());
+        }
+        Ok(Self(bits))
+    }
+
+    pub(super) fn bits(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+fn parse_bucket(text: &str) -> Result<BucketName, String> {
+    BucketName::new(text).map_err(|error| match error {
+        InvalidBucketName::Length(_) => "bucket names must be 3-255 characters long".to_owned(),
+        InvalidBucketName::Character(_) => {
+            "the bucket must have a valid name (only letters, numbers, ., - and _)".to_owned()
+        }
+        InvalidBucketName::Arn(_) | InvalidBucketName::Directory(_) => error.to_string(),
+    })
+}
+
+pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
+    Prefix::new(text).map_err(|error| format!("invalid bucket prefix: {error}"))
+}
+
+/// How long metadata is believed: a number of seconds, or a word.
+pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    match text {
+        "minimal" => return Ok(Ttl::Minimal),
+        "indefinite" => return Ok(Ttl::For(MAX_TTL)),
+        _ => {}
+    }
+    let seconds: u64 = text.parse().map_err(|_not_a_number| {
+        "must be a number of seconds, 'indefinite' or 'minimal'".to_owned()
+    })?;
+    match Duration::from_secs(seconds) {
+        Duration::ZERO => Ok(Ttl::Minimal),
+        ttl if ttl <= MAX_TTL => Ok(Ttl::For(ttl)),
+        _ => Err(format!(
+            "must be at most {} seconds (100 years); use 'indefinite' for no limit",
+            MAX_TTL.as_secs()
+        )),
+    }
+}
+
+/// The second argument. Whether it can be mounted on is checked later.
+pub(super) fn check_directory(path: PathBuf) -> Result<PathBuf, String> {
+    let number = path.to_str().and_then(|text| text.strip_prefix("/dev/fd/"));
+    if number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(
+            "a FUSE file descriptor as mount point is not supported yet by this version; \
+             name a directory"
+                .to_owned(),
+        );
+    }
+    Ok(path)
+}
+
+/// The address of an S3 service. It is logged, so it must not carry a password.
+pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
+    let text = parse_word(text)?;
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .ok_or_else(|| "must start with https:// or http://".to_owned())?;
+    if rest.contains('@') {
+        return Err("must not contain a user name or a password".to_owned());
+    }
+    if rest.is_empty() || rest.starts_with(['/', ':']) {
+        return Err("must name a host".to_owned());
+    }
+    Ok(text)
+}
+
+/// A text that goes into a host name or a header: no blanks, no control characters.
+pub(super) fn parse_word(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be printable ASCII characters without spaces".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A text that goes into a header: no control characters.
+pub(super) fn parse_header_text(text: &str) -> Result<String, String> {
+    if !text
+        .bytes()
+        .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    {
+        return Err("must be printable ASCII characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The longest time that metadata may be believed: 100 years, which is as good as for ever.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> BucketName {
+        BucketName::new(text).expect("valid")
+    }
+
+    #[test]
+    fn parse_source_accepts_names_and_uris() {
+        let prefix = |text| Prefix::new(text).expect("valid");
+        let cases = [
+            ("bucket", Source::Name(name("bucket"))),
+            ("my.Bucket-1", Source::Name(name("my.Bucket-1"))),
+            ("s3://bucket", Source::Uri(name("bucket"), prefix(""))),
+            ("s3://bucket/", Source::Uri(name("bucket"), prefix(""))),
+            (
+                "s3://bucket/a/b/",
+                Source::Uri(name("bucket"), prefix("a/b/")),
+            ),
+            ("s3://bucket//", Source::Uri(name("bucket"), prefix("/"))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Source::parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn parse_source_refuses_with_the_reason() {
+        let long = "b".repeat(256);
+        let cases = [
+            ("ab", "3-255 characters"),
+            (long.as_str(), "3-255 characters"),
+            ("", "3-255 characters"),
+            ("bu!cket", "only letters, numbers, ., - and _"),
+            ("bücket", "only letters, numbers, ., - and _"),
+            ("bucket/prefix/", "only letters, numbers, ., - and _"),
+            ("arn:aws:s3:::bucket", "ARNs are not supported yet"),
+            (
+                "s3://arn:aws:s3:::bucket/",
+                "ARNs are not supported in s3:// URIs",
+            ),
+            ("s3://", "3-255 characters"),
+            ("s3://bucket/prefix", "prefix must end in '/'"),
+            ("data--usw2-az1--x-s3", "directory buckets"),
+        ];
+        for (text, reason) in cases {
+            let error = Source::parse(text).expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn parse_permissions_accepts_octal_up_to_0777() {
+        assert_eq!(Permissions::parse("0"), Ok(Permissions(0)));
+        assert_eq!(Permissions::parse("0640"), Ok(Permissions(0o640)));
+        assert_eq!(Permissions::parse("777"), Ok(Permissions(0o777)));
+        for text in ["", "+7", "-1", "888", "0x1", "rwx", "7777777777"] {
+            let error = Permissions::parse(text).expect_err(text);
+            assert_eq!(error, "must be a valid octal number", "{text}");
+        }
+        for text in ["1000", "4755", "01777"] {
+            let error = Permissions::parse(text).expect_err(text);
+            assert_eq!(
+                error, "only user/group/other permissions are supported",
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn parse_ttl_accepts_seconds_and_words() {
+        let seconds = |n| Ttl::For(Duration::from_secs(n));
+        assert_eq!(parse_ttl("minimal"), Ok(Ttl::Minimal));
+        assert_eq!(parse_ttl("indefinite"), Ok(Ttl::For(MAX_TTL)));
+        assert_eq!(parse_ttl("0"), Ok(Ttl::Minimal));
+        assert_eq!(parse_ttl("60"), Ok(seconds(60)));
+        assert_eq!(parse_ttl("3153600000"), Ok(seconds(3_153_600_000)));
+        for text in ["3153600001", "18446744073709551615"] {
+            assert!(parse_ttl(text).expect_err(text).contains("100 years"));
+        }
+        for text in ["", "-1", "1.5", "1s", "forever", "99999999999999999999"] {
+            assert!(
+                parse_ttl(text)
+                    .expect_err(text)
+                    .contains("number of seconds")
+            );
+        }
+    }
+
+    #[test]
+    fn check_directory_refuses_a_file_descriptor() {
+        assert!(check_directory(PathBuf::from("/dev/fd/3")).is_err());
+        for text in ["/dev/fd/", "/dev/fd/x", "/dev/fd/3/x", "mnt", "/mnt"] {
+            let path = PathBuf::from(text);
+            assert_eq!(check_directory(path.clone()), Ok(path));
+        }
+    }
+
+    #[test]
+    fn parse_endpoint_accepts_urls_without_secrets() {
+        for text in [
+            "https://s3.example.com",
+            "http://127.0.0.1:9000",
+            "http://[::1]:9000/",
+        ] {
+            assert_eq!(parse_endpoint(text), Ok(text.to_owned()));
+        }
+        for (text, reason) in [
+            ("s3.example.com", "https:// or http://"),
+            ("ftp://s3.example.com", "https:// or http://"),
+            ("https://", "name a host"),
+            ("https://:80", "name a host"),
+            ("https://key:secret@s3.example.com", "must not contain"),
+            ("https://a b", "without spaces"),
+        ] {
+            let error = parse_endpoint(text).expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn parse_word_refuses_what_would_break_a_header() {
+        assert_eq!(parse_word("us-east-1"), Ok("us-east-1".to_owned()));
+        for text in ["", "a b", "a\nb", "a\r\nx: y", "ü"] {
+            assert!(parse_word(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_header_text("my app/1"), Ok("my app/1".to_owned()));
+        assert!(parse_header_text("a\r\nb").is_err());
+    }
+}

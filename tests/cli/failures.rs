@@ -1,0 +1,88 @@
+//! Mounts that cannot be made: exit status 1, in time, with the cause.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::{FAILURE_LIMIT, Outcome, mount_s3, run};
+
+/// Runs the command in the foreground and in the background; both must fail, and tell the same.
+pub(crate) fn fail_both_ways(args: &[&str], prepare: impl Fn(&mut Command)) -> String {
+    let fail = |more: &[&str]| {
+        let mut command = mount_s3(&[args, &["--no-log"], more].concat());
+        prepare(&mut command);
+        let outcome = run(&mut command, FAILURE_LIMIT);
+        assert_eq!(outcome.status, Some(1), "{outcome:?}");
+        assert_eq!(outcome.stdout, "", "{outcome:?}");
+        assert!(outcome.stderr.starts_with("Error: "), "{outcome:?}");
+        outcome.stderr
+    };
+    let foreground = fail(&["--foreground"]);
+    let background = fail(&[]);
+    assert_eq!(foreground, background);
+    foreground
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn text(directory: &TempDir) -> &str {
+    directory.path().to_str().expect("UTF-8")
+}
+
+#[test]
+fn missing_mount_point_is_named() {
+    let error = fail_both_ways(&["bucket", "/nonexistent/dir"], |_| ());
+    assert!(
+        error.contains("mount point /nonexistent/dir does not exist"),
+        "{error}"
+    );
+}
+
+#[test]
+fn file_as_mount_point_is_refused() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let error = fail_both_ways(&["bucket", file], |_| ());
+    assert!(
+        error.contains(&format!("mount point {file} is not a directory")),
+        "{error}"
+    );
+}
+
+#[test]
+fn used_mount_point_is_refused() {
+    let error = fail_both_ways(&["bucket", "/proc"], |_| ());
+    assert!(
+        error.contains("mount point /proc is already mounted"),
+        "{error}"
+    );
+}
+
+#[test]
+fn unusable_variable_is_named() {
+    let directory = directory();
+    let error = fail_both_ways(&["bucket", text(&directory)], |command| {
+        command.env("AWS_MAX_ATTEMPTS", "many");
+    });
+    assert!(error.contains("AWS_MAX_ATTEMPTS"), "{error}");
+}
+
+#[test]
+fn unusable_log_directory_is_named() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let Outcome { status, stderr, .. } = run(
+        &mut mount_s3(&["bucket", text(&directory), "-l", file]),
+        FAILURE_LIMIT,
+    );
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("Failed to start logging"), "{stderr}");
+    assert!(stderr.contains(file), "{stderr}");
+}

@@ -1,0 +1,8 @@
+//! The command as its users see it: arguments, messages, exit statuses, processes.
+
+mod background;
+mod connecting;
+mod failures;
+mod store;
+mod support;
+mod usage;

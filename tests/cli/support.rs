@@ -1,0 +1,85 @@
+//! Running the command.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// What a finished command left behind.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// `None` if a signal ended it.
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The longest a start that fails may take.
+pub(crate) const FAILURE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The command with these arguments and an environment that holds no credentials.
+pub(crate) fn mount_s3(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mount-s3"));
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+/// Runs a command to its end.
+///
+/// The end is that of its output too: a background process that keeps the launcher's pipes open
+/// makes this fail.
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let stdout = read_all(child.stdout.take().expect("piped"));
+    let stderr = read_all(child.stderr.take().expect("piped"));
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            break status;
+        }
+        if start.elapsed() > limit {
+            child.kill().expect("the child is ours");
+            panic!("{command:?} took longer than {limit:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    while !(stdout.is_finished() && stderr.is_finished()) {
+        assert!(
+            start.elapsed() < limit,
+            "{command:?} has ended, its output has not"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+    Outcome {
+        status: status.code(),
+        stdout: stdout.join().expect("read"),
+        stderr: stderr.join().expect("read"),
+    }
+}
+
+/// Asks every few milliseconds, and panics when it takes too long.
+pub(crate) fn wait_for(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("text");
+        text
+    })
+}
