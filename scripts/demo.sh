@@ -33,7 +33,7 @@ call PUT /object '{"bucket": "demo", "key": "model.safetensors", "size": 4294967
 for class in 00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19; do
     call PUT /objects "{\"bucket\": \"demo\", \"key\": \"images/class-$class/{i:05}.jpg\", \"count\": 100, \"size\": 100000, \"seed\": 1${class}000}"
 done
-curl --silent --show-error --fail --output "$work/manifest" "$control/manifest?bucket=demo"
+curl --silent --show-error --fail --output "$work/manifest" "$control/manifest/demo"
 
 say "Mounting it: mount-s3 demo $work/mnt"
 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true \

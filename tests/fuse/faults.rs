@@ -19,36 +19,80 @@ const LENGTH: u64 = 40 * MIB + 999;
 
 #[test]
 fn slow_down_answers_are_retried() {
-    read_under(Model { slow_down_rate: 0.2, ..Model::default() }, Duration::from_secs(60));
+    read_under(
+        Model {
+            slow_down_rate: 0.2,
+            ..Model::default()
+        },
+        Duration::from_secs(60),
+    );
 }
 
 #[test]
 fn resets_before_and_within_bodies_are_retried() {
     let rules = vec![
-        Rule::new(Fault::Reset { after_bytes: None }).on("GetObject").rate(0.2),
-        Rule::new(Fault::Reset { after_bytes: Some(300_000) }).on("GetObject").rate(0.2),
+        Rule::new(Fault::Reset { after_bytes: None })
+            .on("GetObject")
+            .rate(0.2),
+        Rule::new(Fault::Reset {
+            after_bytes: Some(300_000),
+        })
+        .on("GetObject")
+        .rate(0.2),
     ];
-    read_under(Model { rules, ..Model::default() }, Duration::from_secs(60));
+    read_under(
+        Model {
+            rules,
+            ..Model::default()
+        },
+        Duration::from_secs(60),
+    );
 }
 
 #[test]
 fn truncated_bodies_are_retried_at_once() {
-    let rule = Rule::new(Fault::Truncate { after_bytes: 100_000 }).on("GetObject").times(3);
-    read_under(Model { rules: vec![rule], ..Model::default() }, Duration::from_secs(10));
+    let rule = Rule::new(Fault::Truncate {
+        after_bytes: 100_000,
+    })
+    .on("GetObject")
+    .times(3);
+    read_under(
+        Model {
+            rules: vec![rule],
+            ..Model::default()
+        },
+        Duration::from_secs(10),
+    );
 }
 
 #[test]
 fn stalled_bodies_are_retried() {
-    let stall = Fault::Stall { after_bytes: 100_000, seconds: 600.0 };
+    let stall = Fault::Stall {
+        after_bytes: 100_000,
+        seconds: 600.0,
+    };
     let rule = Rule::new(stall).on("GetObject").times(2);
-    read_under(Model { rules: vec![rule], ..Model::default() }, Duration::from_secs(60));
+    read_under(
+        Model {
+            rules: vec![rule],
+            ..Model::default()
+        },
+        Duration::from_secs(60),
+    );
 }
 
 #[test]
 fn all_faults_at_once_never_give_wrong_bytes() {
     let rules = vec![
-        Rule::new(Fault::Reset { after_bytes: Some(50_000) }).rate(0.1),
-        Rule::new(Fault::Truncate { after_bytes: 70_000 }).on("GetObject").rate(0.1),
+        Rule::new(Fault::Reset {
+            after_bytes: Some(50_000),
+        })
+        .rate(0.1),
+        Rule::new(Fault::Truncate {
+            after_bytes: 70_000,
+        })
+        .on("GetObject")
+        .rate(0.1),
         Rule::new(Fault::SlowDown).rate(0.1),
         Rule::new(Fault::Latency { ms: 30 }).rate(0.3),
     ];
@@ -58,7 +102,11 @@ fn all_faults_at_once_never_give_wrong_bytes() {
         store.plant(&bucket, &format!("d/{i}"), 12 * MIB + i, SEED + i);
     }
     let mount = store.mounting(&bucket).mount();
-    store.set_model(Model { seed: 4, rules, ..Model::default() });
+    store.set_model(Model {
+        seed: 4,
+        rules,
+        ..Model::default()
+    });
     thread::scope(|scope| {
         for i in 0..8 {
             let path = mount.join(&format!("d/{i}"));
@@ -69,7 +117,10 @@ fn all_faults_at_once_never_give_wrong_bytes() {
                     let offset = random.below(12 * MIB - 300_000);
                     let mut buffer = vec![0; 300_000];
                     file.read_exact_at(&mut buffer, offset).unwrap();
-                    assert!(buffer == bytes(SEED + i, offset, 300_000), "file {i} at {offset}");
+                    assert!(
+                        buffer == bytes(SEED + i, offset, 300_000),
+                        "file {i} at {offset}"
+                    );
                 }
                 let mut whole = Vec::new();
                 (&file).read_to_end(&mut whole).unwrap();
@@ -84,7 +135,10 @@ fn denied_read_is_eacces_and_the_mount_lives_on() {
     let (store, bucket) = planted();
     let mount = store.mounting(&bucket).mount();
     let deny = Rule::new(Fault::Deny).on("GetObject");
-    store.set_model(Model { rules: vec![deny], ..Model::default() });
+    store.set_model(Model {
+        rules: vec![deny],
+        ..Model::default()
+    });
     assert_errno(fs::read(mount.join("f")), Errno::ACCESS);
     store.set_model(Model::default());
     assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH));
@@ -94,9 +148,15 @@ fn denied_read_is_eacces_and_the_mount_lives_on() {
 fn denied_lookup_is_eacces() {
     let (store, bucket) = planted();
     let mount = store.mounting(&bucket).mount();
-    store.set_model(Model { rules: vec![Rule::new(Fault::Deny)], ..Model::default() });
+    store.set_model(Model {
+        rules: vec![Rule::new(Fault::Deny)],
+        ..Model::default()
+    });
     assert_errno(fs::metadata(mount.join("f")), Errno::ACCESS);
-    assert_errno(fs::read_dir(mount.path()).and_then(|mut all| all.next().unwrap()), Errno::ACCESS);
+    assert_errno(
+        fs::read_dir(mount.path()).and_then(|mut all| all.next().unwrap()),
+        Errno::ACCESS,
+    );
     store.set_model(Model::default());
     assert_eq!(names(mount.path()), ["f"]);
 }
@@ -106,11 +166,19 @@ fn permanent_server_error_is_eio_and_the_mount_lives_on() {
     let (store, bucket) = planted();
     let mut mounting = store.mounting(&bucket);
     // Two attempts, so that the end of the retries comes soon.
-    mounting.environment.push(("AWS_MAX_ATTEMPTS".into(), "2".into()));
+    mounting
+        .environment
+        .push(("AWS_MAX_ATTEMPTS".into(), "2".into()));
     let mount = mounting.mount();
-    let error = Fault::Error { status: 500, code: "InternalError".into() };
+    let error = Fault::Error {
+        status: 500,
+        code: "InternalError".into(),
+    };
     let rule = Rule::new(error).on("GetObject");
-    store.set_model(Model { rules: vec![rule], ..Model::default() });
+    store.set_model(Model {
+        rules: vec![rule],
+        ..Model::default()
+    });
     assert_errno(fs::read(mount.join("f")), Errno::IO);
     store.set_model(Model::default());
     assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH));
@@ -121,7 +189,10 @@ fn object_replaced_while_being_read_is_old_bytes_or_estale() {
     let (store, bucket) = planted();
     let mount = store.mounting(&bucket).mount();
     // Slow enough that most of the object is not yet fetched when it is replaced.
-    store.set_model(Model { bandwidth: 20 << 20, ..Model::default() });
+    store.set_model(Model {
+        bandwidth: 20 << 20,
+        ..Model::default()
+    });
     let mut file = File::open(mount.join("f")).unwrap();
     let mut head = vec![0; 1 << 20];
     file.read_exact(&mut head).unwrap();
@@ -136,7 +207,10 @@ fn object_replaced_while_being_read_is_old_bytes_or_estale() {
         Err(error) => assert_eq!(Errno::from_io_error(&error), Some(Errno::STALE)),
     }
     store.set_model(Model::default());
-    assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED + 1, 0, LENGTH), "new bytes on reopen");
+    assert!(
+        fs::read(mount.join("f")).unwrap() == bytes(SEED + 1, 0, LENGTH),
+        "new bytes on reopen"
+    );
 }
 
 #[test]
@@ -151,7 +225,10 @@ fn object_deleted_while_being_read_is_old_bytes_or_an_error() {
     let outcome = file.read_to_end(&mut rest);
     let old = bytes(SEED, MIB, LENGTH - MIB);
     assert!(rest == old[..rest.len()]);
-    assert!(outcome.is_err() || rest.len() == old.len(), "a short file instead of an error");
+    assert!(
+        outcome.is_err() || rest.len() == old.len(),
+        "a short file instead of an error"
+    );
     assert_errno(File::open(mount.join("f")), Errno::NOENT);
 }
 
@@ -160,8 +237,13 @@ fn slow_request_of_one_file_does_not_hold_up_another() {
     let (store, bucket) = planted();
     store.plant(&bucket, "slow", LENGTH, SEED);
     let mount = store.mounting(&bucket).mount();
-    let late = Rule::new(Fault::Latency { ms: 4_000 }).on("GetObject").under("slow");
-    store.set_model(Model { rules: vec![late], ..Model::default() });
+    let late = Rule::new(Fault::Latency { ms: 4_000 })
+        .on("GetObject")
+        .under("slow");
+    store.set_model(Model {
+        rules: vec![late],
+        ..Model::default()
+    });
     let slow = thread::spawn({
         let path = mount.join("slow");
         move || fs::read(path).unwrap()
@@ -169,7 +251,11 @@ fn slow_request_of_one_file_does_not_hold_up_another() {
     thread::sleep(Duration::from_millis(200));
     let start = Instant::now();
     assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH));
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(slow.join().unwrap() == bytes(SEED, 0, LENGTH));
 }
 
@@ -179,7 +265,10 @@ fn read_under(model: Model, limit: Duration) {
     let mount = store.mounting(&bucket).mount();
     store.set_model(model);
     let start = Instant::now();
-    assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH), "the whole file");
+    assert!(
+        fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH),
+        "the whole file"
+    );
     let file = File::open(mount.join("f")).unwrap();
     let mut random = Random(5);
     for _ in 0..10 {

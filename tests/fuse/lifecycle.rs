@@ -53,7 +53,11 @@ fn killed_daemon_leaves_a_mount_that_umount_clears() {
     let status = Command::new("umount").arg(mount.path()).status().unwrap();
     assert!(status.success());
     assert!(!is_mounted(mount.path()));
-    assert_eq!(fs::read_dir(mount.path()).unwrap().count(), 0, "the bare directory is back");
+    assert_eq!(
+        fs::read_dir(mount.path()).unwrap().count(),
+        0,
+        "the bare directory is back"
+    );
 }
 
 #[test]
@@ -69,7 +73,11 @@ fn umount_during_a_read_leaves_the_reader_an_error_or_its_bytes() {
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    let lazily = Command::new("umount").arg("--lazy").arg(mount.path()).status().unwrap();
+    let lazily = Command::new("umount")
+        .arg("--lazy")
+        .arg(mount.path())
+        .status()
+        .unwrap();
     assert!(lazily.success());
     reader.wait().unwrap();
     assert_eq!(mount.wait().code(), Some(0));
@@ -96,25 +104,43 @@ fn daemon_keeps_no_memory_of_what_was_read() {
         read_whole();
     }
     let often = resident_bytes(mount.pid());
-    assert!(often < once + 128 * MIB, "{} MiB, then {} MiB", once / MIB, often / MIB);
+    assert!(
+        often < once + 128 * MIB,
+        "{} MiB, then {} MiB",
+        once / MIB,
+        often / MIB
+    );
 }
 
 fn kill(signal: &str, pid: u32) {
-    let status = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
 fn is_mounted(path: &std::path::Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let path = path.to_str().unwrap();
-    mounts.lines().any(|line| line.split(' ').nth(4) == Some(path))
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(path))
 }
 
 fn resident_bytes(pid: u32) -> u64 {
     let status = wait_for("the daemon's status", Duration::from_secs(1), || {
         fs::read_to_string(format!("/proc/{pid}/status")).ok()
     });
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .expect("a number")
+        .parse()
+        .expect("a number");
     kib * 1024
 }

@@ -58,10 +58,19 @@ fn s01_common_prefixes_are_directories(store: &dyn TestStore) {
     assert_eq!(fs::read(mount.join("a/b/c.txt")).unwrap(), b"hello");
     let directory = fs::metadata(mount.join("a/b")).unwrap();
     assert!(directory.is_dir());
-    assert_eq!((directory.permissions().mode() & 0o7777, directory.nlink()), (0o755, 2));
-    assert!(directory.modified().unwrap() >= before, "mtime is the mount's time");
+    assert_eq!(
+        (directory.permissions().mode() & 0o7777, directory.nlink()),
+        (0o755, 2)
+    );
+    assert!(
+        directory.modified().unwrap() >= before,
+        "mtime is the mount's time"
+    );
     let root = fs::metadata(mount.path()).unwrap();
-    assert_eq!((root.permissions().mode() & 0o7777, root.nlink()), (0o755, 2));
+    assert_eq!(
+        (root.permissions().mode() & 0o7777, root.nlink()),
+        (0o755, 2)
+    );
 }
 
 fn s01_prefix_mount_shows_only_the_prefix(store: &dyn TestStore) {
@@ -87,7 +96,10 @@ fn s03_names_that_cannot_exist_are_refused(store: &dyn TestStore) {
     let mount = store.mounting(&bucket).mount();
     let not_text = mount.path().join(OsStr::from_bytes(b"\xff\xfe"));
     assert_errno(fs::metadata(not_text), Errno::INVAL);
-    assert_errno(fs::metadata(mount.join(&"n".repeat(256))), Errno::NAMETOOLONG);
+    assert_errno(
+        fs::metadata(mount.join(&"n".repeat(256))),
+        Errno::NAMETOOLONG,
+    );
     assert_errno(fs::metadata(mount.join(&"n".repeat(255))), Errno::NOENT);
     assert_errno(fs::metadata(mount.join("file/x")), Errno::NOTDIR);
 }
@@ -127,9 +139,15 @@ fn s06_rewinddir_lists_anew(store: &dyn TestStore) {
         stream.rewind();
         names
     };
-    assert_eq!(listed(), BTreeSet::from([".", "..", "a", "b"].map(str::to_owned)));
+    assert_eq!(
+        listed(),
+        BTreeSet::from([".", "..", "a", "b"].map(str::to_owned))
+    );
     store.put(&bucket, "c", b"3");
-    assert_eq!(listed(), BTreeSet::from([".", "..", "a", "b", "c"].map(str::to_owned)));
+    assert_eq!(
+        listed(),
+        BTreeSet::from([".", "..", "a", "b", "c"].map(str::to_owned))
+    );
 }
 
 fn s11_missing_name_that_appears_is_seen_at_once(store: &dyn TestStore) {
@@ -143,7 +161,10 @@ fn s11_missing_name_that_appears_is_seen_at_once(store: &dyn TestStore) {
 
 fn s11_ttl_keeps_what_was_looked_up(store: &dyn TestStore) {
     let bucket = store.bucket_with(&[("known", b"1")]);
-    let mount = store.mounting(&bucket).with(&["--metadata-ttl", "3600"]).mount();
+    let mount = store
+        .mounting(&bucket)
+        .with(&["--metadata-ttl", "3600"])
+        .mount();
     assert_eq!(fs::metadata(mount.join("known")).unwrap().len(), 1);
     assert_errno(fs::metadata(mount.join("new")), Errno::NOENT);
     store.put(&bucket, "known", b"22");
@@ -180,13 +201,22 @@ fn s13_open_handle_never_mixes_two_versions(store: &dyn TestStore) {
     store.put(&bucket, "f", &new);
     let mut rest = Vec::new();
     match file.read_to_end(&mut rest) {
-        Ok(_) => assert!(rest == old[1 << 20..], "the handle shows bytes of another version"),
+        Ok(_) => assert!(
+            rest == old[1 << 20..],
+            "the handle shows bytes of another version"
+        ),
         Err(error) => {
             assert_eq!(Errno::from_io_error(&error), Some(Errno::STALE));
-            assert!(rest.iter().all(|&byte| byte == b'o'), "bytes of another version");
+            assert!(
+                rest.iter().all(|&byte| byte == b'o'),
+                "bytes of another version"
+            );
         }
     }
-    assert!(fs::read(mount.join("f")).unwrap() == new, "a new open shows the new version");
+    assert!(
+        fs::read(mount.join("f")).unwrap() == new,
+        "a new open shows the new version"
+    );
 }
 
 fn s14_replaced_object_has_another_inode(store: &dyn TestStore) {
@@ -205,7 +235,10 @@ fn s15_synchronous_open_is_refused(store: &dyn TestStore) {
     let bucket = store.bucket_with(&[("f", b"1")]);
     let mount = store.mounting(&bucket).mount();
     for flag in [libc::O_SYNC, libc::O_DSYNC] {
-        let opened = fs::OpenOptions::new().read(true).custom_flags(flag).open(mount.join("f"));
+        let opened = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flag)
+            .open(mount.join("f"));
         assert_errno(opened, Errno::INVAL);
     }
 }
@@ -213,8 +246,14 @@ fn s15_synchronous_open_is_refused(store: &dyn TestStore) {
 fn s16_writing_is_refused(store: &dyn TestStore) {
     let bucket = store.bucket_with(&[("f", b"1"), ("d/x", b"1")]);
     let mount = store.mounting(&bucket).mount();
-    assert_errno(fs::OpenOptions::new().write(true).open(mount.join("f")), Errno::PERM);
-    assert_errno(fs::OpenOptions::new().append(true).open(mount.join("f")), Errno::PERM);
+    assert_errno(
+        fs::OpenOptions::new().write(true).open(mount.join("f")),
+        Errno::PERM,
+    );
+    assert_errno(
+        fs::OpenOptions::new().append(true).open(mount.join("f")),
+        Errno::PERM,
+    );
     assert_errno(fs::remove_file(mount.join("f")), Errno::PERM);
     assert!(fs::File::create(mount.join("f")).is_err());
     assert!(fs::File::create(mount.join("new")).is_err());
@@ -226,7 +265,10 @@ fn s16_writing_is_refused(store: &dyn TestStore) {
     drop(mount);
 
     let mount = store.mounting(&bucket).with(&["--read-only"]).mount();
-    assert_errno(fs::OpenOptions::new().write(true).open(mount.join("f")), Errno::ROFS);
+    assert_errno(
+        fs::OpenOptions::new().write(true).open(mount.join("f")),
+        Errno::ROFS,
+    );
     assert_errno(fs::File::create(mount.join("new")), Errno::ROFS);
     assert_errno(fs::create_dir(mount.join("new")), Errno::ROFS);
     assert_errno(fs::remove_file(mount.join("f")), Errno::ROFS);
@@ -236,7 +278,10 @@ fn s16_writing_is_refused(store: &dyn TestStore) {
 fn s20_open_of_directories_and_missing_names(store: &dyn TestStore) {
     let bucket = store.bucket_with(&[("d/x", b"1")]);
     let mount = store.mounting(&bucket).mount();
-    assert_errno(fs::OpenOptions::new().write(true).open(mount.join("d")), Errno::ISDIR);
+    assert_errno(
+        fs::OpenOptions::new().write(true).open(mount.join("d")),
+        Errno::ISDIR,
+    );
     assert_errno(fs::File::open(mount.join("missing")), Errno::NOENT);
     assert_errno(fs::File::open(mount.join("missing/below")), Errno::NOENT);
 }
@@ -244,8 +289,14 @@ fn s20_open_of_directories_and_missing_names(store: &dyn TestStore) {
 fn s31_links_and_attributes_are_refused(store: &dyn TestStore) {
     let bucket = store.bucket_with(&[("f", b"1")]);
     let mount = store.mounting(&bucket).mount();
-    assert_errno(std::os::unix::fs::symlink("f", mount.join("link")), Errno::PERM);
-    assert_errno(fs::hard_link(mount.join("f"), mount.join("link")), Errno::PERM);
+    assert_errno(
+        std::os::unix::fs::symlink("f", mount.join("link")),
+        Errno::PERM,
+    );
+    assert_errno(
+        fs::hard_link(mount.join("f"), mount.join("link")),
+        Errno::PERM,
+    );
     let mut value = [0_u8; 16];
     let attribute = rustix::fs::getxattr(mount.join("f"), "user.x", &mut value[..]);
     assert_eq!(attribute.unwrap_err(), Errno::OPNOTSUPP);
@@ -254,11 +305,21 @@ fn s31_links_and_attributes_are_refused(store: &dyn TestStore) {
 fn s32_stat_shows_object_metadata(store: &dyn TestStore) {
     let before = SystemTime::now() - Duration::from_secs(2);
     let bucket = store.bucket_with(&[("f", &[7; 1_025])]);
-    let mounting = store.mounting(&bucket).with(&["--uid", "1234", "--gid", "4321"]);
-    let mount = mounting.with(&["--file-mode", "0640", "--dir-mode", "0750"]).mount();
+    let mounting = store
+        .mounting(&bucket)
+        .with(&["--uid", "1234", "--gid", "4321"]);
+    let mount = mounting
+        .with(&["--file-mode", "0640", "--dir-mode", "0750"])
+        .mount();
     let stat = fs::metadata(mount.join("f")).unwrap();
-    assert_eq!((stat.len(), stat.blocks(), stat.blksize(), stat.nlink()), (1_025, 3, 4_096, 1));
-    assert_eq!((stat.uid(), stat.gid(), stat.mode()), (1_234, 4_321, 0o100_640));
+    assert_eq!(
+        (stat.len(), stat.blocks(), stat.blksize(), stat.nlink()),
+        (1_025, 3, 4_096, 1)
+    );
+    assert_eq!(
+        (stat.uid(), stat.gid(), stat.mode()),
+        (1_234, 4_321, 0o100_640)
+    );
     assert_eq!((stat.atime(), stat.ctime()), (stat.mtime(), stat.mtime()));
     assert!(stat.modified().unwrap() >= before && stat.modified().unwrap() <= SystemTime::now());
     assert_eq!(fs::metadata(mount.path()).unwrap().mode(), 0o040_750);
@@ -269,8 +330,14 @@ fn s33_statfs_shows_a_file_system_without_limits(store: &dyn TestStore) {
     let mount = store.mounting(&bucket).mount();
     let statfs = rustix::fs::statvfs(mount.path()).unwrap();
     let without_limit = u64::MAX / 1024;
-    assert_eq!((statfs.f_blocks, statfs.f_bavail), (without_limit, without_limit));
-    assert_eq!((statfs.f_files, statfs.f_ffree), (without_limit, without_limit));
+    assert_eq!(
+        (statfs.f_blocks, statfs.f_bavail),
+        (without_limit, without_limit)
+    );
+    assert_eq!(
+        (statfs.f_files, statfs.f_ffree),
+        (without_limit, without_limit)
+    );
     assert_eq!((statfs.f_bsize, statfs.f_namemax), (512, 255));
 }
 

@@ -73,7 +73,10 @@ fn s10_lookup_costs_one_head_and_one_list() {
 fn answers_at_hand_cost_no_request() {
     let store = Local::start();
     let bucket = store.bucket_with(&[("d/f", b"1"), ("d/g", b"1")]);
-    let mount = store.mounting(&bucket).with(&["--metadata-ttl", "60"]).mount();
+    let mount = store
+        .mounting(&bucket)
+        .with(&["--metadata-ttl", "60"])
+        .mount();
     assert_eq!(names(&mount.join("d")), ["f", "g"]);
     fs::metadata(mount.join("d/f")).unwrap();
     let before = store.requests();

@@ -37,11 +37,18 @@ fn s21_sequential_reads_in_every_block_size(store: &dyn TestStore) {
             let mut file = open(&mount.join("f"), flags);
             let (mut buffer, mut offset) = (vec![0; block], 0);
             // Small direct blocks take long over the whole file and show nothing more.
-            let end = if block < 65_536 { 4 << 20 } else { content.len() };
+            let end = if block < 65_536 {
+                4 << 20
+            } else {
+                content.len()
+            };
             while offset < end {
                 let read = file.read(&mut buffer).unwrap();
                 assert!(read > 0, "end of file at {offset}");
-                assert!(buffer[..read] == content[offset..offset + read], "bytes at {offset}");
+                assert!(
+                    buffer[..read] == content[offset..offset + read],
+                    "bytes at {offset}"
+                );
                 offset += read;
             }
         }
@@ -73,7 +80,12 @@ fn s21_strided_reads(store: &dyn TestStore) {
 fn s21_backward_reads(store: &dyn TestStore) {
     let (mount, content) = mounted(store);
     let file = open(&mount.join("f"), 0);
-    for offset in (0..LENGTH).step_by(700_001).collect::<Vec<_>>().into_iter().rev() {
+    for offset in (0..LENGTH)
+        .step_by(700_001)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         check(&file, &content, offset, 256 << 10);
     }
 }
@@ -85,10 +97,18 @@ fn s21_reads_at_and_past_the_end(store: &dyn TestStore) {
         check(&file, &content, LENGTH - 10, 4_096);
         check(&file, &content, LENGTH - 1, 1);
         for offset in [LENGTH, LENGTH + 1, LENGTH + 100 * MIB] {
-            assert_eq!(file.read_at(&mut [0; 4_096], offset).unwrap(), 0, "past the end");
+            assert_eq!(
+                file.read_at(&mut [0; 4_096], offset).unwrap(),
+                0,
+                "past the end"
+            );
         }
         let empty = open(&mount.join("empty"), flags);
-        assert_eq!(empty.read_at(&mut [0; 4_096], 0).unwrap(), 0, "an empty file");
+        assert_eq!(
+            empty.read_at(&mut [0; 4_096], 0).unwrap(),
+            0,
+            "an empty file"
+        );
     }
     assert_eq!(fs::read(mount.join("empty")).unwrap(), b"");
 }
@@ -128,12 +148,22 @@ fn s21_sixteen_threads_share_one_handle(store: &dyn TestStore) {
             scope.spawn(move || {
                 let mut random = Random(seed);
                 for _ in 0..20 {
-                    check(file, content, random.below(LENGTH), 1 + random.below(200_000));
+                    check(
+                        file,
+                        content,
+                        random.below(LENGTH),
+                        1 + random.below(200_000),
+                    );
                 }
                 // Half of the threads stream a stretch of their own besides.
                 if seed % 2 == 0 {
                     for block in 0..16 {
-                        check(file, content, seed * 2 * MIB + block * (128 << 10), 128 << 10);
+                        check(
+                            file,
+                            content,
+                            seed * 2 * MIB + block * (128 << 10),
+                            128 << 10,
+                        );
                     }
                 }
             });
@@ -172,8 +202,15 @@ fn s21_huge_object_is_right_where_it_is_looked_at() {
     for offset in spots.chain([0, (4 << 30) - 5, (64 << 30) - 4_096, HUGE - 777]) {
         let mut buffer = vec![0; 300_000];
         let length = file.read_at(&mut buffer, offset).unwrap();
-        assert_eq!(length as u64, (HUGE - offset).min(300_000), "length at {offset}");
-        assert!(buffer[..length] == bytes(9, offset, length as u64), "bytes at {offset}");
+        assert_eq!(
+            length as u64,
+            (HUGE - offset).min(300_000),
+            "length at {offset}"
+        );
+        assert!(
+            buffer[..length] == bytes(9, offset, length as u64),
+            "bytes at {offset}"
+        );
     }
     // A stretch of streaming far inside.
     for block in 0..64 {
@@ -201,7 +238,10 @@ fn random_reads_fetch_about_what_they_ask_for() {
         asked += buffer.len() as u64;
     }
     let fetched = store.body_bytes_sent() - before;
-    assert!(fetched < asked + asked / 4, "{fetched} bytes fetched for {asked} asked");
+    assert!(
+        fetched < asked + asked / 4,
+        "{fetched} bytes fetched for {asked} asked"
+    );
 }
 
 /// A mount of a bucket that holds `f`, with its content, and the empty file `empty`.
@@ -212,7 +252,11 @@ fn mounted(store: &dyn TestStore) -> (crate::support::mount::Mount, Arc<[u8]>) {
 }
 
 fn open(path: &Path, flags: i32) -> File {
-    fs::OpenOptions::new().read(true).custom_flags(flags).open(path).unwrap()
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .unwrap()
 }
 
 /// Reads once at `offset` and compares with the content, whose end may shorten the read.

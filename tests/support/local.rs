@@ -15,7 +15,9 @@ static SHARED: LazyLock<Local> = LazyLock::new(Local::start);
 impl Local {
     /// Starts a server of the test's own, for tests that change its model or count its requests.
     pub fn start() -> Self {
-        Self(Arc::new(Server::start(Config::default()).expect("start the local S3 server")))
+        Self(Arc::new(
+            Server::start(Config::default()).expect("start the local S3 server"),
+        ))
     }
 
     /// The server that tests share which only plant objects in buckets of their own.
@@ -25,7 +27,8 @@ impl Local {
 
     /// Puts a synthetic object, of any size.
     pub fn plant(&self, bucket: &str, key: &str, size: u64, seed: u64) {
-        self.0.put_object(&ObjectSpec::synthetic(bucket, key, seed, size));
+        self.0
+            .put_object(&ObjectSpec::synthetic(bucket, key, seed, size));
     }
 
     /// Puts an object that is archived and not restored.
@@ -55,8 +58,21 @@ impl Local {
 
     /// How often the rules of the model and its rate of 503s have struck.
     pub fn faults_fired(&self) -> u64 {
-        let slow_downs = self.0.stats().statuses.get(&503).copied().unwrap_or_default();
-        slow_downs + self.0.model().rules.iter().map(|rule| rule.fired).sum::<u64>()
+        let slow_downs = self
+            .0
+            .stats()
+            .statuses
+            .get(&503)
+            .copied()
+            .unwrap_or_default();
+        slow_downs
+            + self
+                .0
+                .model()
+                .rules
+                .iter()
+                .map(|rule| rule.fired)
+                .sum::<u64>()
     }
 
     /// Requests answered so far.
@@ -67,7 +83,9 @@ impl Local {
     /// Bytes of object bodies sent so far.
     pub fn body_bytes_sent(&self) -> u64 {
         let operations = self.0.stats().operations;
-        operations.get("GetObject").map_or(0, |get| get.body_bytes_sent)
+        operations
+            .get("GetObject")
+            .map_or(0, |get| get.body_bytes_sent)
     }
 }
 

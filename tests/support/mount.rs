@@ -40,7 +40,8 @@ impl Mounting {
     /// Adds arguments.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
@@ -84,10 +85,16 @@ impl Mounting {
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("its standard output"));
         stdout.read_line(&mut line).expect("read its first line");
-        assert!(line.contains("is mounted at"), "mount-s3 did not mount: {line:?}");
+        assert!(
+            line.contains("is mounted at"),
+            "mount-s3 did not mount: {line:?}"
+        );
         // Nothing more is expected; drain so that the daemon can never block on a full pipe.
         std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
-        Mount { child, directory: Some(directory) }
+        Mount {
+            child,
+            directory: Some(directory),
+        }
     }
 }
 
@@ -116,7 +123,10 @@ impl Mount {
 
     /// Unmounts from outside and returns how the daemon ended.
     pub fn unmount(mut self) -> ExitStatus {
-        let status = Command::new("umount").arg(self.path()).status().expect("run umount");
+        let status = Command::new("umount")
+            .arg(self.path())
+            .status()
+            .expect("run umount");
         assert!(status.success(), "umount: {status}");
         self.wait()
     }
@@ -138,7 +148,11 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // Lazy, so that a test that failed with a file open still leaves nothing behind.
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).stderr(Stdio::null()).status();
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.path())
+            .stderr(Stdio::null())
+            .status();
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             std::thread::sleep(Duration::from_millis(200));
             let _ = self.child.kill();

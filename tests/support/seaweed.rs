@@ -33,7 +33,11 @@ impl SeaweedFs {
 
     fn start() -> Self {
         let weed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/weed");
-        assert!(weed.exists(), "{} is missing: run scripts/tools.sh", weed.display());
+        assert!(
+            weed.exists(),
+            "{} is missing: run scripts/tools.sh",
+            weed.display()
+        );
         let data = tempfile::tempdir().expect("a directory for SeaweedFS");
         let config = data.path().join("s3.json");
         let identities = format!(
@@ -47,14 +51,24 @@ impl SeaweedFs {
         let [s3, master, volume, filer, admin] = free_ports();
         // The shell ends the store when the test process does, however it ends: its standard
         // input is a pipe whose other end only this process holds.
-        let script = r#""$0" "$@" <&- & store=$!; cat >/dev/null; kill -9 $store; rm -rf "$WEED_DATA""#;
+        let script =
+            r#""$0" "$@" <&- & store=$!; cat >/dev/null; kill -9 $store; rm -rf "$WEED_DATA""#;
         let process = Command::new("sh")
             .args(["-c", script])
             .arg(weed)
             .arg("mini")
             .arg(format!("-dir={}", data.path().display()))
-            .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"])
-            .args(["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"])
+            .args([
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-master.telemetry=false",
+            ])
+            .args([
+                "-admin.ui=false",
+                "-webdav=false",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+            ])
             .arg(format!("-s3.port={s3}"))
             .arg(format!("-master.port={master}"))
             .arg(format!("-volume.port={volume}"))
@@ -67,17 +81,34 @@ impl SeaweedFs {
             .stderr(log)
             .spawn()
             .expect("start SeaweedFS");
-        let store = Self { s3_port: s3, process: Mutex::new(process), _data: data };
+        let store = Self {
+            s3_port: s3,
+            process: Mutex::new(process),
+            _data: data,
+        };
         wait_for("SeaweedFS answers", Duration::from_secs(60), || {
-            let ended = store.process.lock().unwrap().try_wait().expect("ask for SeaweedFS");
+            let ended = store
+                .process
+                .lock()
+                .unwrap()
+                .try_wait()
+                .expect("ask for SeaweedFS");
             assert!(ended.is_none(), "SeaweedFS ended at start: {ended:?}");
-            agent().get(store.endpoint()).call().ok().filter(|answer| answer.status() == 200)
+            agent()
+                .get(store.endpoint())
+                .call()
+                .ok()
+                .filter(|answer| answer.status() == 200)
         });
         store
     }
 
     fn url(&self, bucket: &str, key: &str) -> String {
-        format!("{}/{bucket}/{}", self.endpoint(), utf8_percent_encode(key, KEY))
+        format!(
+            "{}/{bucket}/{}",
+            self.endpoint(),
+            utf8_percent_encode(key, KEY)
+        )
     }
 }
 
@@ -91,8 +122,14 @@ impl TestStore for SeaweedFs {
     }
 
     fn create_bucket(&self, bucket: &str) {
-        let answer = agent().put(format!("{}/{bucket}", self.endpoint())).send_empty();
-        assert_eq!(answer.expect("CreateBucket").status(), 200, "CreateBucket {bucket}");
+        let answer = agent()
+            .put(format!("{}/{bucket}", self.endpoint()))
+            .send_empty();
+        assert_eq!(
+            answer.expect("CreateBucket").status(),
+            200,
+            "CreateBucket {bucket}"
+        );
     }
 
     fn put(&self, bucket: &str, key: &str, body: &[u8]) {
@@ -102,12 +139,19 @@ impl TestStore for SeaweedFs {
 
     fn delete(&self, bucket: &str, key: &str) {
         let answer = agent().delete(self.url(bucket, key)).call();
-        assert_eq!(answer.expect("DeleteObject").status(), 204, "DeleteObject {key}");
+        assert_eq!(
+            answer.expect("DeleteObject").status(),
+            204,
+            "DeleteObject {key}"
+        );
     }
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into()
 }
 
 /// Five free ports, each with the port 10,000 above it free as well: SeaweedFS takes that one for
@@ -136,5 +180,9 @@ const ACCESS_KEY: &str = "SEAWEEDACCESSKEY";
 const SECRET_KEY: &str = "seaweed-secret-key";
 
 /// What a key's path may hold as it is.
-const KEY: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+const KEY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
