@@ -1,0 +1,195 @@
+//! Bodies: the answer's, sent at the modelled speed with the modelled faults, and the request's.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::conn::{Connection, Direction};
+use crate::context::{BodyRange, RequestContext};
+use crate::model::{Cut, Decision};
+use crate::object::Blob;
+use crate::stats::Counters;
+use crate::synthetic::MAX_CHUNK;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    blob: Blob,
+    start: u64,
+    size: u64,
+    sent: u64,
+    bandwidth: u64,
+    cut: Option<Cut>,
+    stall: Option<(u64, Duration)>,
+    corrupt: Option<u64>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    draining: bool,
+    connection: Arc<Connection>,
+    counters: Arc<Counters>,
+    context: RequestContext,
+}
+
+impl ResponseBody {
+    /// `source` as the answer to the request of `context`.
+    pub(crate) fn new(source: BodyRange, context: &RequestContext, counters: Arc<Counters>) -> Self {
+        let decision = context.decision().cloned().unwrap_or_default();
+        let size = source.range.end - source.range.start;
+        let Decision { bandwidth, cut, stall, corrupt, .. } = decision;
+        Self {
+            blob: source.blob,
+            start: source.range.start,
+            size,
+            sent: 0,
+            bandwidth,
+            cut: cut.filter(|cut| cut.after < size),
+            stall: stall.filter(|(after, _)| *after < size),
+            corrupt,
+            sleep: None,
+            draining: false,
+            connection: Arc::clone(context.connection()),
+            counters,
+            context: context.clone(),
+        }
+    }
+
+    /// The most bytes to send next: up to where something happens.
+    fn step(&self) -> usize {
+        let mut end = self.size;
+        for stop in [self.cut.map(|cut| cut.after), self.stall.map(|(after, _)| after)] {
+            end = end.min(stop.unwrap_or(u64::MAX));
+        }
+        let mut step = usize::try_from(end - self.sent).unwrap_or(MAX_CHUNK).min(MAX_CHUNK);
+        if self.bandwidth > 0 {
+            step = step.min(quantum(self.bandwidth));
+        }
+        step
+    }
+
+    fn next_chunk(&mut self) -> Bytes {
+        let chunk = self.blob.chunk_at(self.start + self.sent, self.step());
+        let begin = self.sent;
+        self.sent += chunk.len() as u64;
+        if self.bandwidth > 0 {
+            let next = self.connection.pace(Direction::Out, chunk.len(), self.bandwidth);
+            self.sleep = Some(Box::pin(sleep_until(next)));
+        }
+        match self.corrupt {
+            Some(at) if (begin..self.sent).contains(&at) => {
+                let mut bytes = chunk.to_vec();
+                bytes[usize::try_from(at - begin).expect("within a chunk")] ^= 1;
+                bytes.into()
+            }
+            _ => chunk,
+        }
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(sleep) = &mut this.sleep {
+                ready!(sleep.as_mut().poll(cx));
+                this.sleep = None;
+            }
+            if let Some(cut) = this.cut.filter(|cut| cut.after == this.sent) {
+                // What is promised before the cut must leave first.
+                if !this.draining || this.connection.is_blocked() {
+                    this.draining = true;
+                    this.sleep = Some(Box::pin(sleep_until(Instant::now() + DRAIN_STEP)));
+                    continue;
+                }
+                if cut.reset {
+                    this.connection.reset_when_dropped();
+                }
+                return Poll::Ready(Some(Err(io::Error::other("cut as modelled"))));
+            }
+            if let Some((_, stop)) = this.stall.take_if(|(after, _)| *after == this.sent) {
+                this.sleep = Some(Box::pin(tokio::time::sleep(stop)));
+                continue;
+            }
+            if this.sent == this.size {
+                return Poll::Ready(None);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(this.next_chunk()))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent == self.size && self.sleep.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.size - self.sent)
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let operation = self.context.target().map_or("Unknown", |target| &target.operation);
+        self.counters.close_request(operation, self.sent);
+    }
+}
+
+/// The body of a request, received at the modelled speed.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    inner: Incoming,
+    bandwidth: u64,
+    sleep: Option<Pin<Box<Sleep>>>,
+    connection: Arc<Connection>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(inner: Incoming, bandwidth: u64, connection: Arc<Connection>) -> Self {
+        Self { inner, bandwidth, sleep: None, connection }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        if let Some(sleep) = &mut this.sleep {
+            ready!(sleep.as_mut().poll(cx));
+            this.sleep = None;
+        }
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && this.bandwidth > 0
+        {
+            let next = this.connection.pace(Direction::In, data.len(), this.bandwidth);
+            this.sleep = Some(Box::pin(sleep_until(next)));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// How often to look whether what was sent before a cut has left.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// Bytes to send at once at `bandwidth`: 4 ms' worth, as timers are good to 1 ms.
+fn quantum(bandwidth: u64) -> usize {
+    usize::try_from(bandwidth / 250).unwrap_or(MAX_CHUNK).clamp(1024, MAX_CHUNK)
+}

@@ -1,0 +1,36 @@
+//! A local S3 server for tests and benchmarks: S3's semantics over an in-memory store, with S3's
+//! latencies, speeds and faults on demand.
+//!
+//! Protocol, signatures and XML are those of the `s3s` crate. Objects are uploaded, or planted
+//! without S3 traffic; planted ones may be [`synthetic`], of any size without taking memory.
+//! The bodies of answers bypass `s3s`: synthetic content goes from a memory file to the socket.
+//!
+//! Tests run a [`Server`] in their process, or the binary `s3-test-server` in one of its own and
+//! speak to its [control endpoint](crate::control).
+
+mod body;
+mod chunked;
+mod conn;
+mod context;
+pub mod control;
+mod errors;
+mod frontend;
+mod gate;
+mod listener;
+mod listing;
+mod model;
+mod object;
+mod server;
+mod service;
+mod spec;
+mod stats;
+mod store;
+pub mod synthetic;
+mod tls;
+mod uploads;
+
+pub use model::{Fault, Model, Rule};
+pub use server::{Config, Server, TlsConfig};
+pub use spec::{BulkSpec, ObjectSpec, RestoreSpec};
+pub use stats::{LogEntry, OperationStats, Stats};
+pub use tls::CA_FILE;
