@@ -13,7 +13,7 @@ use s3s::service::S3Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::conn::Connection;
-use crate::context::{BodyRange, RequestContext};
+use crate::context::{BodyRange, RequestContext, Target};
 use crate::errors;
 use crate::model::LiveModel;
 use crate::object::Blob;
@@ -62,6 +62,11 @@ impl Frontend {
             parts.status.as_u16()
         };
         let target = context.target().cloned();
+        if target.as_ref().is_some_and(tells_region) && status != 404 {
+            parts
+                .headers
+                .insert("x-amz-bucket-region", header_value(&self.region));
+        }
         let entry = match target {
             Some(target) => LogEntry {
                 operation: target.operation,
@@ -210,6 +215,14 @@ fn signed_region<B>(request: &Request<B>) -> Option<&str> {
         .split('&')
         .find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
     scope.split("%2F").nth(2)
+}
+
+/// The operations whose answers S3 marks with the bucket's region.
+fn tells_region(target: &Target) -> bool {
+    matches!(
+        target.operation.as_str(),
+        "HeadBucket" | "ListObjects" | "ListObjectsV2"
+    )
 }
 
 fn log_entry<B>(request: &Request<B>, connection: u64) -> LogEntry {
