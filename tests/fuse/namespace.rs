@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
 
 /// Makes every function a test on the local server and a test on SeaweedFS.
 macro_rules! on_both_stores {

@@ -223,7 +223,7 @@ fn s21_huge_object_is_right_where_it_is_looked_at() {
 
 #[test]
 fn random_reads_fetch_about_what_they_ask_for() {
-    let store = Local::shared();
+    let store = Local::start();
     let bucket = store.fresh_bucket();
     store.plant(&bucket, "big", 4 << 30, 5);
     let mount = store.mounting(&bucket).mount();

@@ -8,31 +8,31 @@ use super::store::TestStore;
 
 /// A local S3 server; it stops when dropped.
 #[derive(Debug)]
-pub struct Local(Arc<Server>);
+pub(crate) struct Local(Arc<Server>);
 
 static SHARED: LazyLock<Local> = LazyLock::new(Local::start);
 
 impl Local {
     /// Starts a server of the test's own, for tests that change its model or count its requests.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Arc::new(
             Server::start(Config::default()).expect("start the local S3 server"),
         ))
     }
 
     /// The server that tests share which only plant objects in buckets of their own.
-    pub fn shared() -> &'static Self {
+    pub(crate) fn shared() -> &'static Self {
         &SHARED
     }
 
     /// Puts a synthetic object, of any size.
-    pub fn plant(&self, bucket: &str, key: &str, size: u64, seed: u64) {
+    pub(crate) fn plant(&self, bucket: &str, key: &str, size: u64, seed: u64) {
         self.0
             .put_object(&ObjectSpec::synthetic(bucket, key, seed, size));
     }
 
     /// Puts an object that is archived and not restored.
-    pub fn plant_archived(&self, bucket: &str, key: &str, size: u64) {
+    pub(crate) fn plant_archived(&self, bucket: &str, key: &str, size: u64) {
         self.0.put_object(&ObjectSpec {
             storage_class: Some("GLACIER".to_owned()),
             ..ObjectSpec::synthetic(bucket, key, 1, size)
@@ -40,7 +40,7 @@ impl Local {
     }
 
     /// Puts `count` objects of `size` bytes under `prefix`.
-    pub fn plant_many(&self, bucket: &str, prefix: &str, count: u64, size: u64) {
+    pub(crate) fn plant_many(&self, bucket: &str, prefix: &str, count: u64, size: u64) {
         let spec = BulkSpec {
             bucket: bucket.to_owned(),
             key: format!("{prefix}{{i:07}}"),
@@ -52,12 +52,12 @@ impl Local {
     }
 
     /// Sets how the server behaves from now on.
-    pub fn set_model(&self, model: Model) {
+    pub(crate) fn set_model(&self, model: Model) {
         self.0.set_model(model);
     }
 
     /// How often the rules of the model and its rate of 503s have struck.
-    pub fn faults_fired(&self) -> u64 {
+    pub(crate) fn faults_fired(&self) -> u64 {
         let slow_downs = self
             .0
             .stats()
@@ -76,12 +76,12 @@ impl Local {
     }
 
     /// Requests answered so far.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.0.stats().requests()
     }
 
     /// Bytes of object bodies sent so far.
-    pub fn body_bytes_sent(&self) -> u64 {
+    pub(crate) fn body_bytes_sent(&self) -> u64 {
         let operations = self.0.stats().operations;
         operations
             .get("GetObject")

@@ -11,23 +11,23 @@ use super::wait::wait_for;
 
 /// How a test mounts.
 #[derive(Debug, Clone)]
-pub struct Mounting {
+pub(crate) struct Mounting {
     /// Bucket, or `s3://bucket/prefix/`.
-    pub bucket: String,
+    pub(crate) bucket: String,
     /// Endpoint URL.
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// Access key and secret; `None` mounts without signing.
-    pub credentials: Option<(String, String)>,
+    pub(crate) credentials: Option<(String, String)>,
     /// Further arguments.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// Further environment variables.
-    pub environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Mounting {
     /// Mounts `bucket` of the store at `endpoint`, with path-style addressing, read and signed as
     /// the store's one user.
-    pub fn new(bucket: &str, endpoint: &str, access_key: &str, secret_key: &str) -> Self {
+    pub(crate) fn new(bucket: &str, endpoint: &str, access_key: &str, secret_key: &str) -> Self {
         Self {
             bucket: bucket.to_owned(),
             endpoint: endpoint.to_owned(),
@@ -39,7 +39,7 @@ impl Mounting {
 
     /// Adds arguments.
     #[must_use]
-    pub fn with(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
@@ -47,7 +47,7 @@ impl Mounting {
 
     /// The command, without a mode (foreground or background) and with an environment that holds
     /// no credentials but these.
-    pub fn command(&self, directory: &Path) -> Command {
+    pub(crate) fn command(&self, directory: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mount-s3"));
         command.arg(&self.bucket).arg(directory);
         command.args(["--endpoint-url", &self.endpoint, "--force-path-style"]);
@@ -73,7 +73,7 @@ impl Mounting {
     }
 
     /// Mounts in the foreground on a fresh directory and returns when the mount answers.
-    pub fn mount(&self) -> Mount {
+    pub(crate) fn mount(&self) -> Mount {
         let directory = tempfile::tempdir().expect("a mount point");
         let mut child = self
             .command(directory.path())
@@ -100,29 +100,29 @@ impl Mounting {
 
 /// A mounted bucket; unmounted, and its daemon ended, when dropped.
 #[derive(Debug)]
-pub struct Mount {
+pub(crate) struct Mount {
     child: Child,
     directory: Option<TempDir>,
 }
 
 impl Mount {
     /// The mount point.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.as_ref().expect("mounted").path()
     }
 
     /// A path below the mount point.
-    pub fn join(&self, path: &str) -> PathBuf {
+    pub(crate) fn join(&self, path: &str) -> PathBuf {
         self.path().join(path)
     }
 
     /// Process id of the daemon.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Unmounts from outside and returns how the daemon ended.
-    pub fn unmount(mut self) -> ExitStatus {
+    pub(crate) fn unmount(mut self) -> ExitStatus {
         let status = Command::new("umount")
             .arg(self.path())
             .status()
@@ -132,14 +132,14 @@ impl Mount {
     }
 
     /// Waits for the daemon's end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_for("mount-s3 ends", Duration::from_secs(15), || {
             self.child.try_wait().expect("ask for mount-s3")
         })
     }
 
     /// Kills the daemon as `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("kill mount-s3");
         self.child.wait().expect("wait for mount-s3");
     }

@@ -16,7 +16,7 @@ use super::wait::wait_for;
 /// A running SeaweedFS. Requests without a signature are allowed everything, which is how tests
 /// plant objects; mounts sign theirs.
 #[derive(Debug)]
-pub struct SeaweedFs {
+pub(crate) struct SeaweedFs {
     s3_port: u16,
     process: Mutex<Child>,
     _data: TempDir,
@@ -27,7 +27,7 @@ static SHARED: LazyLock<SeaweedFs> = LazyLock::new(SeaweedFs::start);
 impl SeaweedFs {
     /// The one store of this test binary, started when first asked for. It ends with the test
     /// process, although a static is never dropped (see [`Self::start`]).
-    pub fn shared() -> &'static Self {
+    pub(crate) fn shared() -> &'static Self {
         &SHARED
     }
 

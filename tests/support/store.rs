@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::mount::Mounting;
 
 /// A store that tests plant objects in.
-pub trait TestStore: Sync {
+pub(crate) trait TestStore: Sync {
     /// The endpoint URL.
     fn endpoint(&self) -> String;
     /// Access key and secret that it accepts.

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 /// Asks `condition` every 10 ms until it gives a value; panics after `limit`, naming `what`.
-pub fn wait_for<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
