@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | `GET /stats` | | the counters: [`Stats`](crate::Stats) |
 //! | `POST /stats/reset` | | sets them to 0 |
-//! | `GET /model` | | the [`Model`](crate::Model) in force |
-//! | `PUT /model` | a [`Model`](crate::Model); what it leaves out gets its default | puts it in force |
-//! | `PUT /object` | an [`ObjectSpec`](crate::ObjectSpec) or an array of them | plants objects |
-//! | `PUT /objects` | a [`BulkSpec`](crate::BulkSpec) | plants many objects |
-//! | `DELETE /object` | an [`ObjectSpec`](crate::ObjectSpec) of which bucket and key count | deletes it |
+//! | `GET /model` | | the [`Model`] in force |
+//! | `PUT /model` | a [`Model`]; what it leaves out gets its default | puts it in force |
+//! | `PUT /object` | an [`ObjectSpec`] or an array of them | plants objects |
+//! | `PUT /objects` | a [`BulkSpec`] | plants many objects |
+//! | `DELETE /object` | an [`ObjectSpec`] of which bucket and key count | deletes it |
 //! | `GET /manifest/BUCKET` | | a line for each object, not JSON: SHA-256, size, key; with tabs between |
-//! | `PUT /bucket` | an [`ObjectSpec`](crate::ObjectSpec) of which the bucket counts | makes a bucket |
+//! | `PUT /bucket` | an [`ObjectSpec`] of which the bucket counts | makes a bucket |
 
 use std::convert::Infallible;
 

@@ -3,6 +3,7 @@
 mod client;
 mod faults;
 mod objects;
+mod program;
 mod refusals;
 mod uploads;
 

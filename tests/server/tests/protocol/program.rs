@@ -1,0 +1,58 @@
+//! The server as a program.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, control};
+
+#[test]
+fn program_tells_its_addresses_and_ends_with_its_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_s3-test-server"))
+        .args([
+            "--watch-stdin",
+            "--bucket",
+            "first",
+            "--bucket",
+            "second",
+            "--secret-key",
+            "other",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let addr = |name: &str| told[name].as_str().unwrap().parse().unwrap();
+    let signer = Some((
+        "test".to_owned(),
+        "other".to_owned(),
+        "us-east-1".to_owned(),
+    ));
+    let client = Client {
+        signer,
+        ..Client::new(addr("addr"))
+    };
+    assert_eq!(client.get("/", &[]).elements("Name"), ["first", "second"]);
+    assert!(
+        control(addr("control"), "GET", "/stats", "")
+            .text()
+            .contains("\"ListBuckets\"")
+    );
+    drop(child.stdin.take());
+    let limit = Instant::now() + Duration::from_secs(10);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > limit {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(status.success(), "{status}");
+}
