@@ -9,7 +9,7 @@ use crate::crt::HeadersView;
 use crate::crt::s3::{BodyPart, Finished, Flow, RequestError, RequestEvents, RequestMetrics};
 use crate::s3::classify::Subject;
 use crate::s3::xml::etag;
-use crate::s3::{BodySink, ETag, Error, ErrorKind, GetRequest, observe};
+use crate::s3::{BodySink, ETag, ErrorKind, GetRequest, observe};
 
 /// Receives what the CRT delivers for one GET.
 pub(super) struct Delivery {

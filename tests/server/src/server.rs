@@ -129,12 +129,21 @@ impl Server {
         runtime.spawn(listener::serve(s3, None, frontend));
         runtime.spawn(control::serve(control, shared.clone()));
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("s3-test-server".to_owned()).spawn(move || {
-            // Ends by a message as by the sender's end.
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { addr, control_addr, tls_addr, shared, stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("s3-test-server".to_owned())
+            .spawn(move || {
+                // Ends by a message as by the sender's end.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            addr,
+            control_addr,
+            tls_addr,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// URL of the HTTP endpoint, for example `http://127.0.0.1:9000`.
@@ -195,7 +204,11 @@ impl Server {
     #[must_use]
     pub fn keys(&self, bucket: &str) -> Vec<String> {
         let keys = self.shared.store.with_bucket(bucket, |bucket| {
-            bucket.objects.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+            bucket
+                .objects
+                .keys()
+                .map(|key| String::from_utf8_lossy(key).into_owned())
+                .collect()
         });
         keys.unwrap_or_default()
     }
@@ -235,7 +248,8 @@ impl Drop for Server {
 
 impl Shared {
     pub(crate) fn plant(&self, spec: &ObjectSpec) {
-        self.store.put_all(&spec.bucket, [(spec.key.clone(), spec.to_object())]);
+        self.store
+            .put_all(&spec.bucket, [(spec.key.clone(), spec.to_object())]);
     }
 
     pub(crate) fn plant_many(&self, spec: &BulkSpec) -> Result<(), &'static str> {
@@ -262,7 +276,10 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         min_part_size: config.min_part_size,
     });
     builder.set_auth(Keys(config.keys.iter().cloned().collect::<HashMap<_, _>>()));
-    builder.set_access(Gate { model: Arc::clone(&shared.model), anonymous: config.anonymous });
+    builder.set_access(Gate {
+        model: Arc::clone(&shared.model),
+        anonymous: config.anonymous,
+    });
     if let Some(domain) = &config.domain {
         builder.set_host(crate::gate::Domain::new(domain));
     }

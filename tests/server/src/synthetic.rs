@@ -33,7 +33,11 @@ pub fn first_difference(seed: u64, offset: u64, data: &[u8]) -> Option<u64> {
     for piece in data.chunks(MAX_CHUNK) {
         let expected = chunk(seed, at, piece.len());
         if expected != piece {
-            let same = expected.iter().zip(piece).take_while(|(a, b)| a == b).count();
+            let same = expected
+                .iter()
+                .zip(piece)
+                .take_while(|(a, b)| a == b)
+                .count();
             return Some(at + same as u64);
         }
         at += piece.len() as u64;
@@ -70,7 +74,10 @@ pub fn mix(value: u64) -> u64 {
 pub(crate) fn file_position(data: &[u8]) -> Option<(BorrowedFd<'static>, u64)> {
     let table = TABLE.get()?;
     let file = table.file.as_ref()?;
-    let position = data.as_ptr().addr().checked_sub(table.bytes.as_ptr().addr())?;
+    let position = data
+        .as_ptr()
+        .addr()
+        .checked_sub(table.bytes.as_ptr().addr())?;
     (position + data.len() <= table.bytes.len()).then(|| (file.as_fd(), position as u64))
 }
 
@@ -94,7 +101,10 @@ fn table() -> &'static Table {
         bytes.truncate(period);
         bytes.extend_from_within(..MAX_CHUNK);
         let file = memory_file(&bytes).ok();
-        Table { bytes: bytes.into(), file }
+        Table {
+            bytes: bytes.into(),
+            file,
+        }
     })
 }
 
@@ -133,13 +143,17 @@ mod tests {
         assert!(whole == pieces);
         assert_eq!(first_difference(7, PERIOD - 2_000_000, &whole), None);
         whole[4_000_000] ^= 1;
-        assert_eq!(first_difference(7, PERIOD - 2_000_000, &whole), Some(PERIOD + 2_000_000));
+        assert_eq!(
+            first_difference(7, PERIOD - 2_000_000, &whole),
+            Some(PERIOD + 2_000_000)
+        );
     }
 
     #[test]
     fn blocks_at_different_offsets_differ() {
-        let blocks: std::collections::HashSet<Bytes> =
-            (0..20_000).map(|i| chunk(3, i * 8 * 1024 * 1024, 16)).collect();
+        let blocks: std::collections::HashSet<Bytes> = (0..20_000)
+            .map(|i| chunk(3, i * 8 * 1024 * 1024, 16))
+            .collect();
         assert_eq!(blocks.len(), 20_000);
         assert_ne!(chunk(1, 0, 64), chunk(2, 0, 64));
         assert_ne!(etag(1, 10), etag(1, 11));
