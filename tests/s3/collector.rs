@@ -26,12 +26,6 @@ impl Collector {
         Arc::default()
     }
 
-    /// The sizes of the parts so far.
-    pub(crate) fn sizes(&self) -> Vec<usize> {
-        let state = self.state();
-        state.parts.iter().map(|(_, bytes)| bytes.len()).collect()
-    }
-
     /// The bytes so far.
     pub(crate) fn body(&self) -> Vec<u8> {
         let state = self.state();

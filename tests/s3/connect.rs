@@ -188,7 +188,12 @@ fn connect_over_tls_trusts_the_bundle_only() {
     let mut trusting = at(&url);
     trusting.ca_bundle = Some(dir.path().join(CA_FILE));
     assert!(crt.connect(trusting).is_ok());
-    assert_eq!(refusal(at(&url)).kind(), ErrorKind::Tls);
+    let error = refusal(at(&url));
+    let silent = [ErrorKind::Tls, ErrorKind::Timeout].contains(&error.kind());
+    assert!(
+        silent && error.to_string().contains("ertificate"),
+        "{error}"
+    );
     let mut lost = at(&url);
     lost.ca_bundle = Some(dir.path().join("missing.pem"));
     let error = refusal(lost);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use mount_s3::s3::{ErrorKind, ListRequest, Store};
 use s3_test_server::synthetic::first_difference;
-use s3_test_server::{Fault, Model, ObjectSpec, Rule};
+use s3_test_server::{Fault, Model, Rule};
 
 use super::store_suite::{get, key, start};
-use super::support::{BUCKET, Fixture, MIB};
+use super::support::{Fixture, MIB};
 
 /// Reads 16 MiB while `rules` are in force and checks every byte.
 fn read_under(rules: &[Rule]) -> Duration {
@@ -112,18 +112,6 @@ fn refusals_are_reported_by_every_operation() {
     let error = block_on(fixture.store.list(&ListRequest::default())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert_eq!(error.context().code.as_deref(), Some("AccessDenied"));
-}
-
-#[test]
-fn corrupt_bytes_are_never_delivered_where_there_is_a_checksum() {
-    let fixture = Fixture::start();
-    fixture.server.put_object(&ObjectSpec {
-        checksum: true,
-        ..ObjectSpec::synthetic(BUCKET, "k", 3, 1000)
-    });
-    let fault = Fault::Corrupt { offset: 5 };
-    fixture.rules(&[on_get(fault)]);
-    assert_eq!(get(&fixture.store, "k", 0..1000), Err(ErrorKind::Integrity));
 }
 
 #[test]

@@ -77,6 +77,22 @@ fn get_from_a_server_that_ignores_if_match_never_mixes_versions() {
 }
 
 #[test]
+fn get_of_bytes_that_do_not_match_their_checksum_is_an_integrity_error() {
+    let (body, result) = read(|asked| {
+        let range = format!("bytes 0-1048575/{}", 8 * MIB);
+        assert!(asked.range.is_some());
+        let headers = [
+            ("ETag", "\"v1\""),
+            ("Content-Range", &range),
+            ("x-amz-checksum-crc32c", "AAAAAA=="),
+        ];
+        response(206, &headers, &vec![b'1'; usize::try_from(MIB).unwrap()])
+    });
+    assert_eq!(result, Err(ErrorKind::Integrity));
+    assert_eq!(body, b"");
+}
+
+#[test]
 fn get_with_answers_that_do_not_fit_ends_with_an_error() {
     let tag = ("ETag", "\"v1\"");
     let bytes = vec![b'1'; usize::try_from(MIB).unwrap()];

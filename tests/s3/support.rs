@@ -19,7 +19,7 @@ impl Crt {
     pub(crate) fn start() -> Self {
         let _already_set = env_logger::builder().is_test(true).try_init();
         Self(Some(
-            Runtime::start_traced(RuntimeConfig::default()).expect("a runtime"),
+            Runtime::start(RuntimeConfig::default()).expect("a runtime"),
         ))
     }
 

@@ -33,7 +33,11 @@ impl Delivery {
 }
 
 impl RequestEvents for Delivery {
-    fn headers(&self, _status: u16, headers: &HeadersView<'_>) -> Flow {
+    fn headers(&self, status: u16, headers: &HeadersView<'_>) -> Flow {
+        // An answer that is an error has no ETag; it ends the request without help.
+        if !(200..300).contains(&status) {
+            return Flow::Continue;
+        }
         let tag = headers.get("ETag");
         flow(self.checks().tag(tag.as_deref()))
     }
