@@ -40,15 +40,22 @@ impl S3Store {
         let connecting = std::pin::pin!(connect(runtime, &config, &subject));
         match select(connecting, deadline.elapsed).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => {
-                let place = config.endpoint_url.as_deref();
-                let place = place.unwrap_or("S3 or the source of the credentials");
-                let seconds = CONNECT_DEADLINE.as_secs();
-                let text = format!("no answer from {place} within {seconds} seconds");
-                Err(subject.error(ErrorKind::Timeout, text))
-            }
+            Either::Right(_) => Err(subject.error(ErrorKind::Timeout, no_answer(&config))),
         }
     }
+}
+
+/// TLS libraries sit on a failed handshake for up to 30 seconds, to give an attacker no clock: a
+/// certificate that is not trusted looks like silence.
+fn no_answer(config: &S3Config) -> String {
+    let url = config.endpoint_url.as_deref();
+    let place = url.unwrap_or("S3 or the source of the credentials");
+    let seconds = CONNECT_DEADLINE.as_secs();
+    let hint = match url {
+        Some(url) if url.starts_with("http://") => "",
+        _ => "; perhaps its certificate is not trusted",
+    };
+    format!("no answer from {place} within {seconds} seconds{hint}")
 }
 
 async fn connect(
@@ -56,6 +63,8 @@ async fn connect(
     config: &S3Config,
     subject: &Subject,
 ) -> Result<S3Store, Error> {
+    let region = config.region.as_deref().unwrap_or(FIRST_REGION);
+    endpoint(config, subject, region)?;
     let identity = Identity::new(runtime, config, subject)?;
     if !matches!(config.auth, Auth::Anonymous) {
         identity
@@ -64,7 +73,6 @@ async fn connect(
             .await
             .map_err(|error| no_credentials(subject, error))?;
     }
-    let region = config.region.as_deref().unwrap_or(FIRST_REGION);
     match probe(runtime, config, &identity, subject, region).await {
         Ok(()) => identity.store(runtime, config, subject, region, Tries::Configured),
         Err(error) if error.kind() == ErrorKind::WrongRegion => {
@@ -158,9 +166,7 @@ impl Identity {
         region: &str,
         tries: Tries,
     ) -> Result<S3Store, Error> {
-        let url = config.endpoint_url.as_deref();
-        let endpoint = Endpoint::resolve(&config.bucket, region, url, config.addressing)
-            .map_err(|invalid| subject.error(ErrorKind::Other, invalid.to_string()))?;
+        let endpoint = endpoint(config, subject, region)?;
         let failed = |error| {
             let text = "the client cannot be made".to_owned();
             caused(subject, ErrorKind::Other, text, error)
@@ -205,6 +211,12 @@ impl Identity {
             part_bytes: config.part_bytes,
         }))
     }
+}
+
+fn endpoint(config: &S3Config, subject: &Subject, region: &str) -> Result<Endpoint, Error> {
+    let url = config.endpoint_url.as_deref();
+    Endpoint::resolve(&config.bucket, region, url, config.addressing)
+        .map_err(|invalid| subject.error(ErrorKind::Other, invalid.to_string()))
 }
 
 fn no_credentials(subject: &Subject, error: crate::crt::Error) -> Error {

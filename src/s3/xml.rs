@@ -177,19 +177,20 @@ struct Contents {
 
 impl Contents {
     fn listed(self, url_encoded: bool) -> Result<ListedObject, BadDocument> {
-        let missing = BadDocument::Missing;
-        let tag = self.etag.ok_or(missing("ETag"))?;
-        let modified = self.last_modified.ok_or(missing("LastModified"))?;
+        let tag = self.etag.ok_or(BadDocument::Missing("ETag"))?;
+        let modified = self
+            .last_modified
+            .ok_or(BadDocument::Missing("LastModified"))?;
         let info = ObjectInfo {
             etag: etag(&tag),
-            size: self.size.ok_or(missing("Size"))?,
+            size: self.size.ok_or(BadDocument::Missing("Size"))?,
             last_modified: date(&modified)?,
             storage_class: StorageClass::from_name(self.storage_class.as_deref()),
             restore: self
                 .restore_status
                 .map_or(Restore::None, RestoreStatus::restore),
         };
-        let key = decode(self.key.ok_or(missing("Key"))?, url_encoded)?;
+        let key = decode(self.key.ok_or(BadDocument::Missing("Key"))?, url_encoded)?;
         Ok(ListedObject { key, info })
     }
 }

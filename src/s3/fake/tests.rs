@@ -1,6 +1,4 @@
 use std::collections::BTreeSet;
-use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,82 +7,46 @@ use futures::executor::block_on;
 use proptest::prelude::*;
 
 use super::{FakeStore, Logged, Op, Order, synthetic};
-use crate::s3::{
-    BodySink, ETag, Error, ErrorKind, GetRequest, Key, ListRequest, Restore, StorageClass, Store,
-};
+use crate::s3::{ErrorKind, ListRequest, Restore, StorageClass, Store};
+use collector::Collector;
+use store_suite::{Bucket, key, request};
 
-/// Collects a body and how it ended.
-#[derive(Default)]
-struct Collector {
-    state: Mutex<Collected>,
-    ended: Condvar,
+#[path = "../../../tests/s3/collector.rs"]
+mod collector;
+#[path = "../../../tests/s3/store_suite.rs"]
+mod store_suite;
+
+/// What the suite that is shared with the tests of the real store names by another path there.
+mod api {
+    pub(crate) use crate::s3::{
+        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListRequest, Restore,
+        StorageClass, Store,
+    };
 }
 
-#[derive(Default)]
-struct Collected {
-    parts: Vec<(u64, Bytes)>,
-    result: Option<Result<(), Error>>,
-}
-
-impl Collector {
-    fn sizes(&self) -> Vec<usize> {
-        let state = self.state.lock().unwrap();
-        state.parts.iter().map(|(_, bytes)| bytes.len()).collect()
+impl Bucket for FakeStore {
+    fn store(&self) -> &dyn Store {
+        self
     }
 
-    fn body(&self) -> Vec<u8> {
-        let state = self.state.lock().unwrap();
-        let parts = state.parts.iter();
-        parts.flat_map(|(_, bytes)| bytes.to_vec()).collect()
+    fn put(&self, key: &str, text: &str) {
+        Self::put(self, key, Bytes::from(text.to_owned()));
     }
 
-    fn result(&self) -> Option<Result<(), ErrorKind>> {
-        let state = self.state.lock().unwrap();
-        let result = state.result.clone();
-        result.map(|result| result.map_err(|error| error.kind()))
+    fn remove(&self, key: &str) {
+        Self::remove(self, key);
     }
 
-    fn wait(&self) -> Result<(), ErrorKind> {
-        let state = self.state.lock().unwrap();
-        let (state, _) = self
-            .ended
-            .wait_timeout_while(state, Duration::from_secs(10), |state| {
-                state.result.is_none()
-            })
-            .unwrap();
-        let result = state.result.clone().expect("the body ends");
-        result.map_err(|error| error.kind())
+    fn archive(&self, key: &str, text: &str, restore: Restore) {
+        Self::put(self, key, Bytes::from(text.to_owned()));
+        self.set_storage(key, StorageClass::Archived, restore);
     }
 }
 
-impl BodySink for Collector {
-    fn part(&self, offset: u64, bytes: Bytes) {
-        let mut state = self.state.lock().unwrap();
-        assert!(state.result.is_none(), "a part came after the end");
-        if let Some((start, last)) = state.parts.last() {
-            assert_eq!(offset, start + last.len() as u64, "a gap in the body");
-        }
-        state.parts.push((offset, bytes));
-    }
-
-    fn finish(&self, result: Result<(), Error>) {
-        let before = self.state.lock().unwrap().result.replace(result);
-        assert!(before.is_none(), "the body ended twice");
-        self.ended.notify_all();
-    }
-}
-
-fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
-
-fn request(text: &str, etag: &ETag, range: Range<u64>, window: u64) -> GetRequest {
-    GetRequest {
-        key: key(text),
-        if_match: etag.clone(),
-        range,
-        window,
-    }
+#[test]
+fn store_does_what_every_store_has_to_do() {
+    store_suite::run(&FakeStore::new());
+    store_suite::run(&FakeStore::deterministic());
 }
 
 fn wait_until(condition: impl Fn() -> bool) {
@@ -113,21 +75,6 @@ fn list_all(store: &FakeStore, prefix: &str, delimited: bool) -> (Vec<String>, V
             None => return (objects, prefixes, pages),
         }
     }
-}
-
-#[test]
-fn list_delimited_rolls_up_what_follows_a_slash() {
-    let store = FakeStore::deterministic();
-    for key in ["a", "a/b", "a/c", "a-b", "é/x", "z//y", "d/"] {
-        store.put(key, "");
-    }
-    let (objects, prefixes, _) = list_all(&store, "", true);
-    assert_eq!(objects, ["a", "a-b"]);
-    assert_eq!(prefixes, ["a/", "d/", "z/", "é/"]);
-    let (objects, prefixes, _) = list_all(&store, "d/", true);
-    assert_eq!((objects, prefixes.len()), (vec!["d/".to_owned()], 0));
-    let (objects, prefixes, _) = list_all(&store, "z/", true);
-    assert_eq!((objects.len(), prefixes), (0, vec!["z//".to_owned()]));
 }
 
 #[test]
@@ -185,18 +132,18 @@ fn get_delivers_whole_parts_while_the_window_is_open() {
     let store = FakeStore::deterministic();
     store.set_part_size(4);
     let etag = store.put("k", "0123456789");
-    let sink = Arc::new(Collector::default());
+    let sink = Collector::new();
     let body = store
         .get(request("k", &etag, 1..10, 1), sink.clone())
         .unwrap();
-    assert_eq!(sink.sizes(), [4]);
+    assert_eq!(sink.received(), 4);
     body.extend_window(3);
-    assert_eq!(sink.sizes(), [4]);
+    assert_eq!(sink.received(), 4);
     body.extend_window(1);
-    assert_eq!(sink.sizes(), [4, 4]);
+    assert_eq!(sink.received(), 8);
     assert_eq!(sink.result(), None);
     body.extend_window(u64::MAX);
-    assert_eq!(sink.sizes(), [4, 4, 1]);
+    assert_eq!(sink.received(), 9);
     assert_eq!(sink.result(), Some(Ok(())));
     assert_eq!(sink.body(), b"123456789");
 }
@@ -206,7 +153,7 @@ fn get_of_a_replaced_object_ends_with_precondition() {
     let store = FakeStore::deterministic();
     store.set_part_size(2);
     let etag = store.put("k", "0123");
-    let sink = Arc::new(Collector::default());
+    let sink = Collector::new();
     let body = store
         .get(request("k", &etag, 0..4, 1), sink.clone())
         .unwrap();
@@ -221,7 +168,7 @@ fn get_of_what_cannot_be_read_says_why() {
     let store = FakeStore::deterministic();
     let etag = store.put("k", "0123");
     let end = |request| {
-        let sink = Arc::new(Collector::default());
+        let sink = Collector::new();
         let _body = store.get(request, sink.clone()).unwrap();
         sink.result().expect("it ends at once")
     };
@@ -269,11 +216,11 @@ fn get_fails_after_the_bytes_it_was_told_to() {
     store.set_part_size(4);
     let etag = store.put("k", "0123456789");
     store.fail_get_after("k", 6, ErrorKind::Connection);
-    let sink = Arc::new(Collector::default());
+    let sink = Collector::new();
     let _body = store
         .get(request("k", &etag, 0..10, 99), sink.clone())
         .unwrap();
-    assert_eq!(sink.sizes(), [4, 2]);
+    assert_eq!(sink.received(), 6);
     assert_eq!(sink.result(), Some(Err(ErrorKind::Connection)));
 }
 
@@ -297,7 +244,7 @@ fn threaded_get_streams_a_synthetic_object() {
     let etag = store.put_synthetic("big", 100 << 30, 7);
     let start = (100 << 30) - 100_003;
     let range = start..start + 100_003;
-    let sink = Arc::new(Collector::default());
+    let sink = Collector::new();
     let _body = store
         .get(request("big", &etag, range.clone(), u64::MAX), sink.clone())
         .unwrap();
@@ -314,14 +261,15 @@ fn stalled_get_goes_on_when_released_and_ends_when_dropped() {
     let etag = store.put_synthetic("k", 100, 1);
     for released in [true, false] {
         store.stall_get_after("k", 25);
-        let sink = Arc::new(Collector::default());
+        let sink = Collector::new();
         let body = store
             .get(request("k", &etag, 0..100, 10), sink.clone())
             .unwrap();
         body.extend_window(90);
+        sink.wait_received(25);
         wait_until(|| store.waiting() == 1);
         body.extend_window(90);
-        assert_eq!(sink.sizes(), [10, 10, 5]);
+        assert_eq!(sink.received(), 25);
         if released {
             store.release();
             assert_eq!(sink.wait(), Ok(()));

@@ -9,7 +9,7 @@ use crate::crt::HeadersView;
 use crate::crt::s3::{BodyPart, Finished, Flow, RequestError, RequestEvents, RequestMetrics};
 use crate::s3::classify::Subject;
 use crate::s3::xml::etag;
-use crate::s3::{BodySink, ETag, Error, ErrorKind, GetRequest, observe};
+use crate::s3::{BodySink, ETag, ErrorKind, GetRequest, observe};
 
 /// Receives what the CRT delivers for one GET.
 pub(super) struct Delivery {
@@ -33,7 +33,11 @@ impl Delivery {
 }
 
 impl RequestEvents for Delivery {
-    fn headers(&self, _status: u16, headers: &HeadersView<'_>) -> Flow {
+    fn headers(&self, status: u16, headers: &HeadersView<'_>) -> Flow {
+        // An answer that is an error has no ETag; it ends the request without help.
+        if !(200..300).contains(&status) {
+            return Flow::Continue;
+        }
         let tag = headers.get("ETag");
         flow(self.checks().tag(tag.as_deref()))
     }

@@ -1,0 +1,23 @@
+//! Tests of [`mount_s3::s3::S3Store`] over a local server, with every fault that it can make.
+
+mod collector;
+mod connect;
+mod faults;
+mod read;
+mod rogue;
+mod store_suite;
+mod strange;
+mod support;
+
+/// What the suite that is shared with unit tests names by another path there.
+mod api {
+    pub(crate) use mount_s3::s3::{
+        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListRequest, Restore,
+        StorageClass, Store,
+    };
+}
+
+#[test]
+fn store_does_what_every_store_has_to_do() {
+    store_suite::run(&support::Fixture::start());
+}

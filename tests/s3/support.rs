@@ -1,0 +1,144 @@
+//! A server, a runtime and a store over them, for one test.
+
+use std::time::Duration;
+
+use futures::executor::block_on;
+use mount_s3::crt::{Runtime, RuntimeConfig};
+use mount_s3::s3::{Auth, BucketName, Error, Restore, S3Config, S3Store, Store};
+use s3_test_server::{Config, Model, ObjectSpec, RestoreSpec, Rule, Server};
+
+use super::store_suite::Bucket;
+
+pub(crate) const BUCKET: &str = "bucket";
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// A CRT runtime that has to end without anything left.
+pub(crate) struct Crt(Option<Runtime>);
+
+impl Crt {
+    pub(crate) fn start() -> Self {
+        let _already_set = env_logger::builder().is_test(true).try_init();
+        Self(Some(
+            Runtime::start(RuntimeConfig::default()).expect("a runtime"),
+        ))
+    }
+
+    pub(crate) fn connect(&self, config: S3Config) -> Result<S3Store, Error> {
+        let runtime = self.0.as_ref().expect("it runs");
+        block_on(S3Store::connect(runtime, config))
+    }
+}
+
+impl Drop for Crt {
+    fn drop(&mut self) {
+        let ended = self
+            .0
+            .take()
+            .map(|runtime| runtime.shutdown(Duration::from_secs(30)));
+        if !std::thread::panicking() {
+            assert_eq!(
+                ended.map(|ended| ended.is_ok()),
+                Some(true),
+                "something was left"
+            );
+        }
+    }
+}
+
+/// A server with one bucket, and a store over it. Fields are dropped in this order.
+pub(crate) struct Fixture {
+    pub(crate) store: S3Store,
+    _crt: Crt,
+    pub(crate) server: Server,
+}
+
+impl Fixture {
+    pub(crate) fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// With a configuration that `change` has changed.
+    pub(crate) fn with(change: impl FnOnce(&mut S3Config)) -> Self {
+        let server = server(Config::default());
+        let crt = Crt::start();
+        let mut config = config(&server);
+        change(&mut config);
+        let store = crt.connect(config).expect("it connects");
+        server.reset_stats();
+        Self {
+            store,
+            _crt: crt,
+            server,
+        }
+    }
+
+    /// Plants a synthetic object.
+    pub(crate) fn plant(&self, key: &str, seed: u64, size: u64) {
+        self.server
+            .put_object(&ObjectSpec::synthetic(BUCKET, key, seed, size));
+    }
+
+    /// Puts faults in force.
+    pub(crate) fn rules(&self, rules: &[Rule]) {
+        self.server.set_model(Model {
+            rules: rules.to_vec(),
+            ..Model::default()
+        });
+    }
+}
+
+impl Bucket for Fixture {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn put(&self, key: &str, text: &str) {
+        self.server.put_object(&ObjectSpec::text(BUCKET, key, text));
+    }
+
+    fn remove(&self, key: &str) {
+        self.server.delete_object(BUCKET, key);
+    }
+
+    fn archive(&self, key: &str, text: &str, restore: Restore) {
+        self.server.put_object(&ObjectSpec {
+            storage_class: Some("GLACIER".to_owned()),
+            restore: match restore {
+                Restore::None => RestoreSpec::None,
+                Restore::InProgress => RestoreSpec::InProgress,
+                Restore::Done => RestoreSpec::Restored,
+            },
+            ..ObjectSpec::text(BUCKET, key, text)
+        });
+    }
+}
+
+pub(crate) fn server(config: Config) -> Server {
+    let config = Config {
+        buckets: vec![BUCKET.to_owned()],
+        ..config
+    };
+    Server::start(config).expect("a server")
+}
+
+/// How to reach `server`, with small parts and little patience.
+pub(crate) fn config(server: &Server) -> S3Config {
+    S3Config {
+        endpoint_url: Some(server.endpoint()),
+        region: Some("us-east-1".to_owned()),
+        part_bytes: MIB,
+        stall_timeout: Duration::from_secs(2),
+        ..with_key("test", "test")
+    }
+}
+
+/// The credentials of the server, or others.
+pub(crate) fn with_key(id: &str, secret: &str) -> S3Config {
+    let mut config = S3Config::new(BucketName::new(BUCKET).expect("a name"));
+    config.auth = Auth::Static {
+        access_key_id: id.to_owned(),
+        secret_access_key: secret.to_owned(),
+        session_token: None,
+    };
+    config
+}
