@@ -108,7 +108,8 @@ impl CredentialsProvider {
     /// and again whenever the cache has run out.
     ///
     /// # Errors
-    /// No such files or profile, or one without credentials.
+    /// `AWS_AUTH_CREDENTIALS_PROVIDER_PROFILE_SOURCE_FAILURE`: no such files or profile. A profile
+    /// without credentials shows when they are used.
     pub fn profile(
         runtime: &Runtime,
         tls: &TlsContext,
@@ -129,6 +130,10 @@ impl CredentialsProvider {
             unsafe {
                 sys::aws_credentials_provider_new_profile(shared.allocator(), &raw const options)
             }
+        })
+        // What C leaves as its last error then may be that of a step which did not matter.
+        .map_err(|_| {
+            Error::from_constant(sys::AWS_AUTH_CREDENTIALS_PROVIDER_PROFILE_SOURCE_FAILURE)
         })?;
         Self::cached(runtime, &source)
     }

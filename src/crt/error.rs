@@ -36,6 +36,10 @@ pub enum ErrorKind {
     Checksum,
     /// The server answered with a status that is not a success.
     ResponseStatus,
+    /// The server asks to slow down, also after all retries.
+    Throttled,
+    /// The server says that this machine's clock is wrong.
+    ClockSkew,
     /// The server's answer breaks the protocol.
     Protocol,
     /// Memory is exhausted, or a memory limit forbids the work.
@@ -158,7 +162,6 @@ fn kind_of(code: u32) -> ErrorKind {
         | sys::AWS_ERROR_IO_OPERATION_CANCELLED
         | sys::AWS_ERROR_HTTP_STREAM_CANCELLED => ErrorKind::Canceled,
         sys::AWS_IO_SOCKET_TIMEOUT
-        | sys::AWS_IO_TLS_NEGOTIATION_TIMEOUT
         | sys::AWS_ERROR_HTTP_RESPONSE_FIRST_BYTE_TIMEOUT
         | sys::AWS_ERROR_HTTP_CONNECTION_MANAGER_ACQUISITION_TIMEOUT
         | sys::AWS_ERROR_HTTP_CHANNEL_THROUGHPUT_FAILURE
@@ -169,6 +172,7 @@ fn kind_of(code: u32) -> ErrorKind {
         | sys::AWS_IO_DNS_HOST_REMOVED_FROM_CACHE
         | sys::AWS_IO_DNS_QUERY_AGAIN => ErrorKind::Dns,
         sys::AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE..=sys::AWS_IO_TLS_CIPHER_PREF_UNSUPPORTED
+        | sys::AWS_IO_TLS_NEGOTIATION_TIMEOUT
         | sys::AWS_IO_TLS_ALERT_NOT_GRACEFUL
         | sys::AWS_IO_TLS_DIGEST_ALGORITHM_UNSUPPORTED
         | sys::AWS_IO_TLS_SIGNATURE_ALGORITHM_UNSUPPORTED
@@ -194,10 +198,10 @@ fn kind_of(code: u32) -> ErrorKind {
         | sys::AWS_AUTH_PROFILE_PARSE_RECOVERABLE_ERROR
         | sys::AWS_AUTH_PROFILE_PARSE_FATAL_ERROR => ErrorKind::Credentials,
         sys::AWS_ERROR_S3_RESPONSE_CHECKSUM_MISMATCH => ErrorKind::Checksum,
+        sys::AWS_ERROR_S3_SLOW_DOWN => ErrorKind::Throttled,
+        sys::AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED => ErrorKind::ClockSkew,
         sys::AWS_ERROR_S3_INVALID_RESPONSE_STATUS
         | sys::AWS_ERROR_S3_INTERNAL_ERROR
-        | sys::AWS_ERROR_S3_SLOW_DOWN
-        | sys::AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED
         | sys::AWS_ERROR_S3_OBJECT_MODIFIED
         | sys::AWS_ERROR_S3_NON_RECOVERABLE_ASYNC_ERROR => ErrorKind::ResponseStatus,
         sys::AWS_ERROR_S3_MISSING_CONTENT_RANGE_HEADER..=sys::AWS_ERROR_S3_MISSING_ETAG

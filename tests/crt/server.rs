@@ -174,9 +174,16 @@ impl Shared {
             if length == 0 {
                 return None;
             }
+            if !buffer[0].is_ascii_uppercase() {
+                let _ = self.send(stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+                return None;
+            }
             let text = String::from_utf8_lossy(&buffer[..length]);
             if let Some((head, _)) = text.split_once("\r\n\r\n") {
                 break head.to_owned();
+            }
+            if self.stopping.load(Ordering::SeqCst) {
+                return None;
             }
             // Peeking again returns at once, so wait a little.
             thread::sleep(Duration::from_millis(1));

@@ -200,6 +200,8 @@ impl Recorder {
 
     fn enter(&self, event: Event) -> Flow {
         self.lock().events.push(event);
+        // The hook may not return.
+        self.changed();
         (self.0.hook)(event)
     }
 

@@ -5,12 +5,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crt_sys as sys;
 
 use super::client::Client;
-use super::response::{ErrorResponse, RequestError};
+use super::response::{ErrorResponse, FailedAttempt, RequestError};
 use super::telemetry::RequestMetrics;
 use crate::crt::bytes::bytes;
 use crate::crt::callback::{guard, guard_or_log};
@@ -26,8 +26,8 @@ use crate::crt::live::{Keep, Kind, Shared};
 /// blocks here blocks other requests, too. A panic ends the request with an error of kind
 /// [`ErrorKind::Panic`](crate::crt::ErrorKind::Panic): after it only [`Self::finish`] is called.
 pub trait RequestEvents: Send + Sync + 'static {
-    /// The answer begins: once a request, and only for a success. Of a split GET the headers are
-    /// those of the whole answer.
+    /// The answer begins: at most once a request, also if it is one that fails the request. Of a
+    /// split GET the headers are those of the whole answer.
     fn headers(&self, _status: u16, _headers: &HeadersView<'_>) -> Flow {
         Flow::Continue
     }
@@ -87,6 +87,7 @@ pub(super) struct State {
     events: Box<dyn RequestEvents>,
     panic: Mutex<Option<String>>,
     panicked: AtomicBool,
+    failed: Mutex<Option<FailedAttempt>>,
     finished: Arc<AtomicBool>,
     id: u64,
     client: Handle<sys::aws_s3_client>,
@@ -162,6 +163,7 @@ impl State {
             events,
             panic: Mutex::new(None),
             panicked: AtomicBool::new(false),
+            failed: Mutex::new(None),
             finished: Arc::new(AtomicBool::new(false)),
             id,
             client: client.handle().clone(),
@@ -188,16 +190,10 @@ impl State {
             return Flow::Cancel;
         }
         guard(|| body(&*self.events)).unwrap_or_else(|text| {
-            let mut panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-            panic.get_or_insert(text);
+            lock(&self.panic).get_or_insert(text);
             self.panicked.store(true, Ordering::Release);
             Flow::Cancel
         })
-    }
-
-    fn take_panic(&self) -> Option<String> {
-        let mut panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-        panic.take()
     }
 }
 
@@ -258,7 +254,14 @@ unsafe extern "C" fn on_telemetry(
     let _ = state.run(|events| {
         if let Some(metrics) = NonNull::new(metrics) {
             // SAFETY: live and unchanged during the callback (aws/s3/s3_client.h).
-            events.telemetry(&unsafe { RequestMetrics::new(metrics) });
+            let metrics = unsafe { RequestMetrics::new(metrics) };
+            if metrics.error().is_some() {
+                *lock(&state.failed) = Some(FailedAttempt {
+                    status: metrics.status(),
+                    request_id: metrics.request_id(),
+                });
+            }
+            events.telemetry(&metrics);
         }
         Flow::Continue
     });
@@ -277,7 +280,7 @@ unsafe extern "C" fn on_finish(
         // SAFETY: not NULL, and live and unchanged during the callback (aws/s3/s3_client.h).
         let result = unsafe { &*result };
         // SAFETY: as above, for what it points to.
-        let outcome = unsafe { outcome(result, state.take_panic()) };
+        let outcome = unsafe { outcome(result, state) };
         state.events.finish(outcome);
     });
     state.shared().request_finished(state.id);
@@ -302,8 +305,9 @@ unsafe fn state<'a>(user_data: *mut c_void) -> &'a State {
 /// What `result` points to is live and unchanged for this call.
 unsafe fn outcome(
     result: &sys::aws_s3_meta_request_result,
-    panic: Option<String>,
+    state: &State,
 ) -> Result<Finished, RequestError> {
+    let panic = lock(&state.panic).take();
     let status = http_status(result.response_status);
     if result.error_code == 0 && panic.is_none() {
         return Ok(Finished {
@@ -335,8 +339,13 @@ unsafe fn outcome(
     Err(RequestError {
         error,
         response,
+        attempt: lock(&state.failed).take(),
         panic,
     })
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A status that no server may send becomes 0.

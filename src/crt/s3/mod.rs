@@ -10,5 +10,5 @@ mod telemetry;
 pub use client::{Client, ClientConfig, Stall};
 pub use events::{BodyPart, Finished, Flow, RequestEvents};
 pub use request::{Request, RequestKind, RequestOptions};
-pub use response::{ErrorResponse, RequestError, Response, ResponseFuture};
+pub use response::{ErrorResponse, FailedAttempt, RequestError, Response, ResponseFuture};
 pub use telemetry::RequestMetrics;

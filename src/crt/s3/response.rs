@@ -21,10 +21,22 @@ use crate::crt::http::{Headers, HeadersView};
 pub struct RequestError {
     /// What the CRT says.
     pub error: Error,
-    /// The server's answer, if that is what failed the request.
+    /// The server's answer, if that is what failed the request. Not after retries of 500, 503 and
+    /// the like: then there is only [`Self::attempt`].
     pub response: Option<ErrorResponse>,
+    /// The last HTTP request that failed.
+    pub attempt: Option<FailedAttempt>,
     /// The text of a panic in a callback of this request, if that is what failed it.
     pub panic: Option<String>,
+}
+
+/// An HTTP request that failed, whether or not it was retried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// HTTP status, if an answer began.
+    pub status: Option<u16>,
+    /// S3's id of the request.
+    pub request_id: Option<String>,
 }
 
 /// An answer that is not a success.
@@ -76,6 +88,7 @@ impl RequestError {
         Self {
             error: Error::from_constant(sys::AWS_ERROR_S3_CANCELED),
             response: None,
+            attempt: None,
             panic: None,
         }
     }
@@ -87,8 +100,10 @@ impl fmt::Display for RequestError {
             return write!(f, "a callback panicked: {text}");
         }
         write!(f, "{}", self.error)?;
-        if let Some(response) = &self.response {
-            write!(f, " (HTTP status {})", response.status)?;
+        let status = (self.response.as_ref().map(|response| response.status))
+            .or_else(|| self.attempt.as_ref().and_then(|attempt| attempt.status));
+        if let Some(status) = status {
+            write!(f, " (HTTP status {status})")?;
         }
         Ok(())
     }
