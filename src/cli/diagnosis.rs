@@ -8,16 +8,15 @@ use crate::s3::{self, ErrorKind};
 /// Why the bucket cannot be reached.
 pub(super) fn connect_failure(config: &Config, error: &s3::Error) -> Failure {
     let failure = Failure::new("Failed to create S3 client");
-    let region = config.client.region.as_deref();
+    let context = error.context();
+    // Without a region of the user's, requests begin in the default one and follow the answer.
+    let region = config.client.region.as_ref().or(context.region.as_ref());
+    let region = region.map_or(DEFAULT_REGION, String::as_str);
     // An error of no operation came before the first request.
-    let failure = match (error.context().operation, region) {
-        ("", _) => failure,
-        (operation, Some(region)) => failure.because(format!(
+    let failure = match context.operation {
+        "" => failure,
+        operation => failure.because(format!(
             "initial {operation} failed for bucket {} in region {region}",
-            config.bucket
-        )),
-        (operation, None) => failure.because(format!(
-            "initial {operation} failed for bucket {}",
             config.bucket
         )),
     };
@@ -70,6 +69,9 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
     };
     Some(text.to_owned())
 }
+
+/// Where S3 knows every bucket's region.
+const DEFAULT_REGION: &str = "us-east-1";
 
 #[cfg(test)]
 mod tests {
