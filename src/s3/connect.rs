@@ -174,13 +174,13 @@ impl Identity {
         client.backoff_base = Some(BACKOFF_BASE);
         let stall_timeout = match tries {
             Tries::Few => {
-                client.max_attempts = Some(config.max_attempts.min(FEW_ATTEMPTS));
+                client.max_retries = Some(FEW_RETRIES);
                 client.backoff_limit = Some(FEW_BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout.min(FEW_TIMEOUT));
                 config.stall_timeout.min(FEW_TIMEOUT)
             }
             Tries::Configured => {
-                client.max_attempts = Some(config.max_attempts);
+                client.max_retries = NonZeroU32::new(config.max_attempts.get() - 1).or(Some(NonZeroU32::MIN));
                 client.backoff_limit = Some(BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout);
                 config.stall_timeout
@@ -257,7 +257,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
 const FIRST_REGION: &str = "us-east-1";
 
 /// Enough to come through a store that answers 503 to every second request.
-const FEW_ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+const FEW_RETRIES: NonZeroU32 = NonZeroU32::new(4).expect("four is not zero");
 const FEW_BACKOFF_CAP: Duration = Duration::from_millis(500);
 const FEW_TIMEOUT: Duration = Duration::from_secs(3);
 
