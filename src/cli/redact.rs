@@ -24,8 +24,14 @@ impl<L: Log> Log for Redacting<L> {
         match redact(&text) {
             Cow::Borrowed(_) => self.0.log(record),
             Cow::Owned(safe) => {
-                let mut record = record.to_builder();
-                self.0.log(&record.args(format_args!("{safe}")).build());
+                let metadata = record.metadata().clone();
+                let mut safely = Record::builder();
+                self.0.log(
+                    &safely
+                        .metadata(metadata)
+                        .args(format_args!("{safe}"))
+                        .build(),
+                );
             }
         }
     }
