@@ -58,10 +58,14 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
             None => "check --region and AWS_REGION",
         },
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
-            if client.endpoint_url.is_some() {
-                "check --endpoint-url (or AWS_ENDPOINT_URL) and the network"
-            } else {
-                "check --region (or AWS_REGION) and the network"
+            match client.endpoint_url.as_deref() {
+                // The CRT may delay the end of a TLS handshake that failed beyond all deadlines.
+                Some(url) if url.starts_with("https") => {
+                    "check --endpoint-url (or AWS_ENDPOINT_URL) and the network; \
+                     if the endpoint has certificates of its own, name them with --ca-bundle"
+                }
+                Some(_) => "check --endpoint-url (or AWS_ENDPOINT_URL) and the network",
+                None => "check --region (or AWS_REGION) and the network",
             }
         }
         ErrorKind::Tls => "if the endpoint has certificates of its own, name them with --ca-bundle",
