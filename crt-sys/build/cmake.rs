@@ -63,8 +63,9 @@ impl Profile {
 /// Compiles and installs every library, unless that has been done with the same inputs, and
 /// returns the prefix: `include/` and `lib/`.
 pub fn install(tools: &Tools, sources: &Sources, profile: Profile) -> Result<PathBuf> {
-    let home = home()?.join(profile.name());
+    let home = home()?;
     let _lock = sources::lock(&home)?;
+    let home = home.join(profile.name());
     let prefix = home.join("prefix");
     let stamp_file = home.join("stamp");
     let stamp = stamp(tools, sources, profile);
@@ -72,8 +73,9 @@ pub fn install(tools: &Tools, sources: &Sources, profile: Profile) -> Result<Pat
         return Ok(prefix);
     }
     let build = home.join("build");
-    for old in [&prefix, &build] {
-        sources::remove_tree(old).map_err(|e| format!("{}: {e}", old.display()))?;
+    // The stamp first: an interruption must not leave it to vouch for what is gone.
+    for old in [&stamp_file, &prefix, &build] {
+        sources::remove(old).map_err(|e| format!("{}: {e}", old.display()))?;
     }
     for library in LIBRARIES {
         Build {
@@ -85,7 +87,7 @@ pub fn install(tools: &Tools, sources: &Sources, profile: Profile) -> Result<Pat
         .run(tools, profile)?;
     }
     // Objects are of no use once installed.
-    sources::remove_tree(&build).map_err(|e| format!("{}: {e}", build.display()))?;
+    sources::remove(&build).map_err(|e| format!("{}: {e}", build.display()))?;
     // Last, so that an interrupted build is never taken for a whole one.
     fs::write(&stamp_file, stamp).map_err(|e| format!("{}: {e}", stamp_file.display()))?;
     Ok(prefix)

@@ -142,10 +142,10 @@ fn cargo(vendor: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
 /// Copies `from` to `to` so that an interrupted copy is never taken for a whole one.
 fn unpack(from: &Path, to: &Path, checksum: &str) -> io::Result<()> {
     let partial = to.with_extension("partial");
-    remove_tree(&partial)?;
+    remove(&partial)?;
     copy_tree(from, &partial)?;
     fs::write(partial.join(STAMP), checksum)?;
-    remove_tree(to)?;
+    remove(to)?;
     fs::rename(&partial, to)
 }
 
@@ -178,9 +178,14 @@ fn hash_tree(dir: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder with all that is in it, if it exists.
-pub fn remove_tree(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
+/// Removes a file, or a folder with all that is in it, if it exists.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The kernel's edge: FUSE.
 //!
 //! [`Session`] mounts an [`Fs`](crate::fs::Fs) and answers the kernel until it is unmounted.
-//! [`adapter`] turns requests into calls of [`Fs`](crate::fs::Fs), and results into replies;
+//! Its adapter turns requests into calls of [`Fs`](crate::fs::Fs), and results into replies;
 //! nothing else knows of FUSE.
 
 mod adapter;

@@ -48,7 +48,7 @@ pub struct ReadConfig {
 
 impl ReadConfig {
     /// The configuration for a throughput of `gbps` gigabits per second: the window holds what
-    /// arrives in [0.2 s](WINDOW_SECONDS), but no less than 64 MiB and no more than 2 GiB.
+    /// arrives in 0.2 s, but no less than 64 MiB and no more than 2 GiB.
     pub fn for_throughput(part_size: u64, gbps: f64) -> Self {
         let mib = (gbps * 1e9 / 8.0 * WINDOW_SECONDS / f64::from(1 << 20)).clamp(64.0, 2048.0);
         #[expect(

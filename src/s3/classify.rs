@@ -78,7 +78,9 @@ impl Subject {
             .region
             .map(printable)
             .or_else(|| body.region.as_deref().map(printable));
-        let elsewhere = right_region.as_deref().is_some_and(|right| right != self.region);
+        let elsewhere = right_region
+            .as_deref()
+            .is_some_and(|right| right != self.region);
         let kind = kind_of_answer(self.operation, answer.status, &body, elsewhere);
         let request_id = answer.request_id.or(body.request_id.as_deref());
         let context = Context {

@@ -180,7 +180,8 @@ impl Identity {
                 config.stall_timeout.min(FEW_TIMEOUT)
             }
             Tries::Configured => {
-                client.max_retries = NonZeroU32::new(config.max_attempts.get() - 1).or(Some(NonZeroU32::MIN));
+                client.max_retries =
+                    NonZeroU32::new(config.max_attempts.get() - 1).or(Some(NonZeroU32::MIN));
                 client.backoff_limit = Some(BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout);
                 config.stall_timeout

@@ -286,6 +286,18 @@ fn s14_file_replaced_by_a_directory_is_stale() {
 }
 
 #[test]
+fn s04_open_of_a_hidden_file_does_not_bring_its_name_back() {
+    let f = Fixture::with(&["a"], "", MINUTE);
+    let file = f.lookup(ROOT, "a").unwrap();
+    f.store.put("a/b", "");
+    assert_eq!(f.names(ROOT), ["a/"]);
+    assert!(f.open(file.ino, Freshness::Newest).is_ok());
+    assert!(is_directory(&f.lookup(ROOT, "a").unwrap()));
+    let answer = f.open(file.ino, Freshness::Newest);
+    assert!(matches!(answer, Err(Error::Stale)));
+}
+
+#[test]
 fn s14_older_answer_does_not_undo_a_newer_one() {
     let f = Fixture::new(&["a"]);
     let a = f.lookup(ROOT, "a").unwrap();

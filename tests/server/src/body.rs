@@ -38,10 +38,20 @@ pub(crate) struct ResponseBody {
 
 impl ResponseBody {
     /// `source` as the answer to the request of `context`.
-    pub(crate) fn new(source: BodyRange, context: &RequestContext, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        source: BodyRange,
+        context: &RequestContext,
+        counters: Arc<Counters>,
+    ) -> Self {
         let decision = context.decision().cloned().unwrap_or_default();
         let size = source.range.end - source.range.start;
-        let Decision { bandwidth, cut, stall, corrupt, .. } = decision;
+        let Decision {
+            bandwidth,
+            cut,
+            stall,
+            corrupt,
+            ..
+        } = decision;
         Self {
             blob: source.blob,
             start: source.range.start,
@@ -62,10 +72,15 @@ impl ResponseBody {
     /// The most bytes to send next: up to where something happens.
     fn step(&self) -> usize {
         let mut end = self.size;
-        for stop in [self.cut.map(|cut| cut.after), self.stall.map(|(after, _)| after)] {
+        for stop in [
+            self.cut.map(|cut| cut.after),
+            self.stall.map(|(after, _)| after),
+        ] {
             end = end.min(stop.unwrap_or(u64::MAX));
         }
-        let mut step = usize::try_from(end - self.sent).unwrap_or(MAX_CHUNK).min(MAX_CHUNK);
+        let mut step = usize::try_from(end - self.sent)
+            .unwrap_or(MAX_CHUNK)
+            .min(MAX_CHUNK);
         if self.bandwidth > 0 {
             step = step.min(quantum(self.bandwidth));
         }
@@ -77,7 +92,9 @@ impl ResponseBody {
         let begin = self.sent;
         self.sent += chunk.len() as u64;
         if self.bandwidth > 0 {
-            let next = self.connection.pace(Direction::Out, chunk.len(), self.bandwidth);
+            let next = self
+                .connection
+                .pace(Direction::Out, chunk.len(), self.bandwidth);
             self.sleep = Some(Box::pin(sleep_until(next)));
         }
         match self.corrupt {
@@ -95,7 +112,10 @@ impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         loop {
             if let Some(sleep) = &mut this.sleep {
@@ -136,7 +156,10 @@ impl http_body::Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let operation = self.context.target().map_or("Unknown", |target| &target.operation);
+        let operation = self
+            .context
+            .target()
+            .map_or("Unknown", |target| &target.operation);
         self.counters.close_request(operation, self.sent);
     }
 }
@@ -152,7 +175,12 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn new(inner: Incoming, bandwidth: u64, connection: Arc<Connection>) -> Self {
-        Self { inner, bandwidth, sleep: None, connection }
+        Self {
+            inner,
+            bandwidth,
+            sleep: None,
+            connection,
+        }
     }
 }
 
@@ -160,7 +188,10 @@ impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         if let Some(sleep) = &mut this.sleep {
             ready!(sleep.as_mut().poll(cx));
@@ -171,7 +202,9 @@ impl http_body::Body for RequestBody {
             && let Some(data) = frame.data_ref()
             && this.bandwidth > 0
         {
-            let next = this.connection.pace(Direction::In, data.len(), this.bandwidth);
+            let next = this
+                .connection
+                .pace(Direction::In, data.len(), this.bandwidth);
             this.sleep = Some(Box::pin(sleep_until(next)));
         }
         Poll::Ready(frame)
@@ -191,5 +224,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(5);
 
 /// Bytes to send at once at `bandwidth`: 4 ms' worth, as timers are good to 1 ms.
 fn quantum(bandwidth: u64) -> usize {
-    usize::try_from(bandwidth / 250).unwrap_or(MAX_CHUNK).clamp(1024, MAX_CHUNK)
+    usize::try_from(bandwidth / 250)
+        .unwrap_or(MAX_CHUNK)
+        .clamp(1024, MAX_CHUNK)
 }

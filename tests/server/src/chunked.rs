@@ -13,10 +13,16 @@ pub(crate) struct Decoded {
 /// Whether the body with these headers is encoded.
 pub(crate) fn is_chunked(headers: &HeaderMap) -> bool {
     let has = |name: &HeaderName, text: &str| {
-        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(text))
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.contains(text))
     };
     has(&header::CONTENT_ENCODING, "aws-chunked")
-        || has(&HeaderName::from_static("x-amz-content-sha256"), "STREAMING-")
+        || has(
+            &HeaderName::from_static("x-amz-content-sha256"),
+            "STREAMING-",
+        )
 }
 
 /// Decodes a whole body.
@@ -36,7 +42,9 @@ pub(crate) fn decode(mut body: &[u8]) -> S3Result<Decoded> {
     let mut trailers = HeaderMap::new();
     while !body.is_empty() {
         let line = take_line(&mut body)?;
-        let Some((name, value)) = line.split_once(':') else { continue };
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
         let name = HeaderName::try_from(name.trim()).map_err(|_| incomplete())?;
         let value = HeaderValue::from_str(value.trim()).map_err(|_| incomplete())?;
         trailers.insert(name, value);
@@ -45,7 +53,10 @@ pub(crate) fn decode(mut body: &[u8]) -> S3Result<Decoded> {
 }
 
 fn take_line<'b>(body: &mut &'b [u8]) -> S3Result<&'b str> {
-    let end = body.windows(2).position(|pair| pair == b"\r\n").ok_or_else(incomplete)?;
+    let end = body
+        .windows(2)
+        .position(|pair| pair == b"\r\n")
+        .ok_or_else(incomplete)?;
     let (line, rest) = body.split_at(end);
     *body = &rest[2..];
     std::str::from_utf8(line).map_err(|_| incomplete())
@@ -61,7 +72,8 @@ mod tests {
 
     #[test]
     fn decode_returns_the_data_and_the_trailers() {
-        let decoded = decode(b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx-amz-checksum-crc32:AA==\r\n\r\n").unwrap();
+        let decoded =
+            decode(b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx-amz-checksum-crc32:AA==\r\n\r\n").unwrap();
         assert_eq!(decoded.data, b"abcde");
         assert_eq!(decoded.trailers["x-amz-checksum-crc32"], "AA==");
     }

@@ -1,19 +1,18 @@
-//! One connection: a byte stream that counts, sends synthetic content from its memory file and can be reset.
+//! One connection: a byte stream that counts what passes and can be reset.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use crate::stats::Counters;
-use crate::synthetic;
 
 /// What the answers to a connection's requests know of it.
 #[derive(Debug)]
@@ -52,8 +51,11 @@ impl Connection {
         };
         let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let start = free.map_or(now, |free| free.max(now.checked_sub(PACE_SLACK).unwrap_or(now)));
-        let nanos = u128::try_from(bytes).unwrap_or(u128::MAX) * 1_000_000_000 / u128::from(bandwidth.max(1));
+        let start = free.map_or(now, |free| {
+            free.max(now.checked_sub(PACE_SLACK).unwrap_or(now))
+        });
+        let nanos = u128::try_from(bytes).unwrap_or(u128::MAX) * 1_000_000_000
+            / u128::from(bandwidth.max(1));
         let next = start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         *free = Some(next);
         next
@@ -84,7 +86,11 @@ impl ConnectionIo {
             out_free: Mutex::new(None),
             in_free: Mutex::new(None),
         });
-        Self { transport, connection, counters }
+        Self {
+            transport,
+            connection,
+            counters,
+        }
     }
 
     pub(crate) fn connection(&self) -> Arc<Connection> {
@@ -92,7 +98,9 @@ impl ConnectionIo {
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.connection.blocked.store(result.is_pending(), Ordering::Relaxed);
+        self.connection
+            .blocked
+            .store(result.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = &result {
             self.counters.add_sent(*bytes);
         }
@@ -101,7 +109,11 @@ impl ConnectionIo {
 }
 
 impl AsyncRead for ConnectionIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let result = match &mut this.transport {
@@ -114,7 +126,11 @@ impl AsyncRead for ConnectionIo {
 }
 
 impl AsyncWrite for ConnectionIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
@@ -125,7 +141,7 @@ impl AsyncWrite for ConnectionIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = match &mut this.transport {
-            Transport::Plain(stream) => write_plain(stream, cx, bufs),
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         this.written(result)
@@ -169,30 +185,3 @@ impl Drop for ConnectionIo {
 
 /// How long a connection that was idle may exceed its bandwidth, so that late timers do not slow it.
 const PACE_SLACK: Duration = Duration::from_millis(5);
-
-/// Below this a copy is cheaper than a transfer by reference.
-const SENDFILE_MIN: usize = 32 * 1024;
-
-fn write_plain(stream: &mut TcpStream, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-    let by_reference = |buf: &IoSlice<'_>| {
-        (buf.len() >= SENDFILE_MIN).then(|| synthetic::file_position(buf)).flatten()
-    };
-    let copied = bufs.iter().take_while(|buf| by_reference(buf).is_none()).count();
-    if copied > 0 {
-        return Pin::new(stream).poll_write_vectored(cx, &bufs[..copied]);
-    }
-    let Some((buf, (file, position))) = bufs.first().and_then(|buf| Some((buf, by_reference(buf)?))) else {
-        return Poll::Ready(Ok(0));
-    };
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        let sent = stream.try_io(Interest::WRITABLE, || {
-            let mut position = position;
-            Ok(rustix::fs::sendfile(&*stream, file, Some(&mut position), buf.len())?)
-        });
-        match sent {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
-        }
-    }
-}

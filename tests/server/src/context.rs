@@ -69,6 +69,10 @@ impl RequestContext {
     }
 
     pub(crate) fn take_body(&self) -> Option<BodyRange> {
-        self.0.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0
+            .body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }

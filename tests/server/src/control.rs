@@ -9,6 +9,7 @@
 //! | `PUT /object` | an [`ObjectSpec`](crate::ObjectSpec) or an array of them | plants objects |
 //! | `PUT /objects` | a [`BulkSpec`](crate::BulkSpec) | plants many objects |
 //! | `DELETE /object` | an [`ObjectSpec`](crate::ObjectSpec) of which bucket and key count | deletes it |
+//! | `GET /manifest/BUCKET` | | a line for each object, not JSON: SHA-256, size, key; with tabs between |
 //! | `PUT /bucket` | an [`ObjectSpec`](crate::ObjectSpec) of which the bucket counts | makes a bucket |
 
 use std::convert::Infallible;
@@ -29,17 +30,24 @@ use crate::{BulkSpec, Model, ObjectSpec};
 /// Serves the control endpoint until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, shared: Shared) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let shared = shared.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, &shared));
             // An error is a client that went away.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    shared: &Shared,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let (status, text) = match body.collect().await {
         Ok(body) => match handle(&parts.method, parts.uri.path(), &body.to_bytes(), shared) {
@@ -51,11 +59,18 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     let json = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, json);
     Ok(response)
 }
 
-fn handle(method: &Method, path: &str, body: &[u8], shared: &Shared) -> Result<String, (StatusCode, String)> {
+fn handle(
+    method: &Method,
+    path: &str,
+    body: &[u8],
+    shared: &Shared,
+) -> Result<String, (StatusCode, String)> {
     let done = || "{}\n".to_owned();
     match (method.as_str(), path) {
         ("GET", "/stats") => to_json(&shared.counters.snapshot()),
@@ -78,7 +93,9 @@ fn handle(method: &Method, path: &str, body: &[u8], shared: &Shared) -> Result<S
         }
         ("PUT", "/objects") => {
             let planted = shared.plant_many(&parse::<BulkSpec>(body)?);
-            planted.map(|()| done()).map_err(|reason| (StatusCode::BAD_REQUEST, reason.to_owned()))
+            planted
+                .map(|()| done())
+                .map_err(|reason| (StatusCode::BAD_REQUEST, reason.to_owned()))
         }
         ("DELETE", "/object") => {
             let spec = parse::<ObjectSpec>(body)?;
@@ -86,8 +103,13 @@ fn handle(method: &Method, path: &str, body: &[u8], shared: &Shared) -> Result<S
             Ok(done())
         }
         ("PUT", "/bucket") => {
-            shared.store.create_bucket(&parse::<ObjectSpec>(body)?.bucket);
+            shared
+                .store
+                .create_bucket(&parse::<ObjectSpec>(body)?.bucket);
             Ok(done())
+        }
+        ("GET", path) if let Some(bucket) = path.strip_prefix("/manifest/") => {
+            Ok(shared.manifest(bucket))
         }
         _ => Err((StatusCode::NOT_FOUND, format!("no {method} {path}"))),
     }
@@ -99,7 +121,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, (StatusCode, String)> {
 
 fn to_json(value: &impl serde::Serialize) -> Result<String, (StatusCode, String)> {
     let text = serde_json::to_string(value);
-    text.map(|text| text + "\n").map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    text.map(|text| text + "\n")
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 fn error_text(reason: &str) -> String {

@@ -10,10 +10,16 @@ use crate::context::Target;
 
 /// Adds to an error document what the service behind it does not know: S3's message, the resource
 /// and the request's ids.
-pub(crate) fn complete(document: &[u8], target: Option<&Target>, request_id: &str, host_id: &str) -> Bytes {
+pub(crate) fn complete(
+    document: &[u8],
+    target: Option<&Target>,
+    request_id: &str,
+    host_id: &str,
+) -> Bytes {
     let document = String::from_utf8_lossy(document);
     let code = element(&document, "Code").unwrap_or("InternalError");
-    let message = element(&document, "Message").map_or_else(|| escape(message_of(code)), str::to_owned);
+    let message =
+        element(&document, "Message").map_or_else(|| escape(message_of(code)), str::to_owned);
     let mut details = String::new();
     let add = |details: &mut String, name: &str, value: &str| {
         let _ = write!(details, "<{name}>{}</{name}>", escape(value));
@@ -32,7 +38,9 @@ pub(crate) fn complete(document: &[u8], target: Option<&Target>, request_id: &st
 
 /// An error of any code, known to the service or not.
 pub(crate) fn other_error(code: &str, status: StatusCode) -> S3Error {
-    let mut error = S3Error::new(S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError));
+    let mut error = S3Error::new(
+        S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError),
+    );
     error.set_status_code(status);
     error
 }
@@ -43,10 +51,22 @@ pub(crate) fn wrong_region(sent: &str, expected: &str, request_id: &str, host_id
         "The authorization header is malformed; the region '{sent}' is wrong; expecting '{expected}'"
     ));
     let details = format!("<Region>{}</Region>", escape(expected));
-    error_document("AuthorizationHeaderMalformed", &message, &details, request_id, host_id)
+    error_document(
+        "AuthorizationHeaderMalformed",
+        &message,
+        &details,
+        request_id,
+        host_id,
+    )
 }
 
-fn error_document(code: &str, message: &str, details: &str, request_id: &str, host_id: &str) -> Bytes {
+fn error_document(
+    code: &str,
+    message: &str,
+    details: &str,
+    request_id: &str,
+    host_id: &str,
+) -> Bytes {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
          {details}<RequestId>{request_id}</RequestId><HostId>{host_id}</HostId></Error>"
@@ -78,7 +98,9 @@ fn escape(text: &str) -> String {
 fn message_of(code: &str) -> &'static str {
     match code {
         "AccessDenied" => "Access Denied",
-        "BadDigest" => "The Content-MD5 or checksum value that you specified did not match what the server received.",
+        "BadDigest" => {
+            "The Content-MD5 or checksum value that you specified did not match what the server received."
+        }
         "BucketAlreadyOwnedByYou" => {
             "Your previous request to create the named bucket succeeded and you already own it."
         }
@@ -113,7 +135,9 @@ fn message_of(code: &str) -> &'static str {
         }
         "NotImplemented" => "A header you provided implies functionality that is not implemented",
         "PreconditionFailed" => "At least one of the pre-conditions you specified did not hold",
-        "RequestTimeTooSkewed" => "The difference between the request time and the current time is too large.",
+        "RequestTimeTooSkewed" => {
+            "The difference between the request time and the current time is too large."
+        }
         "RequestTimeout" => {
             "Your socket connection to the server was not read from or written to within the timeout period."
         }
@@ -123,7 +147,9 @@ fn message_of(code: &str) -> &'static str {
              signing method."
         }
         "SlowDown" => "Please reduce your request rate.",
-        "XAmzContentSHA256Mismatch" => "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        "XAmzContentSHA256Mismatch" => {
+            "The provided 'x-amz-content-sha256' header does not match what was computed."
+        }
         _ => "The request could not be fulfilled.",
     }
 }

@@ -13,7 +13,7 @@ use s3s::service::S3Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::conn::Connection;
-use crate::context::{BodyRange, RequestContext};
+use crate::context::{BodyRange, RequestContext, Target};
 use crate::errors;
 use crate::model::LiveModel;
 use crate::object::Blob;
@@ -48,14 +48,25 @@ impl Frontend {
 
         let (mut parts, body) = match self.refuse_region(&request, &request_id, &host_id) {
             Some(refusal) => refusal.into_parts(),
-            None => self.call_service(request, &context, &request_id, &host_id).await?,
+            None => {
+                self.call_service(request, &context, &request_id, &host_id)
+                    .await?
+            }
         };
-        let status = if context.decision().is_some_and(|decision| decision.reset_before_headers) {
+        let status = if context
+            .decision()
+            .is_some_and(|decision| decision.reset_before_headers)
+        {
             0
         } else {
             parts.status.as_u16()
         };
         let target = context.target().cloned();
+        if target.as_ref().is_some_and(tells_region) && status != 404 {
+            parts
+                .headers
+                .insert("x-amz-bucket-region", header_value(&self.region));
+        }
         let entry = match target {
             Some(target) => LogEntry {
                 operation: target.operation,
@@ -64,7 +75,11 @@ impl Frontend {
                 status,
                 ..entry
             },
-            None => LogEntry { operation: "Unknown".to_owned(), status, ..entry },
+            None => LogEntry {
+                operation: "Unknown".to_owned(),
+                status,
+                ..entry
+            },
         };
         self.counters.answer(entry);
         if status == 0 {
@@ -72,19 +87,32 @@ impl Frontend {
             return Err(io::Error::other("reset as modelled"));
         }
 
-        parts.headers.insert("x-amz-request-id", header_value(&request_id));
+        parts
+            .headers
+            .insert("x-amz-request-id", header_value(&request_id));
         parts.headers.insert("x-amz-id-2", header_value(&host_id));
-        parts.headers.insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
+        parts
+            .headers
+            .insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
         let source = match context.take_body() {
-            Some(_) if is_head => BodyRange { blob: Blob::empty(), range: 0..0 },
+            Some(_) if is_head => BodyRange {
+                blob: Blob::empty(),
+                range: 0..0,
+            },
             Some(range) => range,
-            None if is_head || parts.status == StatusCode::NOT_MODIFIED => {
-                BodyRange { blob: Blob::empty(), range: 0..0 }
-            }
+            None if is_head || parts.status == StatusCode::NOT_MODIFIED => BodyRange {
+                blob: Blob::empty(),
+                range: 0..0,
+            },
             None => {
                 let size = body.len() as u64;
-                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-                BodyRange { blob: Blob::from(body), range: 0..size }
+                parts
+                    .headers
+                    .insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+                BodyRange {
+                    blob: Blob::from(body),
+                    range: 0..size,
+                }
             }
         };
         if is_head && !parts.status.is_success() {
@@ -104,7 +132,11 @@ impl Frontend {
     ) -> io::Result<(http::response::Parts, Bytes)> {
         let bandwidth = self.model.bandwidth();
         let mut request = request.map(|body| {
-            s3s::Body::http_body(RequestBody::new(body, bandwidth, Arc::clone(context.connection())))
+            s3s::Body::http_body(RequestBody::new(
+                body,
+                bandwidth,
+                Arc::clone(context.connection()),
+            ))
         });
         request.extensions_mut().insert(context.clone());
         let response = self.service.call(request).await.map_err(|error| {
@@ -123,7 +155,12 @@ impl Frontend {
         Ok((parts, body))
     }
 
-    fn refuse_region<B>(&self, request: &Request<B>, request_id: &str, host_id: &str) -> Option<Response<Bytes>> {
+    fn refuse_region<B>(
+        &self,
+        request: &Request<B>,
+        request_id: &str,
+        host_id: &str,
+    ) -> Option<Response<Bytes>> {
         if !self.model.enforces_region() {
             return None;
         }
@@ -131,10 +168,20 @@ impl Frontend {
         if sent == &*self.region {
             return None;
         }
-        let mut response = Response::new(errors::wrong_region(sent, &self.region, request_id, host_id));
+        let mut response = Response::new(errors::wrong_region(
+            sent,
+            &self.region,
+            request_id,
+            host_id,
+        ));
         *response.status_mut() = StatusCode::BAD_REQUEST;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        response.headers_mut().insert("x-amz-bucket-region", header_value(&self.region));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/xml"),
+        );
+        response
+            .headers_mut()
+            .insert("x-amz-bucket-region", header_value(&self.region));
         Some(response)
     }
 }
@@ -164,13 +211,26 @@ fn signed_region<B>(request: &Request<B>) -> Option<&str> {
         return scope.split(',').next()?.split('/').nth(2);
     }
     let query = request.uri().query()?;
-    let scope = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+    let scope = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
     scope.split("%2F").nth(2)
+}
+
+/// The operations whose answers S3 marks with the bucket's region.
+fn tells_region(target: &Target) -> bool {
+    matches!(
+        target.operation.as_str(),
+        "HeadBucket" | "ListObjects" | "ListObjectsV2"
+    )
 }
 
 fn log_entry<B>(request: &Request<B>, connection: u64) -> LogEntry {
     let text = |name| {
-        let value = request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let value = request
+            .headers()
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     LogEntry {

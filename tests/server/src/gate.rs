@@ -11,8 +11,8 @@ use s3s::host::{S3Host, VirtualHost};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
-use crate::errors::other_error;
 use crate::context::{RequestContext, Target};
+use crate::errors::other_error;
 use crate::model::LiveModel;
 
 /// The access keys that exist.
@@ -23,7 +23,9 @@ pub(crate) struct Keys(pub(crate) HashMap<String, String>);
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         let secret = self.0.get(access_key);
-        secret.map(|secret| SecretKey::from(secret.as_str())).ok_or_else(|| s3_error!(InvalidAccessKeyId))
+        secret
+            .map(|secret| SecretKey::from(secret.as_str()))
+            .ok_or_else(|| s3_error!(InvalidAccessKeyId))
     }
 }
 
@@ -46,7 +48,14 @@ impl S3Access for Gate {
             S3Path::Object { bucket, key } => (bucket.to_string(), key.to_string()),
         };
         let decision = self.model.decide(&operation, &key);
-        context.set_target(Target { operation, bucket, key }, decision.clone());
+        context.set_target(
+            Target {
+                operation,
+                bucket,
+                key,
+            },
+            decision.clone(),
+        );
         if !decision.latency.is_zero() {
             tokio::time::sleep(decision.latency).await;
         }
@@ -78,7 +87,9 @@ impl Domain {
 impl S3Host for Domain {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let bucket = name.strip_suffix(self.0.as_str()).and_then(|name| name.strip_suffix('.'));
+        let bucket = name
+            .strip_suffix(self.0.as_str())
+            .and_then(|name| name.strip_suffix('.'));
         let virtual_host = VirtualHost::new(name);
         Ok(match bucket {
             Some(bucket) => virtual_host.with_bucket(bucket),
@@ -89,6 +100,9 @@ impl S3Host for Domain {
 
 fn prefix_in(uri: &http::Uri) -> Cow<'_, str> {
     let query = uri.query().unwrap_or_default();
-    let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
+    let prefix = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("prefix="))
+        .unwrap_or_default();
     percent_decode_str(prefix).decode_utf8_lossy()
 }

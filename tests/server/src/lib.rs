@@ -3,7 +3,7 @@
 //!
 //! Protocol, signatures and XML are those of the `s3s` crate. Objects are uploaded, or planted
 //! without S3 traffic; planted ones may be [`synthetic`], of any size without taking memory.
-//! The bodies of answers bypass `s3s`: synthetic content goes from a memory file to the socket.
+//! The bodies of objects bypass `s3s`: they go to the socket in large slices of shared memory.
 //!
 //! Tests run a [`Server`] in their process, or the binary `s3-test-server` in one of its own and
 //! speak to its [control endpoint](crate::control).

@@ -25,7 +25,11 @@ pub(crate) struct Page<'a, V> {
 
 /// Lists `keys`, whose keys are UTF-8.
 pub(crate) fn list<'a, V>(keys: &'a BTreeMap<Box<[u8]>, V>, query: Query<'_>) -> Page<'a, V> {
-    let mut page = Page { objects: Vec::new(), prefixes: Vec::new(), next: None };
+    let mut page = Page {
+        objects: Vec::new(),
+        prefixes: Vec::new(),
+        next: None,
+    };
     let mut last = String::new();
     let prefix = query.prefix.as_bytes();
     let mut begin = if query.after.as_bytes() < prefix {
@@ -45,7 +49,9 @@ pub(crate) fn list<'a, V>(keys: &'a BTreeMap<Box<[u8]>, V>, query: Query<'_>) ->
             let name = std::str::from_utf8(key).expect("keys are UTF-8");
             let common = common_prefix(name, query);
             if let Some(common) = common.filter(|common| *common <= query.after) {
-                let Some(after) = successor(common) else { return page };
+                let Some(after) = successor(common) else {
+                    return page;
+                };
                 begin = Bound::Included(after);
                 continue 'range;
             }
@@ -59,7 +65,9 @@ pub(crate) fn list<'a, V>(keys: &'a BTreeMap<Box<[u8]>, V>, query: Query<'_>) ->
                 continue;
             };
             page.prefixes.push(common.to_owned());
-            let Some(after) = successor(common) else { return page };
+            let Some(after) = successor(common) else {
+                return page;
+            };
             begin = Bound::Included(after);
             continue 'range;
         }
@@ -95,7 +103,9 @@ mod tests {
         let mut entries = std::collections::BTreeSet::new();
         for key in keys.keys() {
             let key = std::str::from_utf8(key).unwrap();
-            let Some(rest) = key.strip_prefix(query.prefix) else { continue };
+            let Some(rest) = key.strip_prefix(query.prefix) else {
+                continue;
+            };
             let entry = match rest.split_once(query.delimiter) {
                 Some((head, _)) if !query.delimiter.is_empty() => {
                     format!("{}{head}{}", query.prefix, query.delimiter)
@@ -111,7 +121,18 @@ mod tests {
 
     fn text() -> impl Strategy<Value = String> {
         prop::collection::vec(
-            prop::sample::select(vec!["a", "b", "/", ".", "é", "\u{ffff}", "\u{10000}", "-", "0", "\u{1}"]),
+            prop::sample::select(vec![
+                "a",
+                "b",
+                "/",
+                ".",
+                "é",
+                "\u{ffff}",
+                "\u{10000}",
+                "-",
+                "0",
+                "\u{1}",
+            ]),
             0..6,
         )
         .prop_map(|parts| parts.concat())

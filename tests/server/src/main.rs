@@ -64,7 +64,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> io::Result<()> {
-    let tls = args.tls_cert_dir.map(|dir| TlsConfig { addr: args.tls_addr, dir });
+    let tls = args.tls_cert_dir.map(|dir| TlsConfig {
+        addr: args.tls_addr,
+        dir,
+    });
     let ca = tls.as_ref().map(|tls| tls.dir.join(CA_FILE));
     let server = Server::start(Config {
         addr: args.addr,

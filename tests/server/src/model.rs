@@ -110,7 +110,16 @@ impl Rule {
     /// A rule that strikes every request with `fault`.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
-        Self { fault, operation: None, key_prefix: None, rate: 1.0, skip: 0, count: None, matched: 0, fired: 0 }
+        Self {
+            fault,
+            operation: None,
+            key_prefix: None,
+            rate: 1.0,
+            skip: 0,
+            count: None,
+            matched: 0,
+            fired: 0,
+        }
     }
 
     /// Only requests of this S3 operation.
@@ -205,7 +214,11 @@ impl LiveModel {
         let mut state = self.lock();
         let state = &mut *state;
         let model = &mut state.model;
-        let wait = if operation.starts_with("List") { model.list_ms } else { model.first_byte_ms };
+        let wait = if operation.starts_with("List") {
+            model.list_ms
+        } else {
+            model.first_byte_ms
+        };
         let mut decision = Decision {
             latency: Duration::from_millis(wait),
             bandwidth: model.bandwidth,
@@ -230,8 +243,13 @@ impl LiveModel {
 
 impl Rule {
     fn applies(&self, operation: &str, key: &str) -> bool {
-        self.operation.as_deref().is_none_or(|wanted| wanted == operation)
-            && self.key_prefix.as_deref().is_none_or(|prefix| key.starts_with(prefix))
+        self.operation
+            .as_deref()
+            .is_none_or(|wanted| wanted == operation)
+            && self
+                .key_prefix
+                .as_deref()
+                .is_none_or(|prefix| key.starts_with(prefix))
     }
 
     fn draw(&mut self, seed: u64) -> bool {
@@ -251,13 +269,31 @@ impl Decision {
             Fault::Bandwidth { bytes_per_s } => self.bandwidth = bytes_per_s,
             Fault::SlowDown => self.refusal = Some(Refusal::slow_down()),
             Fault::Error { status, ref code } => {
-                self.refusal = Some(Refusal { status, code: code.clone() });
+                self.refusal = Some(Refusal {
+                    status,
+                    code: code.clone(),
+                });
             }
-            Fault::Deny => self.refusal = Some(Refusal { status: 403, code: "AccessDenied".into() }),
+            Fault::Deny => {
+                self.refusal = Some(Refusal {
+                    status: 403,
+                    code: "AccessDenied".into(),
+                })
+            }
             Fault::Reset { after_bytes: None } => self.reset_before_headers = true,
-            Fault::Reset { after_bytes: Some(after) } => self.cut = Some(Cut { after, reset: true }),
-            Fault::Truncate { after_bytes: after } => self.cut = Some(Cut { after, reset: false }),
-            Fault::Stall { after_bytes, seconds } => {
+            Fault::Reset {
+                after_bytes: Some(after),
+            } => self.cut = Some(Cut { after, reset: true }),
+            Fault::Truncate { after_bytes: after } => {
+                self.cut = Some(Cut {
+                    after,
+                    reset: false,
+                })
+            }
+            Fault::Stall {
+                after_bytes,
+                seconds,
+            } => {
                 let stop = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
                 self.stall = Some((after_bytes, stop));
             }
@@ -268,7 +304,10 @@ impl Decision {
 
 impl Refusal {
     fn slow_down() -> Self {
-        Self { status: 503, code: "SlowDown".into() }
+        Self {
+            status: 503,
+            code: "SlowDown".into(),
+        }
     }
 }
 
@@ -289,8 +328,14 @@ mod tests {
     #[test]
     fn rules_match_by_operation_prefix_skip_and_count() {
         let live = LiveModel::default();
-        let rule = Rule { skip: 1, ..Rule::new(Fault::Deny).on("GetObject").under("a/").times(2) };
-        live.set(Model { rules: vec![rule], ..Model::default() });
+        let rule = Rule {
+            skip: 1,
+            ..Rule::new(Fault::Deny).on("GetObject").under("a/").times(2)
+        };
+        live.set(Model {
+            rules: vec![rule],
+            ..Model::default()
+        });
         let denied = |op: &str, key: &str| live.decide(op, key).refusal.is_some();
         assert!(!denied("GetObject", "b/x"));
         assert!(!denied("HeadObject", "a/x"));
@@ -302,8 +347,14 @@ mod tests {
     fn rates_are_met_and_depend_on_the_seed_only() {
         let run = |seed| {
             let live = LiveModel::default();
-            live.set(Model { seed, slow_down_rate: 0.25, ..Model::default() });
-            (0..4000).map(|_| live.decide("GetObject", "k").refusal.is_some()).collect::<Vec<_>>()
+            live.set(Model {
+                seed,
+                slow_down_rate: 0.25,
+                ..Model::default()
+            });
+            (0..4000)
+                .map(|_| live.decide("GetObject", "k").refusal.is_some())
+                .collect::<Vec<_>>()
         };
         let struck = run(1).iter().filter(|struck| **struck).count();
         assert!((900..1100).contains(&struck), "{struck}");

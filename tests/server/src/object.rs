@@ -70,9 +70,15 @@ pub(crate) enum Restore {
 /// Bytes that can be sliced without a copy.
 #[derive(Debug, Clone)]
 pub(crate) enum Blob {
-    Synthetic { seed: u64, size: u64 },
+    Synthetic {
+        seed: u64,
+        size: u64,
+    },
     /// Pieces with the offset at which each begins; none is empty.
-    Pieces { pieces: Arc<[(u64, Bytes)]>, size: u64 },
+    Pieces {
+        pieces: Arc<[(u64, Bytes)]>,
+        size: u64,
+    },
 }
 
 impl Object {
@@ -93,7 +99,10 @@ impl Object {
 
     pub(crate) fn blob(&self) -> Blob {
         match &self.content {
-            Content::Synthetic { seed, size } => Blob::Synthetic { seed: *seed, size: *size },
+            Content::Synthetic { seed, size } => Blob::Synthetic {
+                seed: *seed,
+                size: *size,
+            },
             Content::Stored(stored) => stored.blob.clone(),
         }
     }
@@ -118,7 +127,9 @@ impl Object {
     }
 
     pub(crate) fn restore(&self) -> Restore {
-        self.meta.as_ref().map_or(Restore::None, |meta| meta.restore)
+        self.meta
+            .as_ref()
+            .map_or(Restore::None, |meta| meta.restore)
     }
 
     /// Whether GetObject is refused until the object is restored.
@@ -141,7 +152,10 @@ impl Blob {
             size += piece.len() as u64;
             pieces.push((begin, piece));
         }
-        Self::Pieces { pieces: pieces.into(), size }
+        Self::Pieces {
+            pieces: pieces.into(),
+            size,
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -188,6 +202,8 @@ impl From<Bytes> for Blob {
 
 /// Now, in seconds since 1970: the resolution of S3's modification times.
 pub(crate) fn now() -> u32 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

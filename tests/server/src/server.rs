@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
+use s3s::crypto::{Checksum as _, Sha256};
+use s3s::dto::Checksum;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -15,11 +18,12 @@ use tokio::sync::oneshot;
 use crate::frontend::Frontend;
 use crate::gate::{Gate, Keys};
 use crate::model::LiveModel;
+use crate::object::{self, Object};
 use crate::service::Service;
 use crate::stats::Counters;
 use crate::store::{Store, WriteCondition};
 use crate::uploads::Uploads;
-use crate::{BulkSpec, Model, ObjectSpec, Stats, control, listener, tls};
+use crate::{BulkSpec, Model, ObjectSpec, Stats, control, listener, spec, tls};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -129,12 +133,21 @@ impl Server {
         runtime.spawn(listener::serve(s3, None, frontend));
         runtime.spawn(control::serve(control, shared.clone()));
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("s3-test-server".to_owned()).spawn(move || {
-            // Ends by a message as by the sender's end.
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { addr, control_addr, tls_addr, shared, stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("s3-test-server".to_owned())
+            .spawn(move || {
+                // Ends by a message as by the sender's end.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            addr,
+            control_addr,
+            tls_addr,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// URL of the HTTP endpoint, for example `http://127.0.0.1:9000`.
@@ -171,6 +184,19 @@ impl Server {
         self.shared.plant(spec);
     }
 
+    /// Plants an object of this content, in place of the one of that key.
+    pub fn put_bytes(&self, bucket: &str, key: &str, content: &[u8]) {
+        let content = spec::stored(Bytes::copy_from_slice(content), Checksum::default());
+        let object = Object {
+            content,
+            modified: object::now(),
+            meta: None,
+        };
+        self.shared
+            .store
+            .put_all(bucket, [(key.to_owned(), object)]);
+    }
+
     /// Plants many objects.
     ///
     /// # Errors
@@ -195,7 +221,11 @@ impl Server {
     #[must_use]
     pub fn keys(&self, bucket: &str) -> Vec<String> {
         let keys = self.shared.store.with_bucket(bucket, |bucket| {
-            bucket.objects.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+            bucket
+                .objects
+                .keys()
+                .map(|key| String::from_utf8_lossy(key).into_owned())
+                .collect()
         });
         keys.unwrap_or_default()
     }
@@ -235,13 +265,39 @@ impl Drop for Server {
 
 impl Shared {
     pub(crate) fn plant(&self, spec: &ObjectSpec) {
-        self.store.put_all(&spec.bucket, [(spec.key.clone(), spec.to_object())]);
+        self.store
+            .put_all(&spec.bucket, [(spec.key.clone(), spec.to_object())]);
     }
 
     pub(crate) fn plant_many(&self, spec: &BulkSpec) -> Result<(), &'static str> {
         let objects = spec.objects().ok_or("the key has no {i} or {i:07}")?;
         self.store.put_all(&spec.bucket, objects);
         Ok(())
+    }
+
+    /// A line for each object of a bucket: SHA-256 in hexadecimal, size in bytes and key, with tabs between.
+    pub(crate) fn manifest(&self, bucket: &str) -> String {
+        let objects = self
+            .store
+            .with_bucket(bucket, |bucket| bucket.objects.clone())
+            .unwrap_or_default();
+        let line = |(key, object): (Box<[u8]>, Object)| {
+            let blob = object.blob();
+            let mut hasher = Sha256::new();
+            blob.pieces_of(0..blob.size())
+                .for_each(|piece| hasher.update(&piece));
+            let digest: String = hasher
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!(
+                "{digest}\t{}\t{}\n",
+                blob.size(),
+                String::from_utf8_lossy(&key)
+            )
+        };
+        objects.into_iter().map(line).collect()
     }
 
     pub(crate) fn delete(&self, bucket: &str, key: &str) {
@@ -262,7 +318,10 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         min_part_size: config.min_part_size,
     });
     builder.set_auth(Keys(config.keys.iter().cloned().collect::<HashMap<_, _>>()));
-    builder.set_access(Gate { model: Arc::clone(&shared.model), anonymous: config.anonymous });
+    builder.set_access(Gate {
+        model: Arc::clone(&shared.model),
+        anonymous: config.anonymous,
+    });
     if let Some(domain) = &config.domain {
         builder.set_host(crate::gate::Domain::new(domain));
     }

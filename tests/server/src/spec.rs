@@ -76,14 +76,25 @@ impl ObjectSpec {
     /// A synthetic object.
     #[must_use]
     pub fn synthetic(bucket: &str, key: &str, seed: u64, size: u64) -> Self {
-        Self { bucket: bucket.to_owned(), key: key.to_owned(), seed, size, ..Self::default() }
+        Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            seed,
+            size,
+            ..Self::default()
+        }
     }
 
     /// An object of this content.
     #[must_use]
     pub fn text(bucket: &str, key: &str, text: &str) -> Self {
         let text = Some(text.to_owned());
-        Self { bucket: bucket.to_owned(), key: key.to_owned(), text, ..Self::default() }
+        Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            text,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn to_object(&self) -> Object {
@@ -94,17 +105,30 @@ impl ObjectSpec {
         };
         let blob = match &self.text {
             Some(text) => Blob::from(Bytes::from(text.clone())),
-            None => Blob::Synthetic { seed: self.seed, size: self.size },
+            None => Blob::Synthetic {
+                seed: self.seed,
+                size: self.size,
+            },
         };
         let checksum = self.checksum.then(|| crc64nvme(&blob));
         let content = match &self.text {
+<<<<<<< HEAD
+            Some(text) => stored(text.clone().into(), checksum.clone().unwrap_or_default()),
+=======
             Some(text) => Content::Stored(Arc::new(Stored {
-                etag: Md5::checksum(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+                etag: Md5::checksum(text.as_bytes())
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect(),
                 checksum: checksum.clone().unwrap_or_default(),
                 blob,
                 parts: Vec::new(),
             })),
-            None => Content::Synthetic { seed: self.seed, size: self.size },
+>>>>>>> server
+            None => Content::Synthetic {
+                seed: self.seed,
+                size: self.size,
+            },
         };
         let meta = Meta {
             storage_class: self.storage_class.clone(),
@@ -115,7 +139,11 @@ impl ObjectSpec {
             ..Meta::default()
         };
         let modified = self.modified.unwrap_or_else(object::now);
-        Object { content, modified, meta: Some(Arc::new(meta)) }
+        Object {
+            content,
+            modified,
+            meta: Some(Arc::new(meta)),
+        }
     }
 }
 
@@ -129,20 +157,51 @@ impl BulkSpec {
             _ => format.strip_prefix(':')?.parse().ok()?,
         };
         let class = self.storage_class.clone();
-        let meta = class.map(|class| Arc::new(Meta { storage_class: Some(class), ..Meta::default() }));
+        let meta = class.map(|class| {
+            Arc::new(Meta {
+                storage_class: Some(class),
+                ..Meta::default()
+            })
+        });
         let modified = object::now();
         Some((0..self.count).map(move |index| {
             let number = self.first + index;
-            let content = Content::Synthetic { seed: self.seed.wrapping_add(index), size: self.size };
-            (format!("{head}{number:0width$}{tail}"), Object { content, modified, meta: meta.clone() })
+            let content = Content::Synthetic {
+                seed: self.seed.wrapping_add(index),
+                size: self.size,
+            };
+            (
+                format!("{head}{number:0width$}{tail}"),
+                Object {
+                    content,
+                    modified,
+                    meta: meta.clone(),
+                },
+            )
         }))
     }
 }
 
+/// Content as an upload of `bytes` would leave it.
+pub(crate) fn stored(bytes: Bytes, checksum: Checksum) -> Content {
+    Content::Stored(Arc::new(Stored {
+        etag: Md5::checksum(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        checksum,
+        blob: Blob::from(bytes),
+        parts: Vec::new(),
+    }))
+}
+
 fn crc64nvme(blob: &Blob) -> Checksum {
-    let mut hasher =
-        ChecksumHasher { crc64nvme: Some(s3s::crypto::Crc64Nvme::new()), ..ChecksumHasher::default() };
-    blob.pieces_of(0..blob.size()).for_each(|piece| hasher.update(&piece));
+    let mut hasher = ChecksumHasher {
+        crc64nvme: Some(s3s::crypto::Crc64Nvme::new()),
+        ..ChecksumHasher::default()
+    };
+    blob.pieces_of(0..blob.size())
+        .for_each(|piece| hasher.update(&piece));
     let mut checksum = hasher.finalize();
     checksum.checksum_type = Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT));
     checksum

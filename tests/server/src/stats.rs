@@ -66,7 +66,9 @@ impl Stats {
     /// Number of requests of `operation`.
     #[must_use]
     pub fn count(&self, operation: &str) -> u64 {
-        self.operations.get(operation).map_or(0, |stats| stats.count)
+        self.operations
+            .get(operation)
+            .map_or(0, |stats| stats.count)
     }
 
     /// Number of all requests.
@@ -77,7 +79,9 @@ impl Stats {
 
     /// The logged requests of `operation`.
     pub fn logged<'a>(&'a self, operation: &'a str) -> impl Iterator<Item = &'a LogEntry> {
-        self.log.iter().filter(move |entry| entry.operation == operation)
+        self.log
+            .iter()
+            .filter(move |entry| entry.operation == operation)
     }
 }
 
@@ -135,7 +139,11 @@ impl Counters {
 
     pub(crate) fn answer(&self, entry: LogEntry) {
         let mut requests = self.lock();
-        requests.operations.entry(entry.operation.clone()).or_default().count += 1;
+        requests
+            .operations
+            .entry(entry.operation.clone())
+            .or_default()
+            .count += 1;
         *requests.statuses.entry(entry.status).or_default() += 1;
         if requests.log.len() == LOG_LENGTH {
             requests.log.pop_front();
@@ -151,7 +159,8 @@ impl Counters {
             bytes_received: self.received.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
             connections_open: self.connections_open.load(Ordering::Relaxed),
-            connections_total: self.connections_total.load(Ordering::Relaxed) - requests.connections_at_reset,
+            connections_total: self.connections_total.load(Ordering::Relaxed)
+                - requests.connections_at_reset,
             requests_open: self.requests_open.load(Ordering::Relaxed),
             requests_open_peak: self.requests_open_peak.load(Ordering::Relaxed),
             cpu_seconds: cpu_seconds() - requests.cpu_at_reset,

@@ -35,9 +35,10 @@ impl Store {
     pub(crate) fn create_bucket(&self, name: &str) -> bool {
         let mut buckets = self.write();
         let before = buckets.len();
-        buckets
-            .entry(name.to_owned())
-            .or_insert_with(|| Bucket { created: object::now(), objects: BTreeMap::new() });
+        buckets.entry(name.to_owned()).or_insert_with(|| Bucket {
+            created: object::now(),
+            objects: BTreeMap::new(),
+        });
         buckets.len() > before
     }
 
@@ -53,13 +54,23 @@ impl Store {
 
     /// Names of the buckets with their times of creation.
     pub(crate) fn buckets(&self) -> Vec<(String, u32)> {
-        self.read().iter().map(|(name, bucket)| (name.clone(), bucket.created)).collect()
+        self.read()
+            .iter()
+            .map(|(name, bucket)| (name.clone(), bucket.created))
+            .collect()
     }
 
     /// Calls `reader` on a bucket.
-    pub(crate) fn with_bucket<T>(&self, name: &str, reader: impl FnOnce(&Bucket) -> T) -> S3Result<T> {
+    pub(crate) fn with_bucket<T>(
+        &self,
+        name: &str,
+        reader: impl FnOnce(&Bucket) -> T,
+    ) -> S3Result<T> {
         let buckets = self.read();
-        buckets.get(name).map(reader).ok_or_else(|| s3_error!(NoSuchBucket))
+        buckets
+            .get(name)
+            .map(reader)
+            .ok_or_else(|| s3_error!(NoSuchBucket))
     }
 
     pub(crate) fn get(&self, bucket: &str, key: &str) -> S3Result<Object> {
@@ -68,26 +79,49 @@ impl Store {
     }
 
     /// Writes an object if `condition` holds.
-    pub(crate) fn put(&self, bucket: &str, key: &str, object: Object, condition: &WriteCondition) -> S3Result<()> {
+    pub(crate) fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        object: Object,
+        condition: &WriteCondition,
+    ) -> S3Result<()> {
         let mut buckets = self.write();
-        let bucket = buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let bucket = buckets
+            .get_mut(bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
         condition.check(bucket.objects.get(key.as_bytes()))?;
         bucket.objects.insert(key.as_bytes().into(), object);
         Ok(())
     }
 
     /// Writes many objects; makes the bucket if it is not there.
-    pub(crate) fn put_all(&self, bucket: &str, objects: impl IntoIterator<Item = (String, Object)>) {
+    pub(crate) fn put_all(
+        &self,
+        bucket: &str,
+        objects: impl IntoIterator<Item = (String, Object)>,
+    ) {
         self.create_bucket(bucket);
         if let Some(bucket) = self.write().get_mut(bucket) {
-            bucket.objects.extend(objects.into_iter().map(|(key, object)| (key.into_bytes().into(), object)));
+            bucket.objects.extend(
+                objects
+                    .into_iter()
+                    .map(|(key, object)| (key.into_bytes().into(), object)),
+            );
         }
     }
 
     /// Deletes an object if `condition` holds; one that is not there is no error, as in S3.
-    pub(crate) fn delete(&self, bucket: &str, key: &str, condition: &WriteCondition) -> S3Result<()> {
+    pub(crate) fn delete(
+        &self,
+        bucket: &str,
+        key: &str,
+        condition: &WriteCondition,
+    ) -> S3Result<()> {
         let mut buckets = self.write();
-        let bucket = buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let bucket = buckets
+            .get_mut(bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
         if condition.if_match.is_some() {
             condition.check(bucket.objects.get(key.as_bytes()))?;
         }

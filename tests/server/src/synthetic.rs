@@ -2,10 +2,9 @@
 //!
 //! Byte `o` of the content of seed `s` is `TABLE[(rotation(s) + o) % PERIOD]`. The period is a prime
 //! above 16 MiB, so no two blocks at different multiples of any practical part size are equal: a
-//! swapped, shifted or repeated part shows. The table is shared by all objects and lies in memory
-//! and in a memory file, so serving it costs neither generating nor copying.
+//! swapped, shifted or repeated part shows. The table is shared by all objects, so serving content
+//! costs neither generating nor copying it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -33,7 +32,11 @@ pub fn first_difference(seed: u64, offset: u64, data: &[u8]) -> Option<u64> {
     for piece in data.chunks(MAX_CHUNK) {
         let expected = chunk(seed, at, piece.len());
         if expected != piece {
-            let same = expected.iter().zip(piece).take_while(|(a, b)| a == b).count();
+            let same = expected
+                .iter()
+                .zip(piece)
+                .take_while(|(a, b)| a == b)
+                .count();
             return Some(at + same as u64);
         }
         at += piece.len() as u64;
@@ -46,7 +49,7 @@ pub fn first_difference(seed: u64, offset: u64, data: &[u8]) -> Option<u64> {
 pub fn chunk(seed: u64, offset: u64, len: usize) -> Bytes {
     let start = (rotation(seed) + offset % PERIOD) % PERIOD;
     let start = usize::try_from(start).expect("the period fits usize");
-    table().bytes.slice(start..start + len.min(MAX_CHUNK))
+    table().slice(start..start + len.min(MAX_CHUNK))
 }
 
 /// The ETag (without quotes) of the whole content: it differs when seed or size differ.
@@ -66,11 +69,15 @@ pub fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+<<<<<<< HEAD
 /// The memory file behind the table and the position of `data` in it, when `data` is a slice of the table.
 pub(crate) fn file_position(data: &[u8]) -> Option<(BorrowedFd<'static>, u64)> {
     let table = TABLE.get()?;
     let file = table.file.as_ref()?;
-    let position = data.as_ptr().addr().checked_sub(table.bytes.as_ptr().addr())?;
+    let position = data
+        .as_ptr()
+        .addr()
+        .checked_sub(table.bytes.as_ptr().addr())?;
     (position + data.len() <= table.bytes.len()).then(|| (file.as_fd(), position as u64))
 }
 
@@ -83,6 +90,11 @@ struct Table {
 static TABLE: OnceLock<Table> = OnceLock::new();
 
 fn table() -> &'static Table {
+=======
+/// One period and the first [`MAX_CHUNK`] bytes again, so that every chunk is contiguous.
+fn table() -> &'static Bytes {
+    static TABLE: OnceLock<Bytes> = OnceLock::new();
+>>>>>>> server
     TABLE.get_or_init(|| {
         let period = usize::try_from(PERIOD).expect("the period fits usize");
         let mut bytes = Vec::with_capacity(period + MAX_CHUNK + 8);
@@ -93,17 +105,16 @@ fn table() -> &'static Table {
         }
         bytes.truncate(period);
         bytes.extend_from_within(..MAX_CHUNK);
+<<<<<<< HEAD
         let file = memory_file(&bytes).ok();
-        Table { bytes: bytes.into(), file }
+        Table {
+            bytes: bytes.into(),
+            file,
+        }
+=======
+        bytes.into()
+>>>>>>> server
     })
-}
-
-fn memory_file(content: &[u8]) -> std::io::Result<OwnedFd> {
-    use std::io::Write;
-    let fd = rustix::fs::memfd_create("s3-test-server", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(content)?;
-    Ok(file.into())
 }
 
 fn rotation(seed: u64) -> u64 {
@@ -116,8 +127,8 @@ mod tests {
 
     #[test]
     fn period_is_a_prime() {
-        assert!((2..=4096).all(|divisor| PERIOD % divisor != 0));
-        assert!(4097 * 4097 > PERIOD);
+        assert!((2..=4096).all(|divisor| !PERIOD.is_multiple_of(divisor)));
+        const { assert!(4097 * 4097 > PERIOD) };
     }
 
     #[test]
@@ -133,13 +144,17 @@ mod tests {
         assert!(whole == pieces);
         assert_eq!(first_difference(7, PERIOD - 2_000_000, &whole), None);
         whole[4_000_000] ^= 1;
-        assert_eq!(first_difference(7, PERIOD - 2_000_000, &whole), Some(PERIOD + 2_000_000));
+        assert_eq!(
+            first_difference(7, PERIOD - 2_000_000, &whole),
+            Some(PERIOD + 2_000_000)
+        );
     }
 
     #[test]
     fn blocks_at_different_offsets_differ() {
-        let blocks: std::collections::HashSet<Bytes> =
-            (0..20_000).map(|i| chunk(3, i * 8 * 1024 * 1024, 16)).collect();
+        let blocks: std::collections::HashSet<Bytes> = (0..20_000)
+            .map(|i| chunk(3, i * 8 * 1024 * 1024, 16))
+            .collect();
         assert_eq!(blocks.len(), 20_000);
         assert_ne!(chunk(1, 0, 64), chunk(2, 0, 64));
         assert_ne!(etag(1, 10), etag(1, 11));

@@ -4,7 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -20,12 +22,21 @@ pub(crate) fn acceptor(dir: &Path, domain: Option<&str>) -> io::Result<TlsAccept
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.distinguished_name.push(DnType::CommonName, "s3-test-server CA");
+    ca.distinguished_name
+        .push(DnType::CommonName, "s3-test-server CA");
     let issuer = CertifiedIssuer::self_signed(ca, ca_key).map_err(io::Error::other)?;
     std::fs::write(dir.join(CA_FILE), issuer.pem())?;
 
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    names.extend(domain.into_iter().flat_map(|domain| [domain.to_owned(), format!("*.{domain}")]));
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    names.extend(
+        domain
+            .into_iter()
+            .flat_map(|domain| [domain.to_owned(), format!("*.{domain}")]),
+    );
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let params = CertificateParams::new(names).map_err(io::Error::other)?;
     let certificate = params.signed_by(&key, &issuer).map_err(io::Error::other)?;

@@ -53,9 +53,17 @@ impl Uploads {
     }
 
     /// Calls `f` on an upload of this object.
-    pub(crate) fn with<T>(&self, id: &str, bucket: &str, key: &str, f: impl FnOnce(&mut Upload) -> T) -> S3Result<T> {
+    pub(crate) fn with<T>(
+        &self,
+        id: &str,
+        bucket: &str,
+        key: &str,
+        f: impl FnOnce(&mut Upload) -> T,
+    ) -> S3Result<T> {
         let mut uploads = self.lock();
-        let upload = uploads.get_mut(id).filter(|upload| upload.bucket == bucket && upload.key == key);
+        let upload = uploads
+            .get_mut(id)
+            .filter(|upload| upload.bucket == bucket && upload.key == key);
         upload.map(f).ok_or_else(|| s3_error!(NoSuchUpload))
     }
 
@@ -72,7 +80,15 @@ impl Uploads {
         let mut found: Vec<_> = uploads
             .iter()
             .filter(|(_, upload)| upload.bucket == bucket)
-            .map(|(id, upload)| (id.clone(), Upload { parts: BTreeMap::new(), ..upload.clone() }))
+            .map(|(id, upload)| {
+                (
+                    id.clone(),
+                    Upload {
+                        parts: BTreeMap::new(),
+                        ..upload.clone()
+                    },
+                )
+            })
             .collect();
         found.sort_by(|(id_a, a), (id_b, b)| (&a.key, id_a).cmp(&(&b.key, id_b)));
         found

@@ -13,7 +13,9 @@ pub(super) async fn create_bucket(
     if !service.store.create_bucket(&name) {
         return Err(s3_error!(BucketAlreadyOwnedByYou));
     }
-    Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{name}")) }))
+    Ok(S3Response::new(CreateBucketOutput {
+        location: Some(format!("/{name}")),
+    }))
 }
 
 pub(super) async fn delete_bucket(
@@ -21,7 +23,10 @@ pub(super) async fn delete_bucket(
     request: S3Request<DeleteBucketInput>,
 ) -> S3Result<S3Response<DeleteBucketOutput>> {
     service.store.delete_bucket(&request.input.bucket)?;
-    Ok(S3Response::with_status(DeleteBucketOutput::default(), http::StatusCode::NO_CONTENT))
+    Ok(S3Response::with_status(
+        DeleteBucketOutput::default(),
+        http::StatusCode::NO_CONTENT,
+    ))
 }
 
 pub(super) async fn head_bucket(
@@ -29,19 +34,30 @@ pub(super) async fn head_bucket(
     request: S3Request<HeadBucketInput>,
 ) -> S3Result<S3Response<HeadBucketOutput>> {
     service.store.with_bucket(&request.input.bucket, |_| ())?;
+<<<<<<< HEAD
     let bucket_region = Some(service.region.to_string());
-    Ok(S3Response::new(HeadBucketOutput { bucket_region, ..Default::default() }))
+    Ok(S3Response::new(HeadBucketOutput {
+        bucket_region,
+        ..Default::default()
+    }))
+=======
+    Ok(S3Response::new(HeadBucketOutput::default()))
+>>>>>>> server
 }
 
 pub(super) async fn list_buckets(
     service: &Service,
     _request: S3Request<ListBucketsInput>,
 ) -> S3Result<S3Response<ListBucketsOutput>> {
-    let buckets = service.store.buckets().into_iter().map(|(name, created)| Bucket {
-        name: Some(name),
-        creation_date: Some(timestamp(created)),
-        ..Default::default()
-    });
+    let buckets = service
+        .store
+        .buckets()
+        .into_iter()
+        .map(|(name, created)| Bucket {
+            name: Some(name),
+            creation_date: Some(timestamp(created)),
+            ..Default::default()
+        });
     Ok(S3Response::new(ListBucketsOutput {
         buckets: Some(buckets.collect()),
         owner: Some(owner()),
@@ -63,5 +79,8 @@ pub(super) async fn get_bucket_location(
 
 /// The owner of every bucket and object.
 pub(super) fn owner() -> Owner {
-    Owner { display_name: Some("owner".to_owned()), id: Some("75aa57f09aa0c8caeab4f8c24e99d10f".repeat(2)) }
+    Owner {
+        display_name: Some("owner".to_owned()),
+        id: Some("75aa57f09aa0c8caeab4f8c24e99d10f".repeat(2)),
+    }
 }

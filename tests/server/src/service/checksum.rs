@@ -17,7 +17,13 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    pub(super) const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+    ];
 
     /// Its name in headers' names and, in upper case, in values.
     pub(super) const fn name(self) -> &'static str {
@@ -31,8 +37,15 @@ impl Algorithm {
     }
 
     pub(super) fn parse(name: &str) -> S3Result<Self> {
-        let found = Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name));
-        found.ok_or_else(|| s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported."))
+        let found = Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| {
+            s3_error!(
+                InvalidRequest,
+                "Checksum algorithm provided is unsupported."
+            )
+        })
     }
 
     pub(super) fn of(self, checksum: &Checksum) -> Option<&String> {
@@ -66,24 +79,41 @@ pub(super) struct Stated {
 
 impl Stated {
     /// `named` is the algorithm asked for without a value.
-    pub(super) fn in_headers(headers: &HeaderMap, named: Option<&ChecksumAlgorithm>) -> S3Result<Self> {
+    pub(super) fn in_headers(
+        headers: &HeaderMap,
+        named: Option<&ChecksumAlgorithm>,
+    ) -> S3Result<Self> {
         let values = values_in(headers);
         if values.len() > 1 {
-            return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+            return Err(s3_error!(
+                InvalidRequest,
+                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+            ));
         }
-        let announced = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok());
+        let announced = headers
+            .get("x-amz-trailer")
+            .and_then(|value| value.to_str().ok());
         let trailer = announced.and_then(|name| name.trim().strip_prefix("x-amz-checksum-"));
-        let named = named.map(|name| Algorithm::parse(name.as_str())).transpose()?;
+        let named = named
+            .map(|name| Algorithm::parse(name.as_str()))
+            .transpose()?;
         let trailer = trailer.map(Algorithm::parse).transpose()?;
         if values.is_empty() && trailer.is_none() && named.is_some() {
-            return Ok(Self { values, trailer: named });
+            return Ok(Self {
+                values,
+                trailer: named,
+            });
         }
         Ok(Self { values, trailer })
     }
 
     /// The algorithms to compute; CRC64NVME when the client leaves it to S3.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
-        let mut wanted: Vec<_> = self.values.iter().map(|(algorithm, _)| *algorithm).collect();
+        let mut wanted: Vec<_> = self
+            .values
+            .iter()
+            .map(|(algorithm, _)| *algorithm)
+            .collect();
         wanted.extend(self.trailer);
         if wanted.is_empty() {
             wanted.push(Algorithm::Crc64Nvme);
@@ -134,7 +164,9 @@ pub(super) fn full_object(hasher: ChecksumHasher) -> Checksum {
 
 /// The algorithm of an object's checksum.
 pub(super) fn algorithm_of(checksum: &Checksum) -> Option<ChecksumAlgorithm> {
-    let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.of(checksum).is_some())?;
+    let algorithm = Algorithm::ALL
+        .into_iter()
+        .find(|algorithm| algorithm.of(checksum).is_some())?;
     Some(algorithm.name().to_uppercase().into())
 }
 

@@ -28,7 +28,10 @@ pub(super) async fn copy_object(
     if source.is_archived() {
         return Err(s3_error!(InvalidObjectState));
     }
-    let replace = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == "REPLACE");
+    let replace = input
+        .metadata_directive
+        .as_ref()
+        .is_some_and(|directive| directive.as_str() == "REPLACE");
     let same = from_bucket == input.bucket && from_key == input.key;
     if same && !replace && input.storage_class.is_none() {
         return Err(s3_error!(
@@ -37,12 +40,19 @@ pub(super) async fn copy_object(
              object's metadata, storage class, website redirect location or encryption attributes."
         ));
     }
-    let mut meta =
-        if replace { meta_of!(&input) } else { source.meta.as_deref().cloned().unwrap_or_default() };
+    let mut meta = if replace {
+        meta_of!(&input)
+    } else {
+        source.meta.as_deref().cloned().unwrap_or_default()
+    };
     meta.checksum = source.checksum().cloned();
     meta.storage_class = input.storage_class.map(|class| class.as_str().to_owned());
     meta.restore = object::Restore::None;
-    let copy = Object { modified: object::now(), meta: Some(Arc::new(meta)), ..source };
+    let copy = Object {
+        modified: object::now(),
+        meta: Some(Arc::new(meta)),
+        ..source
+    };
     let checksum = copy.checksum().cloned().unwrap_or_default();
     let result = CopyObjectResult {
         e_tag: Some(ETag::Strong(copy.etag())),
@@ -54,8 +64,13 @@ pub(super) async fn copy_object(
         checksum_sha256: checksum.checksum_sha256,
         checksum_type: checksum.checksum_type,
     };
-    service.store.put(&input.bucket, &input.key, copy, &WriteCondition::default())?;
-    Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+    service
+        .store
+        .put(&input.bucket, &input.key, copy, &WriteCondition::default())?;
+    Ok(S3Response::new(CopyObjectOutput {
+        copy_object_result: Some(result),
+        ..Default::default()
+    }))
 }
 
 pub(super) async fn upload_part_copy(
@@ -78,8 +93,16 @@ pub(super) async fn upload_part_copy(
     let size = source.size();
     let range = match input.copy_source_range.as_deref().map(Range::parse) {
         None => 0..size,
-        Some(Ok(Range::Int { first, last: Some(last) })) if last < size => first..last + 1,
-        Some(_) => return Err(s3_error!(InvalidArgument, "The x-amz-copy-source-range value is not valid.")),
+        Some(Ok(Range::Int {
+            first,
+            last: Some(last),
+        })) if last < size => first..last + 1,
+        Some(_) => {
+            return Err(s3_error!(
+                InvalidArgument,
+                "The x-amz-copy-source-range value is not valid."
+            ));
+        }
     };
     let algorithm = multipart::algorithm(service, &input.upload_id, &input.bucket, &input.key)?;
     let pieces: Vec<_> = source.blob().pieces_of(range).collect();
@@ -103,7 +126,10 @@ pub(super) async fn upload_part_copy(
         checksum_sha1: checksum.checksum_sha1,
         checksum_sha256: checksum.checksum_sha256,
     };
-    Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+    Ok(S3Response::new(UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        ..Default::default()
+    }))
 }
 
 fn source_of(source: &CopySource) -> S3Result<(&str, &str)> {

@@ -11,9 +11,17 @@ pub(super) async fn delete_object(
     request: S3Request<DeleteObjectInput>,
 ) -> S3Result<S3Response<DeleteObjectOutput>> {
     let input = request.input;
-    let condition = WriteCondition { if_match: input.if_match, if_none_match: None };
-    service.store.delete(&input.bucket, &input.key, &condition)?;
-    Ok(S3Response::with_status(DeleteObjectOutput::default(), http::StatusCode::NO_CONTENT))
+    let condition = WriteCondition {
+        if_match: input.if_match,
+        if_none_match: None,
+    };
+    service
+        .store
+        .delete(&input.bucket, &input.key, &condition)?;
+    Ok(S3Response::with_status(
+        DeleteObjectOutput::default(),
+        http::StatusCode::NO_CONTENT,
+    ))
 }
 
 pub(super) async fn delete_objects(
@@ -28,10 +36,15 @@ pub(super) async fn delete_objects(
     let mut deleted = Vec::new();
     let mut errors = Vec::new();
     for ObjectIdentifier { key, e_tag, .. } in input.delete.objects {
-        let condition =
-            WriteCondition { if_match: e_tag.map(ETagCondition::ETag), if_none_match: None };
+        let condition = WriteCondition {
+            if_match: e_tag.map(ETagCondition::ETag),
+            if_none_match: None,
+        };
         match service.store.delete(&input.bucket, &key, &condition) {
-            Ok(()) => deleted.push(DeletedObject { key: Some(key), ..Default::default() }),
+            Ok(()) => deleted.push(DeletedObject {
+                key: Some(key),
+                ..Default::default()
+            }),
             Err(error) => errors.push(Error {
                 code: Some(error.code().as_str().to_owned()),
                 key: Some(key),

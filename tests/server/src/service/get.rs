@@ -7,8 +7,8 @@ use s3s::dto::*;
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::{Service, length, timestamp};
-use crate::errors::other_error;
 use crate::context::{BodyRange, RequestContext};
+use crate::errors::other_error;
 use crate::object::{Object, Restore};
 use crate::store::matches;
 
@@ -30,8 +30,14 @@ pub(super) async fn get_object(
     }
     let part = Selection::new(&object, input.range, input.part_number)?;
     let checksum = part.checksum(&object, input.checksum_mode.as_ref());
-    let context = request.extensions.get::<RequestContext>().ok_or_else(|| s3_error!(InternalError))?;
-    context.set_body(BodyRange { blob: object.blob(), range: part.range.clone() });
+    let context = request
+        .extensions
+        .get::<RequestContext>()
+        .ok_or_else(|| s3_error!(InternalError))?;
+    context.set_body(BodyRange {
+        blob: object.blob(),
+        range: part.range.clone(),
+    });
     let meta = object.meta.as_deref().cloned().unwrap_or_default();
     let Checksum {
         checksum_crc32,
@@ -51,7 +57,10 @@ pub(super) async fn get_object(
         last_modified: Some(timestamp(object.modified)),
         storage_class: meta.storage_class.map(StorageClass::from),
         restore: restore_header(object.restore()),
-        content_type: Some(meta.content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())),
+        content_type: Some(
+            meta.content_type
+                .unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned()),
+        ),
         cache_control: meta.cache_control,
         content_disposition: meta.content_disposition,
         content_encoding: meta.content_encoding,
@@ -101,7 +110,10 @@ pub(super) async fn head_object(
         last_modified: Some(timestamp(object.modified)),
         storage_class: meta.storage_class.map(StorageClass::from),
         restore: restore_header(object.restore()),
-        content_type: Some(meta.content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())),
+        content_type: Some(
+            meta.content_type
+                .unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned()),
+        ),
         cache_control: meta.cache_control,
         content_disposition: meta.content_disposition,
         content_encoding: meta.content_encoding,
@@ -151,7 +163,8 @@ impl Conditions<'_> {
 
     /// 412 unless all hold of the source of a copy.
     pub(super) fn check_source(self, object: &Object) -> S3Result<()> {
-        self.check(object).map_err(|_| s3_error!(PreconditionFailed))
+        self.check(object)
+            .map_err(|_| s3_error!(PreconditionFailed))
     }
 }
 
@@ -166,23 +179,43 @@ struct Selection {
 impl Selection {
     fn new(object: &Object, range: Option<Range>, part_number: Option<i32>) -> S3Result<Self> {
         let size = object.size();
-        let whole = Self { range: 0..size, partial: false, part_number: None, parts_count: None };
+        let whole = Self {
+            range: 0..size,
+            partial: false,
+            part_number: None,
+            parts_count: None,
+        };
         match (range, part_number) {
-            (Some(_), Some(_)) => {
-                Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter"))
-            }
+            (Some(_), Some(_)) => Err(s3_error!(
+                InvalidRequest,
+                "Cannot specify both Range header and partNumber query parameter"
+            )),
             (None, None) => Ok(whole),
             (Some(range), None) => {
-                let selected = range.check(size).ok().filter(|selected| !selected.is_empty());
+                let selected = range
+                    .check(size)
+                    .ok()
+                    .filter(|selected| !selected.is_empty());
                 let range = selected.ok_or_else(|| not_satisfiable(size))?;
-                Ok(Self { range, partial: true, ..whole })
+                Ok(Self {
+                    range,
+                    partial: true,
+                    ..whole
+                })
             }
             (None, Some(number)) => {
                 let parts = object.parts();
-                let number = usize::try_from(number).ok().filter(|number| (1..=parts.len().max(1)).contains(number));
-                let number = number.ok_or_else(|| other_error("InvalidPartNumber", http::StatusCode::RANGE_NOT_SATISFIABLE))?;
+                let number = usize::try_from(number)
+                    .ok()
+                    .filter(|number| (1..=parts.len().max(1)).contains(number));
+                let number = number.ok_or_else(|| {
+                    other_error("InvalidPartNumber", http::StatusCode::RANGE_NOT_SATISFIABLE)
+                })?;
                 if parts.is_empty() {
-                    return Ok(Self { partial: size > 0, ..whole });
+                    return Ok(Self {
+                        partial: size > 0,
+                        ..whole
+                    });
                 }
                 let start = parts[..number - 1].iter().map(|part| part.size).sum();
                 Ok(Self {
@@ -197,7 +230,8 @@ impl Selection {
 
     fn content_range(&self, object: &Object) -> Option<String> {
         let ByteRange { start, end } = self.range;
-        (self.partial && start < end).then(|| format!("bytes {start}-{}/{}", end - 1, object.size()))
+        (self.partial && start < end)
+            .then(|| format!("bytes {start}-{}/{}", end - 1, object.size()))
     }
 
     /// The checksum of exactly the selected bytes, if there is one and it was asked for.
@@ -209,10 +243,13 @@ impl Selection {
             return object.parts()[number - 1].checksum.clone();
         }
         let whole = self.range == (0..object.size());
-        object.checksum().filter(|_| whole).cloned().unwrap_or_default()
+        object
+            .checksum()
+            .filter(|_| whole)
+            .cloned()
+            .unwrap_or_default()
     }
 }
-
 
 fn restore_header(restore: Restore) -> Option<String> {
     match restore {
@@ -220,7 +257,9 @@ fn restore_header(restore: Restore) -> Option<String> {
         Restore::InProgress => Some("ongoing-request=\"true\"".to_owned()),
         Restore::Until(expiry) => {
             let mut date = Vec::new();
-            timestamp(expiry).format(TimestampFormat::HttpDate, &mut date).ok()?;
+            timestamp(expiry)
+                .format(TimestampFormat::HttpDate, &mut date)
+                .ok()?;
             let date = String::from_utf8(date).ok()?;
             Some(format!("ongoing-request=\"false\", expiry-date=\"{date}\""))
         }

@@ -13,7 +13,11 @@ pub(super) async fn list_objects_v2(
 ) -> S3Result<S3Response<ListObjectsV2Output>> {
     let input = request.input;
     let max_keys = max_keys(input.max_keys)?;
-    let decoded = input.continuation_token.as_deref().map(decode_token).transpose()?;
+    let decoded = input
+        .continuation_token
+        .as_deref()
+        .map(decode_token)
+        .transpose()?;
     let start_after = input.start_after.unwrap_or_default();
     let asked = Asked {
         prefix: input.prefix.as_deref().unwrap_or_default(),
@@ -36,7 +40,9 @@ pub(super) async fn list_objects_v2(
         contents: Some(answer.contents),
         common_prefixes: Some(answer.prefixes),
         delimiter: input.delimiter.as_deref().map(|text| asked.encode(text)),
-        start_after: Some(start_after.as_str()).filter(|text| !text.is_empty()).map(|text| asked.encode(text)),
+        start_after: Some(start_after.as_str())
+            .filter(|text| !text.is_empty())
+            .map(|text| asked.encode(text)),
         continuation_token: input.continuation_token,
         encoding_type: input.encoding_type,
         ..Default::default()
@@ -59,7 +65,10 @@ pub(super) async fn list_objects(
     };
     let answer = asked.answer(service, &input.bucket)?;
     // Without a delimiter the last key serves as the marker.
-    let next_marker = answer.next.as_deref().filter(|_| !asked.delimiter.is_empty());
+    let next_marker = answer
+        .next
+        .as_deref()
+        .filter(|_| !asked.delimiter.is_empty());
     Ok(S3Response::new(ListObjectsOutput {
         name: Some(input.bucket),
         prefix: Some(asked.encode(asked.prefix)),
@@ -94,14 +103,26 @@ struct Answer {
 
 impl Asked<'_> {
     fn answer(&self, service: &Service, bucket: &str) -> S3Result<Answer> {
-        let query =
-            Query { prefix: self.prefix, delimiter: self.delimiter, after: self.after, max: self.max_keys };
+        let query = Query {
+            prefix: self.prefix,
+            delimiter: self.delimiter,
+            after: self.after,
+            max: self.max_keys,
+        };
         service.store.with_bucket(bucket, |bucket| {
             let page = list(&bucket.objects, query);
             let prefixes = page.prefixes.iter();
             Answer {
-                contents: page.objects.into_iter().map(|(key, object)| self.entry(key, object)).collect(),
-                prefixes: prefixes.map(|prefix| CommonPrefix { prefix: Some(self.encode(prefix)) }).collect(),
+                contents: page
+                    .objects
+                    .into_iter()
+                    .map(|(key, object)| self.entry(key, object))
+                    .collect(),
+                prefixes: prefixes
+                    .map(|prefix| CommonPrefix {
+                        prefix: Some(self.encode(prefix)),
+                    })
+                    .collect(),
                 next: page.next,
             }
         })
@@ -111,9 +132,10 @@ impl Asked<'_> {
         let restore_status = match object.restore() {
             _ if !self.restore => None,
             Restore::None => None,
-            Restore::InProgress => {
-                Some(RestoreStatus { is_restore_in_progress: Some(true), restore_expiry_date: None })
-            }
+            Restore::InProgress => Some(RestoreStatus {
+                is_restore_in_progress: Some(true),
+                restore_expiry_date: None,
+            }),
             Restore::Until(expiry) => Some(RestoreStatus {
                 is_restore_in_progress: Some(false),
                 restore_expiry_date: Some(timestamp(expiry)),
@@ -125,16 +147,28 @@ impl Asked<'_> {
             size: Some(length(object.size())),
             e_tag: Some(ETag::Strong(object.etag())),
             last_modified: Some(timestamp(object.modified)),
-            storage_class: Some(object.storage_class().unwrap_or("STANDARD").to_owned().into()),
+            storage_class: Some(
+                object
+                    .storage_class()
+                    .unwrap_or("STANDARD")
+                    .to_owned()
+                    .into(),
+            ),
             owner: self.owner.then(owner),
             restore_status,
-            checksum_algorithm: checksum.and_then(super::checksum::algorithm_of).map(|name| vec![name]),
+            checksum_algorithm: checksum
+                .and_then(super::checksum::algorithm_of)
+                .map(|name| vec![name]),
             checksum_type: checksum.and_then(|checksum| checksum.checksum_type.clone()),
         }
     }
 
     fn encode(&self, text: &str) -> String {
-        if self.url { url_encode(text) } else { text.to_owned() }
+        if self.url {
+            url_encode(text)
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -161,17 +195,28 @@ pub(super) fn is_url(encoding_type: Option<&EncodingType>) -> S3Result<bool> {
     match encoding_type.map(EncodingType::as_str) {
         None => Ok(false),
         Some("url") => Ok(true),
-        Some(_) => Err(s3_error!(InvalidArgument, "Invalid Encoding Method specified in Request")),
+        Some(_) => Err(s3_error!(
+            InvalidArgument,
+            "Invalid Encoding Method specified in Request"
+        )),
     }
 }
 
 fn max_keys(asked: Option<i32>) -> S3Result<usize> {
-    usize::try_from(asked.unwrap_or(1000).min(1000))
-        .map_err(|_| s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647"))
+    usize::try_from(asked.unwrap_or(1000).min(1000)).map_err(|_| {
+        s3_error!(
+            InvalidArgument,
+            "Argument maxKeys must be an integer between 0 and 2147483647"
+        )
+    })
 }
 
 fn wants_restore(attributes: Option<&[OptionalObjectAttributes]>) -> bool {
-    attributes.is_some_and(|wanted| wanted.iter().any(|name| name.as_str().contains("RestoreStatus")))
+    attributes.is_some_and(|wanted| {
+        wanted
+            .iter()
+            .any(|name| name.as_str().contains("RestoreStatus"))
+    })
 }
 
 fn encode_token(after: &str) -> String {
@@ -179,10 +224,19 @@ fn encode_token(after: &str) -> String {
 }
 
 fn decode_token(token: &str) -> S3Result<String> {
-    let wrong = || s3_error!(InvalidArgument, "The continuation token provided is incorrect");
-    let bytes = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).map_err(|_| wrong())?;
+    let wrong = || {
+        s3_error!(
+            InvalidArgument,
+            "The continuation token provided is incorrect"
+        )
+    };
+    let bytes = base64_simd::URL_SAFE_NO_PAD
+        .decode_to_vec(token)
+        .map_err(|_| wrong())?;
     let text = String::from_utf8(bytes).map_err(|_| wrong())?;
-    text.strip_prefix(TOKEN_MARK).map(str::to_owned).ok_or_else(wrong)
+    text.strip_prefix(TOKEN_MARK)
+        .map(str::to_owned)
+        .ok_or_else(wrong)
 }
 
 const TOKEN_MARK: &str = "after:";

@@ -5,7 +5,10 @@ macro_rules! meta_of {
     ($input:expr) => {{
         let input = $input;
         Meta {
-            storage_class: input.storage_class.as_ref().map(|class| class.as_str().to_owned()),
+            storage_class: input
+                .storage_class
+                .as_ref()
+                .map(|class| class.as_str().to_owned()),
             content_type: input.content_type.clone(),
             cache_control: input.cache_control.clone(),
             content_disposition: input.content_disposition.clone(),
@@ -94,6 +97,10 @@ fn length(bytes: u64) -> i64 {
 
 /// A content encoding without that of the transfer.
 fn stored_encoding(sent: Option<&str>) -> Option<String> {
-    let kept: Vec<_> = sent?.split(',').map(str::trim).filter(|name| *name != "aws-chunked").collect();
+    let kept: Vec<_> = sent?
+        .split(',')
+        .map(str::trim)
+        .filter(|name| *name != "aws-chunked")
+        .collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }

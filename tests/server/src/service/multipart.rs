@@ -23,7 +23,11 @@ pub(super) async fn create_multipart_upload(
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
     let input = request.input;
     service.store.with_bucket(&input.bucket, |_| ())?;
-    let algorithm = input.checksum_algorithm.as_ref().map(|name| Algorithm::parse(name.as_str())).transpose()?;
+    let algorithm = input
+        .checksum_algorithm
+        .as_ref()
+        .map(|name| Algorithm::parse(name.as_str()))
+        .transpose()?;
     let algorithm = algorithm.unwrap_or(Algorithm::Crc64Nvme);
     let asked = input.checksum_type.as_ref().map(ChecksumType::as_str);
     let full_object = match (asked, algorithm) {
@@ -50,7 +54,10 @@ pub(super) async fn create_multipart_upload(
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(id),
-        checksum_type: input.checksum_algorithm.as_ref().map(|_| checksum_type(full_object)),
+        checksum_type: input
+            .checksum_algorithm
+            .as_ref()
+            .map(|_| checksum_type(full_object)),
         checksum_algorithm: input.checksum_algorithm,
         ..Default::default()
     }))
@@ -78,7 +85,13 @@ pub(super) async fn upload_part(
         number: input.part_number,
     };
     let checksum = upload.checksum;
-    let etag = add_part(service, &target, vec![upload.bytes], upload.digest, checksum.clone())?;
+    let etag = add_part(
+        service,
+        &target,
+        vec![upload.bytes],
+        upload.digest,
+        checksum.clone(),
+    )?;
     Ok(S3Response::new(UploadPartOutput {
         e_tag: Some(etag),
         checksum_crc32: checksum.checksum_crc32,
@@ -97,22 +110,40 @@ pub(super) async fn complete_multipart_upload(
     let stated = Stated::in_headers(&request.headers, None)?;
     let input = request.input;
     let (id, bucket, key) = (&input.upload_id, &input.bucket, &input.key);
-    let upload = service.uploads.with(id, bucket, key, |upload| upload.clone())?;
-    let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+    let upload = service
+        .uploads
+        .with(id, bucket, key, |upload| upload.clone())?;
+    let named = input
+        .multipart_upload
+        .and_then(|upload| upload.parts)
+        .unwrap_or_default();
     let parts = select_parts(&upload, &named, service.min_part_size)?;
     let algorithm = Algorithm::parse(&upload.algorithm)?;
     let checksum = checksum_of(&parts, algorithm, upload.full_object)?;
     verify(&stated, &checksum)?;
     let size = parts.iter().map(|part| part.blob.size()).sum::<u64>();
-    if input.mpu_object_size.is_some_and(|stated| stated != length(size)) {
-        return Err(s3_error!(InvalidRequest, "The provided 'x-amz-mp-object-size' header does not match what was computed."));
+    if input
+        .mpu_object_size
+        .is_some_and(|stated| stated != length(size))
+    {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The provided 'x-amz-mp-object-size' header does not match what was computed."
+        ));
     }
     let mut digests = Md5::new();
     parts.iter().for_each(|part| digests.update(&part.digest));
     let etag = format!("{}-{}", hex(&digests.finalize()), parts.len());
-    let infos = parts.iter().map(|part| PartInfo { size: part.blob.size(), checksum: part.checksum.clone() });
+    let infos = parts.iter().map(|part| PartInfo {
+        size: part.blob.size(),
+        checksum: part.checksum.clone(),
+    });
     let stored = Stored {
-        blob: Blob::from_pieces(parts.iter().flat_map(|part| part.blob.pieces_of(0..part.blob.size()))),
+        blob: Blob::from_pieces(
+            parts
+                .iter()
+                .flat_map(|part| part.blob.pieces_of(0..part.blob.size())),
+        ),
         etag: etag.clone(),
         checksum: checksum.clone(),
         parts: infos.collect(),
@@ -122,11 +153,17 @@ pub(super) async fn complete_multipart_upload(
         modified: object::now(),
         meta: Some(Arc::clone(&upload.meta)),
     };
-    let condition = WriteCondition { if_match: input.if_match, if_none_match: input.if_none_match };
+    let condition = WriteCondition {
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+    };
     service.store.put(bucket, key, object, &condition)?;
     service.uploads.end(id, bucket, key)?;
     Ok(S3Response::new(CompleteMultipartUploadOutput {
-        location: Some(format!("http://s3.amazonaws.com/{bucket}/{}", url_encode(key))),
+        location: Some(format!(
+            "http://s3.amazonaws.com/{bucket}/{}",
+            url_encode(key)
+        )),
         bucket: Some(input.bucket),
         key: Some(input.key),
         e_tag: Some(ETag::Strong(etag)),
@@ -145,8 +182,13 @@ pub(super) async fn abort_multipart_upload(
     request: S3Request<AbortMultipartUploadInput>,
 ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
     let input = request.input;
-    service.uploads.end(&input.upload_id, &input.bucket, &input.key)?;
-    Ok(S3Response::with_status(AbortMultipartUploadOutput::default(), http::StatusCode::NO_CONTENT))
+    service
+        .uploads
+        .end(&input.upload_id, &input.bucket, &input.key)?;
+    Ok(S3Response::with_status(
+        AbortMultipartUploadOutput::default(),
+        http::StatusCode::NO_CONTENT,
+    ))
 }
 
 pub(super) async fn list_parts(
@@ -154,11 +196,19 @@ pub(super) async fn list_parts(
     request: S3Request<ListPartsInput>,
 ) -> S3Result<S3Response<ListPartsOutput>> {
     let input = request.input;
-    let upload = service.uploads.with(&input.upload_id, &input.bucket, &input.key, |upload| upload.clone())?;
+    let upload = service
+        .uploads
+        .with(&input.upload_id, &input.bucket, &input.key, |upload| {
+            upload.clone()
+        })?;
     let max = usize::try_from(input.max_parts.unwrap_or(1000).clamp(0, 1000)).unwrap_or(0);
     let marker = input.part_number_marker.unwrap_or(0);
     let mut following = upload.parts.range(marker.saturating_add(1)..);
-    let parts: Vec<Part> = following.by_ref().take(max).map(|(number, part)| describe(*number, part)).collect();
+    let parts: Vec<Part> = following
+        .by_ref()
+        .take(max)
+        .map(|(number, part)| describe(*number, part))
+        .collect();
     let last = parts.last().and_then(|part| part.part_number);
     Ok(S3Response::new(ListPartsOutput {
         bucket: Some(input.bucket),
@@ -170,7 +220,14 @@ pub(super) async fn list_parts(
         is_truncated: Some(max > 0 && following.next().is_some()),
         parts: Some(parts),
         owner: Some(owner()),
-        storage_class: Some(upload.meta.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned()).into()),
+        storage_class: Some(
+            upload
+                .meta
+                .storage_class
+                .clone()
+                .unwrap_or_else(|| "STANDARD".to_owned())
+                .into(),
+        ),
         checksum_algorithm: Some(upload.algorithm.to_uppercase().into()),
         checksum_type: Some(checksum_type(upload.full_object)),
         ..Default::default()
@@ -184,7 +241,13 @@ pub(super) async fn list_multipart_uploads(
     let input = request.input;
     service.store.with_bucket(&input.bucket, |_| ())?;
     let url = is_url(input.encoding_type.as_ref())?;
-    let encode = |text: &str| if url { url_encode(text) } else { text.to_owned() };
+    let encode = |text: &str| {
+        if url {
+            url_encode(text)
+        } else {
+            text.to_owned()
+        }
+    };
     let prefix = input.prefix.unwrap_or_default();
     let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
     let key_marker = input.key_marker.unwrap_or_default();
@@ -199,11 +262,16 @@ pub(super) async fn list_multipart_uploads(
     let mut last = (String::new(), String::new());
     let mut truncated = false;
     for (id, upload) in service.uploads.of_bucket(&input.bucket) {
-        let Some(rest) = upload.key.strip_prefix(prefix.as_str()) else { continue };
+        let Some(rest) = upload.key.strip_prefix(prefix.as_str()) else {
+            continue;
+        };
         let common = delimiter.as_deref().and_then(|delimiter| {
-            rest.split_once(delimiter).map(|(head, _)| format!("{prefix}{head}{delimiter}"))
+            rest.split_once(delimiter)
+                .map(|(head, _)| format!("{prefix}{head}{delimiter}"))
         });
-        let known = common.as_ref().is_some_and(|common| prefixes.last() == Some(common));
+        let known = common
+            .as_ref()
+            .is_some_and(|common| prefixes.last() == Some(common));
         let name = common.as_deref().unwrap_or(&upload.key);
         if known || !follows(&id, name) {
             continue;
@@ -227,7 +295,9 @@ pub(super) async fn list_multipart_uploads(
             }),
         }
     }
-    let prefixes = prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encode(prefix)) });
+    let prefixes = prefixes.iter().map(|prefix| CommonPrefix {
+        prefix: Some(encode(prefix)),
+    });
     Ok(S3Response::new(ListMultipartUploadsOutput {
         bucket: Some(input.bucket),
         uploads: Some(uploads),
@@ -254,8 +324,17 @@ pub(super) struct Target<'a> {
 }
 
 /// The checksum algorithm of an upload.
-pub(super) fn algorithm(service: &Service, id: &str, bucket: &str, key: &str) -> S3Result<Algorithm> {
-    Algorithm::parse(&service.uploads.with(id, bucket, key, |upload| upload.algorithm.clone())?)
+pub(super) fn algorithm(
+    service: &Service,
+    id: &str,
+    bucket: &str,
+    key: &str,
+) -> S3Result<Algorithm> {
+    Algorithm::parse(
+        &service
+            .uploads
+            .with(id, bucket, key, |upload| upload.algorithm.clone())?,
+    )
 }
 
 /// Keeps a part in place of an earlier one of its number; returns its ETag.
@@ -272,10 +351,17 @@ pub(super) fn add_part(
             "Part number must be an integer between 1 and 10000, inclusive"
         ));
     }
-    let part = uploads::Part { blob: Blob::from_pieces(pieces), digest, checksum, modified: object::now() };
-    service.uploads.with(target.upload_id, target.bucket, target.key, |upload| {
-        upload.parts.insert(target.number, part);
-    })?;
+    let part = uploads::Part {
+        blob: Blob::from_pieces(pieces),
+        digest,
+        checksum,
+        modified: object::now(),
+    };
+    service
+        .uploads
+        .with(target.upload_id, target.bucket, target.key, |upload| {
+            upload.parts.insert(target.number, part);
+        })?;
     Ok(ETag::Strong(hex(&digest)))
 }
 
@@ -291,8 +377,16 @@ fn select_parts<'u>(
     let mut parts = Vec::with_capacity(named.len());
     for named in named {
         let number = named.part_number.ok_or_else(|| s3_error!(MalformedXML))?;
-        let part = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
-        if named.e_tag.as_ref().is_none_or(|etag| etag.value() != hex(&part.digest)) || !agrees(named, part) {
+        let part = upload
+            .parts
+            .get(&number)
+            .ok_or_else(|| s3_error!(InvalidPart))?;
+        if named
+            .e_tag
+            .as_ref()
+            .is_none_or(|etag| etag.value() != hex(&part.digest))
+            || !agrees(named, part)
+        {
             return Err(s3_error!(InvalidPart));
         }
         if number <= before {
@@ -317,23 +411,31 @@ fn agrees(named: &CompletedPart, part: &uploads::Part) -> bool {
         checksum_sha256: named.checksum_sha256.clone(),
         checksum_type: None,
     };
-    Algorithm::ALL.into_iter().all(|algorithm| match algorithm.of(&stated) {
-        Some(value) => algorithm.of(&part.checksum) == Some(value),
-        None => true,
-    })
+    Algorithm::ALL
+        .into_iter()
+        .all(|algorithm| match algorithm.of(&stated) {
+            Some(value) => algorithm.of(&part.checksum) == Some(value),
+            None => true,
+        })
 }
 
 fn checksum_of(parts: &[&uploads::Part], algorithm: Algorithm, whole: bool) -> S3Result<Checksum> {
     let mut sums: ChecksumHasher = hasher(&[algorithm]);
     if whole {
         for part in parts {
-            part.blob.pieces_of(0..part.blob.size()).for_each(|piece| sums.update(&piece));
+            part.blob
+                .pieces_of(0..part.blob.size())
+                .for_each(|piece| sums.update(&piece));
         }
         return Ok(full_object(sums));
     }
     for part in parts {
-        let value = algorithm.of(&part.checksum).ok_or_else(|| s3_error!(InvalidPart))?;
-        let raw = base64_simd::STANDARD.decode_to_vec(value).map_err(|_| s3_error!(InternalError))?;
+        let value = algorithm
+            .of(&part.checksum)
+            .ok_or_else(|| s3_error!(InvalidPart))?;
+        let raw = base64_simd::STANDARD
+            .decode_to_vec(value)
+            .map_err(|_| s3_error!(InternalError))?;
         sums.update(&raw);
     }
     let mut checksum = sums.finalize();
@@ -349,7 +451,9 @@ fn checksum_of(parts: &[&uploads::Part], algorithm: Algorithm, whole: bool) -> S
 fn verify(stated: &Stated, computed: &Checksum) -> S3Result<()> {
     let mut plain = computed.clone();
     for algorithm in Algorithm::ALL {
-        let value = algorithm.of(computed).and_then(|value| value.split_once('-'));
+        let value = algorithm
+            .of(computed)
+            .and_then(|value| value.split_once('-'));
         if let Some((value, _)) = value {
             algorithm.set(&mut plain, value.to_owned());
         }
@@ -373,7 +477,11 @@ fn describe(number: i32, part: &uploads::Part) -> Part {
 }
 
 fn checksum_type(full_object: bool) -> ChecksumType {
-    ChecksumType::from_static(if full_object { ChecksumType::FULL_OBJECT } else { ChecksumType::COMPOSITE })
+    ChecksumType::from_static(if full_object {
+        ChecksumType::FULL_OBJECT
+    } else {
+        ChecksumType::COMPOSITE
+    })
 }
 
 const MAX_PARTS: i32 = 10_000;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::upload::{Announced, hex};
 use super::Service;
+use super::upload::{Announced, hex};
 use crate::object::{self, Blob, Content, Meta, Object, Stored};
 use crate::store::WriteCondition;
 
@@ -41,8 +41,13 @@ pub(super) async fn put_object(
         meta: Some(Arc::new(meta)),
     };
     let input = request.input;
-    let condition = WriteCondition { if_match: input.if_match, if_none_match: input.if_none_match };
-    service.store.put(&input.bucket, &input.key, object, &condition)?;
+    let condition = WriteCondition {
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+    };
+    service
+        .store
+        .put(&input.bucket, &input.key, object, &condition)?;
     let checksum = upload.checksum;
     Ok(S3Response::new(PutObjectOutput {
         e_tag: Some(ETag::Strong(etag)),

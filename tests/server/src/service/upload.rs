@@ -55,7 +55,9 @@ impl Service {
             let mut body = Body::from(body);
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| body_error(&*error))?;
-                let Some(data) = frame.data_ref() else { continue };
+                let Some(data) = frame.data_ref() else {
+                    continue;
+                };
                 if !encoded {
                     sums.update(data);
                     if let Some(md5) = &mut md5 {
@@ -76,7 +78,11 @@ impl Service {
         } else if announced.length.is_some() && bytes.len() as u64 != length {
             return Err(s3_error!(IncompleteBody));
         }
-        if let Some(trailers) = request.trailing_headers.as_ref().and_then(s3s::TrailingHeaders::take) {
+        if let Some(trailers) = request
+            .trailing_headers
+            .as_ref()
+            .and_then(s3s::TrailingHeaders::take)
+        {
             stated.add_trailers(&trailers);
         }
         let checksum = full_object(sums);
@@ -88,7 +94,11 @@ impl Service {
             Some(md5) => md5,
             None => self.digest_of(std::slice::from_ref(&bytes)),
         };
-        Ok(Upload { bytes, digest, checksum })
+        Ok(Upload {
+            bytes,
+            digest,
+            checksum,
+        })
     }
 
     /// What the ETag of these bytes is made of.
@@ -111,15 +121,21 @@ impl Service {
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn verify_md5(stated: Option<&str>, computed: Option<&[u8; 16]>) -> S3Result<()> {
-    let (Some(stated), Some(computed)) = (stated, computed) else { return Ok(()) };
-    let stated = base64_simd::STANDARD.decode_to_vec(stated).map_err(|_| s3_error!(InvalidDigest))?;
+    let (Some(stated), Some(computed)) = (stated, computed) else {
+        return Ok(());
+    };
+    let stated = base64_simd::STANDARD
+        .decode_to_vec(stated)
+        .map_err(|_| s3_error!(InvalidDigest))?;
     if stated.len() != computed.len() {
         return Err(s3_error!(InvalidDigest));
     }

@@ -1,0 +1,47 @@
+# Everything a developer types. Each target is a few lines; the work is in scripts/.
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+.PHONY: build check test test-asan demo doc advisories vendor-update clean
+
+build:
+	cargo build --release --locked
+
+# Formatting, lints, documentation, layering, licences: what must hold before a commit.
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+	scripts/check-layers.sh
+	target/tools/bin/cargo-deny --config scripts/deny.toml check --hide-inclusion-graph licenses bans sources
+
+# Every test, on real mounts (/dev/fuse) and a real store (SeaweedFS on loopback).
+test: setup
+	cargo test --workspace --locked
+	scripts/asan.sh
+
+test-asan: setup
+	scripts/asan.sh
+
+# A bucket on this machine, mounted, read and verified.
+demo:
+	scripts/demo.sh
+
+doc:
+	cargo doc --workspace --no-deps --document-private-items
+
+# Known vulnerabilities of the dependencies; fetches the advisory database over the network.
+advisories: setup
+	target/tools/bin/cargo-deny --config scripts/deny.toml check advisories
+
+# make vendor-update VERSION=0.17.1: moves the pin of the C sources, rebuilds, runs the abi test.
+vendor-update:
+	scripts/vendor-update.sh $(VERSION)
+
+clean:
+	cargo clean
+	rm -rf vendor/crt vendor/target
+
+.PHONY: setup
+setup:
+	@scripts/setup.sh
+	@scripts/tools.sh

@@ -1,0 +1,9 @@
+//! The file system on real mounts: the real binary, `/dev/fuse`, the local S3 server and SeaweedFS.
+
+mod faults;
+mod lifecycle;
+mod namespace;
+mod namespace_local;
+mod reading;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,108 @@
+//! Statements that need keys or answers which only the local server gives.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::namespace::{assert_errno, names};
+use crate::support::local::Local;
+use crate::support::store::TestStore;
+
+#[test]
+fn s02_marker_with_content_is_a_directory() {
+    let store = Local::shared();
+    let bucket = store.bucket_with(&[("blue/", b"content"), ("blue/x", b"1")]);
+    let mount = store.mounting(&bucket).mount();
+    assert_eq!(names(mount.path()), ["blue"]);
+    assert_eq!(names(&mount.join("blue")), ["x"]);
+}
+
+#[test]
+fn s03_keys_that_no_path_can_name_are_not_shown() {
+    let store = Local::shared();
+    let long = format!("long/{}", "n".repeat(256));
+    let bucket = store.bucket_with(&[
+        ("a//b", b"1"),
+        ("c/./d", b"1"),
+        ("c/../e", b"1"),
+        ("./f", b"1"),
+        ("../g", b"1"),
+        ("/h", b"1"),
+        ("c/fine", b"1"),
+        ("nul\0byte", b"1"),
+        (&long, b"1"),
+        ("ctl\u{1}\u{1f}", b"1"),
+        ("é ü+%2F&<>\"'", b"1"),
+    ]);
+    let mount = store.mounting(&bucket).mount();
+    let shown = names(mount.path());
+    assert_eq!(shown, ["a", "c", "ctl\u{1}\u{1f}", "long", "é ü+%2F&<>\"'"]);
+    assert_eq!(names(&mount.join("c")), ["fine"]);
+    assert_eq!(names(&mount.join("a")), [""; 0]);
+    assert_eq!(names(&mount.join("long")), [""; 0]);
+    assert_eq!(fs::read(mount.join("é ü+%2F&<>\"'")).unwrap(), b"1");
+    assert_eq!(fs::read(mount.join("ctl\u{1}\u{1f}")).unwrap(), b"1");
+}
+
+#[test]
+fn s04_last_file_below_gone_uncovers_the_file() {
+    let store = Local::shared();
+    let bucket = store.bucket_with(&[("blue/x", b"1"), ("blue", b"file")]);
+    let mount = store.mounting(&bucket).mount();
+    assert!(fs::metadata(mount.join("blue")).unwrap().is_dir());
+    store.delete(&bucket, "blue/x");
+    sleep(Duration::from_millis(1_100));
+    assert_eq!(fs::read(mount.join("blue")).unwrap(), b"file");
+}
+
+#[test]
+fn s10_lookup_costs_one_head_and_one_list() {
+    let store = Local::start();
+    let bucket = store.bucket_with(&[("d/f", b"1")]);
+    let mount = store.mounting(&bucket).mount();
+    fs::metadata(mount.join("d")).unwrap();
+    let before = store.requests();
+    assert_errno(fs::metadata(mount.join("d/missing")), Errno::NOENT);
+    assert_eq!(store.requests() - before, 2, "one HEAD and one LIST");
+}
+
+#[test]
+fn answers_at_hand_cost_no_request() {
+    let store = Local::start();
+    let bucket = store.bucket_with(&[("d/f", b"1"), ("d/g", b"1")]);
+    let mount = store
+        .mounting(&bucket)
+        .with(&["--metadata-ttl", "60"])
+        .mount();
+    assert_eq!(names(&mount.join("d")), ["f", "g"]);
+    fs::metadata(mount.join("d/f")).unwrap();
+    let before = store.requests();
+    for _ in 0..20 {
+        fs::metadata(mount.path()).unwrap();
+        fs::metadata(mount.join("d/f")).unwrap();
+        rustix::fs::statvfs(mount.path()).unwrap();
+    }
+    assert_eq!(store.requests(), before);
+}
+
+#[test]
+fn s34_archived_object_has_no_permissions_and_cannot_be_opened() {
+    let store = Local::shared();
+    let bucket = store.fresh_bucket();
+    store.plant_archived(&bucket, "cold", 10);
+    let mount = store.mounting(&bucket).mount();
+    assert_eq!(fs::metadata(mount.join("cold")).unwrap().mode() & 0o7777, 0);
+    assert_errno(fs::File::open(mount.join("cold")), Errno::ACCESS);
+}
+
+#[test]
+fn listing_of_twenty_thousand_names_is_complete() {
+    let store = Local::shared();
+    let bucket = store.fresh_bucket();
+    store.plant_many(&bucket, "d/", 20_000, 100);
+    let mount = store.mounting(&bucket).mount();
+    assert_eq!(fs::read_dir(mount.join("d")).unwrap().count(), 20_000);
+}

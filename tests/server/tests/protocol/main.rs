@@ -1,0 +1,25 @@
+//! The server's semantics, over real HTTP with signed requests.
+
+mod client;
+mod faults;
+mod objects;
+mod refusals;
+mod uploads;
+
+use client::Client;
+use s3_test_server::{Config, Server};
+
+/// A server with the bucket `bucket`, and a client of it.
+fn start() -> (Server, Client) {
+    start_with(Config::default())
+}
+
+fn start_with(config: Config) -> (Server, Client) {
+    let server = Server::start(Config {
+        buckets: vec!["bucket".to_owned()],
+        ..config
+    })
+    .expect("a server");
+    let client = Client::new(server.addr());
+    (server, client)
+}

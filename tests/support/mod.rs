@@ -1,0 +1,7 @@
+//! What the test binaries share: stores to test against, and mounts that clean up after themselves.
+
+pub(crate) mod local;
+pub(crate) mod mount;
+pub(crate) mod seaweed;
+pub(crate) mod store;
+pub(crate) mod wait;
