@@ -112,19 +112,7 @@ impl ObjectSpec {
         };
         let checksum = self.checksum.then(|| crc64nvme(&blob));
         let content = match &self.text {
-<<<<<<< HEAD
             Some(text) => stored(text.clone().into(), checksum.clone().unwrap_or_default()),
-=======
-            Some(text) => Content::Stored(Arc::new(Stored {
-                etag: Md5::checksum(text.as_bytes())
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect(),
-                checksum: checksum.clone().unwrap_or_default(),
-                blob,
-                parts: Vec::new(),
-            })),
->>>>>>> server
             None => Content::Synthetic {
                 seed: self.seed,
                 size: self.size,

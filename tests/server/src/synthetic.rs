@@ -69,32 +69,9 @@ pub fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-<<<<<<< HEAD
-/// The memory file behind the table and the position of `data` in it, when `data` is a slice of the table.
-pub(crate) fn file_position(data: &[u8]) -> Option<(BorrowedFd<'static>, u64)> {
-    let table = TABLE.get()?;
-    let file = table.file.as_ref()?;
-    let position = data
-        .as_ptr()
-        .addr()
-        .checked_sub(table.bytes.as_ptr().addr())?;
-    (position + data.len() <= table.bytes.len()).then(|| (file.as_fd(), position as u64))
-}
-
-struct Table {
-    /// One period and the first [`MAX_CHUNK`] bytes again, so that every chunk is contiguous.
-    bytes: Bytes,
-    file: Option<OwnedFd>,
-}
-
-static TABLE: OnceLock<Table> = OnceLock::new();
-
-fn table() -> &'static Table {
-=======
 /// One period and the first [`MAX_CHUNK`] bytes again, so that every chunk is contiguous.
 fn table() -> &'static Bytes {
     static TABLE: OnceLock<Bytes> = OnceLock::new();
->>>>>>> server
     TABLE.get_or_init(|| {
         let period = usize::try_from(PERIOD).expect("the period fits usize");
         let mut bytes = Vec::with_capacity(period + MAX_CHUNK + 8);
@@ -105,15 +82,7 @@ fn table() -> &'static Bytes {
         }
         bytes.truncate(period);
         bytes.extend_from_within(..MAX_CHUNK);
-<<<<<<< HEAD
-        let file = memory_file(&bytes).ok();
-        Table {
-            bytes: bytes.into(),
-            file,
-        }
-=======
         bytes.into()
->>>>>>> server
     })
 }
 

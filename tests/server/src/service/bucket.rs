@@ -34,15 +34,7 @@ pub(super) async fn head_bucket(
     request: S3Request<HeadBucketInput>,
 ) -> S3Result<S3Response<HeadBucketOutput>> {
     service.store.with_bucket(&request.input.bucket, |_| ())?;
-<<<<<<< HEAD
-    let bucket_region = Some(service.region.to_string());
-    Ok(S3Response::new(HeadBucketOutput {
-        bucket_region,
-        ..Default::default()
-    }))
-=======
     Ok(S3Response::new(HeadBucketOutput::default()))
->>>>>>> server
 }
 
 pub(super) async fn list_buckets(
