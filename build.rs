@@ -1,8 +1,4 @@
 //! Tells the command its version: the package's, and the revision it was built from.
-#![expect(
-    clippy::print_stdout,
-    reason = "a build script speaks to cargo on its standard output"
-)]
 
 use std::env;
 use std::path::Path;

@@ -8,16 +8,15 @@ use crate::s3::{self, ErrorKind};
 /// Why the bucket cannot be reached.
 pub(super) fn connect_failure(config: &Config, error: &s3::Error) -> Failure {
     let failure = Failure::new("Failed to create S3 client");
-    let region = config.client.region.as_deref();
+    let context = error.context();
+    // Without a region of the user's, requests begin in the default one and follow the answer.
+    let region = config.client.region.as_ref().or(context.region.as_ref());
+    let region = region.map_or(DEFAULT_REGION, String::as_str);
     // An error of no operation came before the first request.
-    let failure = match (error.context().operation, region) {
-        ("", _) => failure,
-        (operation, Some(region)) => failure.because(format!(
+    let failure = match context.operation {
+        "" => failure,
+        operation => failure.because(format!(
             "initial {operation} failed for bucket {} in region {region}",
-            config.bucket
-        )),
-        (operation, None) => failure.because(format!(
-            "initial {operation} failed for bucket {}",
             config.bucket
         )),
     };
@@ -59,10 +58,14 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
             None => "check --region and AWS_REGION",
         },
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
-            if client.endpoint_url.is_some() {
-                "check --endpoint-url (or AWS_ENDPOINT_URL) and the network"
-            } else {
-                "check --region (or AWS_REGION) and the network"
+            match client.endpoint_url.as_deref() {
+                // The CRT may delay the end of a TLS handshake that failed beyond all deadlines.
+                Some(url) if url.starts_with("https") => {
+                    "check --endpoint-url (or AWS_ENDPOINT_URL) and the network; \
+                     if the endpoint has certificates of its own, name them with --ca-bundle"
+                }
+                Some(_) => "check --endpoint-url (or AWS_ENDPOINT_URL) and the network",
+                None => "check --region (or AWS_REGION) and the network",
             }
         }
         ErrorKind::Tls => "if the endpoint has certificates of its own, name them with --ca-bundle",
@@ -70,6 +73,9 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
     };
     Some(text.to_owned())
 }
+
+/// Where S3 knows every bucket's region.
+const DEFAULT_REGION: &str = "us-east-1";
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use super::config::{LogOptions, LogTarget};
 use super::exit::Failure;
+use super::redact::Redacting;
 
 /// Starts logging, panics included. Call it once.
 ///
@@ -49,9 +50,11 @@ pub(super) fn start(options: &LogOptions) -> Result<(), Failure> {
             }
         },
     }
-    builder
-        .try_init()
+    let logger = builder.build();
+    let level = logger.filter();
+    log::set_boxed_logger(Box::new(Redacting(logger)))
         .map_err(|error| Failure::new("Failed to start logging").caused_by(&error))?;
+    log::set_max_level(level);
     log_panics(options.target != LogTarget::StandardError);
     Ok(())
 }

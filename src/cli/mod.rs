@@ -13,6 +13,7 @@ mod diagnosis;
 mod exit;
 mod logging;
 mod mount;
+mod redact;
 mod signals;
 mod values;
 

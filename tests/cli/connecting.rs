@@ -1,5 +1,6 @@
 //! Buckets that cannot be reached: exit status 1, in time, with the cause.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -7,6 +8,7 @@ use std::thread;
 
 use crate::failures::fail_both_ways;
 use crate::store::{BUCKET, MountPoint, store};
+use crate::support::{FAILURE_LIMIT, mount_s3, run};
 
 /// The bucket must not be mounted, and the texts must be in what the command says.
 fn fail(bucket: &str, flags: &[&str], prepare: impl Fn(&mut Command), texts: &[&str]) {
@@ -33,15 +35,12 @@ fn strange_server(answer: Option<&'static [u8]>) -> SocketAddr {
         let mut open = Vec::new();
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { continue };
-            let Some(answer) = answer else {
-                open.push(stream);
-                continue;
-            };
-            thread::spawn(move || {
+            if let Some(answer) = answer {
                 // A client that has gone is no concern of this server.
                 _ = stream.read(&mut [0; 4096]);
                 _ = stream.write_all(answer);
-            });
+            }
+            open.push(stream);
         }
     });
     address
@@ -91,16 +90,53 @@ fn endpoint_that_is_no_http_server_is_named() {
 
 #[test]
 fn endpoint_without_tls_is_named() {
-    let url = format!(
-        "https://{}",
-        strange_server(Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
-    );
+    let address = strange_server(Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    let url = format!("https://{address}");
     fail(
         BUCKET,
         &["--endpoint-url", &url],
         with_key,
-        &["initial ListObjectsV2 failed", "TLS", "--ca-bundle"],
+        &["initial ListObjectsV2 failed", "--endpoint-url"],
     );
+}
+
+#[test]
+fn untrusted_certificate_fails_with_advice() {
+    let url = store().https_endpoint();
+    fail(
+        BUCKET,
+        &["--endpoint-url", &url],
+        with_key,
+        &["initial ListObjectsV2 failed", "--ca-bundle"],
+    );
+}
+
+#[test]
+fn ca_bundle_makes_a_certificate_trusted() {
+    let ca = store().ca_bundle();
+    let ca = ca.to_str().expect("UTF-8");
+    for by_variable in [false, true] {
+        let mount_point = MountPoint::new();
+        let url = store().https_endpoint();
+        let args = [
+            BUCKET,
+            mount_point.text(),
+            "--no-log",
+            "--endpoint-url",
+            &url,
+        ];
+        let mut command = mount_s3(&args);
+        store().credentials(&mut command);
+        if by_variable {
+            command.env("AWS_CA_BUNDLE", ca);
+        } else {
+            command.args(["--ca-bundle", ca]);
+        }
+        let outcome = run(&mut command, FAILURE_LIMIT);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        let text = fs::read_to_string(mount_point.path().join("hello.txt"));
+        assert_eq!(text.expect("the mount answers"), "hello");
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A store to mount, and places to mount it at.
 
 use std::fs;
-use std::path::Path;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use s3_test_server::{Config, ObjectSpec, Server};
+use s3_test_server::{CA_FILE, Config, ObjectSpec, Server, TlsConfig};
 use tempfile::TempDir;
 
 /// The bucket of [`store`]. It holds `hello.txt` and `folder/inner.txt`.
@@ -14,6 +15,7 @@ pub(crate) const BUCKET: &str = "some-bucket";
 /// One store for all tests, which only read from it.
 pub(crate) struct Store {
     server: Server,
+    certificates: TempDir,
 }
 
 /// The store, started when first asked for.
@@ -22,7 +24,12 @@ pub(crate) fn store() -> &'static Store {
 }
 
 static STORE: LazyLock<Store> = LazyLock::new(|| {
+    let certificates = tempfile::tempdir().expect("a directory");
     let server = Server::start(Config {
+        tls: Some(TlsConfig {
+            addr: (Ipv4Addr::LOCALHOST, 0).into(),
+            dir: certificates.path().to_owned(),
+        }),
         keys: vec![(ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())],
         ..Config::default()
     });
@@ -35,12 +42,24 @@ static STORE: LazyLock<Store> = LazyLock::new(|| {
             ..ObjectSpec::default()
         });
     }
-    Store { server }
+    Store {
+        server,
+        certificates,
+    }
 });
 
 impl Store {
     pub(crate) fn endpoint(&self) -> String {
         self.server.endpoint()
+    }
+
+    pub(crate) fn https_endpoint(&self) -> String {
+        format!("https://{}", self.server.tls_addr().expect("it serves TLS"))
+    }
+
+    /// The certificate that makes [`Self::https_endpoint`] trusted.
+    pub(crate) fn ca_bundle(&self) -> PathBuf {
+        self.certificates.path().join(CA_FILE)
     }
 
     /// Access key and secret key.
