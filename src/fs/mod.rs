@@ -30,7 +30,7 @@ pub use open::OpenFlags;
 pub use refuse::Refused;
 
 use crate::read::{ReadConfig, ReadHandle};
-use crate::s3::Store;
+use crate::s3::{ErrorKind, Store};
 use crate::tree::{DirHandle, Emit, InodeNo, Node, Tree, TreeConfig};
 use handles::HandleTable;
 use pins::Pins;
@@ -144,10 +144,14 @@ impl Fs {
     /// A dropped read loses nothing: the next one may read the same bytes again.
     pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
         let file = self.files.get(file)?;
-        file.reader
-            .read_at(offset, size as usize)
-            .await
-            .map_err(Error::Read)
+        let result = file.reader.read_at(offset, size as usize).await;
+        if let Err(error) = &result
+            && matches!(error.kind(), ErrorKind::Precondition | ErrorKind::NotFound)
+        {
+            // The next open must not be given this version again, whatever the TTL says.
+            self.tree.note_replaced(file.ino);
+        }
+        result.map_err(Error::Read)
     }
 
     /// Refuses to write to a handle that reads.

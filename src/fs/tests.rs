@@ -155,6 +155,20 @@ fn s13_open_of_a_replaced_object_is_stale_until_looked_up_again() {
 }
 
 #[test]
+fn s13_read_that_meets_a_replaced_object_ends_what_the_ttl_promised() {
+    let store = FakeStore::new();
+    store.put("f", "old");
+    let fs = mount(&store, Ttl::For(Duration::from_secs(3600)));
+    let ino = lookup(&fs, "f").expect("it exists").attr.ino;
+    store.put("f", "new!");
+    let file = open(&fs, ino, libc::O_RDONLY).expect("the old version is believed in");
+    assert_eq!(read(&fs, file, 0, 10), Err(Errno::ESTALE));
+    assert_eq!(open(&fs, ino, libc::O_RDONLY), Err(Errno::ESTALE));
+    let file = open_name(&fs, "f");
+    assert_eq!(read(&fs, file, 0, 10).as_deref(), Ok(&b"new!"[..]));
+}
+
+#[test]
 fn s13_getattr_of_an_open_file_is_of_its_version_and_costs_no_request() {
     let store = FakeStore::new();
     store.put("f", "old");

@@ -135,6 +135,12 @@ impl Tree {
         self.core.open_file(ino, freshness).await
     }
 
+    /// Takes note that the object of the file `ino` is another version by now, or gone: whatever
+    /// was believed of its name, S3 is asked the next time.
+    pub fn note_replaced(&self, ino: InodeNo) {
+        self.core.table().detach(ino);
+    }
+
     /// Opens the directory `ino` to read its entries. Makes no request.
     ///
     /// # Errors

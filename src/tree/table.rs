@@ -352,7 +352,7 @@ impl Table {
     }
 
     /// Takes its name from `ino`, if it has it. The inode stays as long as it is referred to.
-    fn detach(&mut self, ino: InodeNo) {
+    pub(super) fn detach(&mut self, ino: InodeNo) {
         let Some(inode) = self.inodes.get_mut(&ino).filter(|_| ino != ROOT) else {
             return;
         };

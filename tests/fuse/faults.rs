@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 
-use crate::namespace::{assert_errno, names};
+use crate::namespace::{assert_errno, assert_stale, names};
 use crate::reading::{MIB, Random, bytes};
 use crate::support::local::Local;
 use crate::support::store::TestStore;
@@ -214,7 +214,7 @@ fn object_replaced_while_being_read_is_old_bytes_or_estale() {
     assert!(rest == old[..rest.len()], "bytes of another version");
     match outcome {
         Ok(_) => assert_eq!(rest.len(), old.len()),
-        Err(error) => assert_eq!(Errno::from_io_error(&error), Some(Errno::STALE)),
+        Err(error) => assert_stale(&error),
     }
     store.set_model(Model::default());
     assert!(
