@@ -50,7 +50,7 @@ impl RequestEvents for Delivery {
         observe::http_request(&self.subject, metrics);
         let parts = {
             let mut checks = self.checks();
-            if checks.waiting.is_empty() {
+            if !checks.waits_for(*metrics.part_range().start()) {
                 // An attempt that failed, or a part whose body was cancelled.
                 return;
             }
@@ -136,6 +136,13 @@ impl Checks {
         Ok(())
     }
 
+    /// Whether bytes wait for the ETag of the part that begins at `start`. Other parts may fail
+    /// and be reported meanwhile.
+    fn waits_for(&self, start: u64) -> bool {
+        let first = self.waiting.first();
+        first.is_some_and(|(offset, _)| *offset == start)
+    }
+
     /// Says whether everything was right, after the last event. Drops what was not handed on.
     fn end(&mut self, complete: bool) -> Result<(), Refusal> {
         let unconfirmed = !std::mem::take(&mut self.waiting).is_empty();
@@ -181,7 +188,9 @@ mod tests {
     fn a_whole_body_of_the_version_is_right() {
         let mut checks = checks();
         for offset in [10, 13] {
+            assert!(!checks.waits_for(offset));
             assert_eq!(checks.body(offset, PART), Ok(()));
+            assert!(checks.waits_for(offset) && !checks.waits_for(offset + 3));
             assert_eq!(checks.tag(Some("\"v1\"")), Ok(()));
             assert_eq!(std::mem::take(&mut checks.waiting), [(offset, PART)]);
         }
