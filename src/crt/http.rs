@@ -23,11 +23,14 @@ pub struct Message {
 
 /// Headers of a response that C lends to a callback. Names are compared without regard to case.
 ///
-/// ```compile_fail,E0521
-/// use mount_s3::crt::HeadersView;
-/// fn keep(headers: &HeadersView<'_>) -> Box<dyn Iterator<Item = String> + 'static> {
-///     Box::new(headers.iter().map(|(name, _)| name.into_owned()))
-/// }
+/// A view ends with its callback:
+/// ```compile_fail
+/// # use mount_s3::crt::HeadersView;
+/// fn keep(headers: HeadersView<'_>) -> HeadersView<'static> { headers }
+/// ```
+/// ```
+/// # use mount_s3::crt::{Headers, HeadersView};
+/// fn keep(headers: HeadersView<'_>) -> Headers { headers.to_headers() }
 /// ```
 pub struct HeadersView<'a> {
     raw: NonNull<sys::aws_http_headers>,

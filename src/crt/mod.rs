@@ -1,7 +1,7 @@
 //! The safe layer over the AWS Common Runtime (CRT).
 //!
 //! # Ownership
-//! Every C object is held by a [`handle::Handle`], one reference each: cloning acquires, dropping
+//! Every C object is held by a `handle::Handle`, one reference each: cloning acquires, dropping
 //! releases. Wrappers also hold a token of the runtime that they came from, and the C library is
 //! cleaned up only when the last token is gone, so no wrapper can outlive what its C functions need.
 //!

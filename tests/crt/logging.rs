@@ -3,7 +3,6 @@
 use std::sync::{Mutex, Once};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use mount_s3::crt::Runtime;
 
 use crate::server::{Answer, Server};
 use crate::support::{Fixture, Recorder};
@@ -28,13 +27,6 @@ fn record_of_the_crt_reaches_the_logger_with_its_level_and_target() {
     );
     assert!(records.iter().any(|(_, target, _)| target == "crt::http"));
     assert!(records.iter().all(|(level, _, _)| *level <= Level::Debug));
-}
-
-#[test]
-fn runtime_starts_when_the_logger_is_off() {
-    let fixture = Fixture::start();
-    assert!(Runtime::traced_bytes(fixture.runtime()).is_some_and(|bytes| bytes > 0));
-    fixture.end();
 }
 
 /// Makes all tests log, so that every message of the CRT is formatted.

@@ -195,7 +195,7 @@ impl Client {
             request.cancel();
         }
         if self.backpressure {
-            request.open_window(options.read_window.saturating_sub(INITIAL_WINDOW_BYTES));
+            request.extend_window(options.read_window.saturating_sub(INITIAL_WINDOW_BYTES));
         }
         Ok(request)
     }

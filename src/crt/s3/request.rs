@@ -87,7 +87,8 @@ impl Request {
     /// Lets the body go on for `bytes` more; without effect if the client has no back-pressure.
     /// Wraps `aws_s3_meta_request_increment_read_window`.
     pub fn extend_window(&self, bytes: u64) {
-        self.open_window(bytes);
+        // SAFETY: live by the handle; takes the request's lock (s3_meta_request.c).
+        unsafe { sys::aws_s3_meta_request_increment_read_window(self.handle.as_ptr(), bytes) };
     }
 
     /// Starts the request of `message`; `state` belongs to C from then on, until the request's
@@ -137,11 +138,6 @@ impl Request {
             finished,
             _keep: keep,
         })
-    }
-
-    pub(super) fn open_window(&self, bytes: u64) {
-        // SAFETY: live by the handle; takes the request's lock (s3_meta_request.c).
-        unsafe { sys::aws_s3_meta_request_increment_read_window(self.handle.as_ptr(), bytes) };
     }
 
     pub(super) fn handle(&self) -> &Handle<sys::aws_s3_meta_request> {
