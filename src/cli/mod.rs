@@ -1,9 +1,9 @@
 //! The command: what was typed and what the environment says, made into a mount.
 //!
-//! [`main`] reads the arguments ([`args`], [`values`]), joins them with the environment
-//! ([`config`]), checks the mount point ([`checks`]), starts itself again in the background
-//! ([`daemon`]) unless told otherwise, and serves the mount ([`mount`]) until a signal
-//! ([`signals`]) or an unmount ends it.
+//! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`),
+//! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
+//! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
+//! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`, `redact`).
 
 mod args;
 mod checks;
