@@ -35,7 +35,7 @@ pub(super) unsafe fn bytes<'a>(cursor: sys::aws_byte_cursor) -> &'a [u8] {
 /// The text that `cursor` spans; bytes that are not UTF-8 are replaced.
 ///
 /// # Safety
-/// As for [`bytes`].
+/// As for [`bytes()`].
 pub(super) unsafe fn text<'a>(cursor: sys::aws_byte_cursor) -> Cow<'a, str> {
     // SAFETY: this function's contract.
     let bytes = unsafe { bytes(cursor) };

@@ -29,9 +29,11 @@ pub use handles::{HandleKind, HandleNo};
 pub use open::OpenFlags;
 pub use refuse::Refused;
 
+pub use crate::tree::{Emit, InodeNo};
+
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
-use crate::tree::{DirHandle, Emit, InodeNo, Node, Tree, TreeConfig};
+use crate::tree::{DirHandle, Node, Tree, TreeConfig};
 use handles::HandleTable;
 use pins::Pins;
 

@@ -22,8 +22,7 @@ use log::{debug, log};
 
 use super::convert::{GENERATION, file_attr, file_type, handle, inode};
 use super::executor::Executor;
-use crate::fs::{self, Entry, Fs, Refused};
-use crate::tree::Emit;
+use crate::fs::{self, Emit, Entry, Fs, Refused};
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]

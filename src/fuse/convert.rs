@@ -2,8 +2,8 @@
 
 use fuser::{FileAttr, FileHandle, FileType, Generation, INodeNo};
 
+use crate::fs::InodeNo;
 use crate::fs::{Attr, FileKind, HandleNo};
-use crate::tree::InodeNo;
 
 pub(super) fn inode(ino: INodeNo) -> InodeNo {
     InodeNo(ino.0)
