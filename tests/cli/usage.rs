@@ -45,6 +45,7 @@ const HELP: &[(&str, &[&str])] = &[
         &[
             "--maximum-throughput-gbps",
             "--max-threads",
+            "--memory-target",
             "--part-size",
             "--read-part-size",
             "--ca-bundle",
