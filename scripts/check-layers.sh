@@ -8,11 +8,12 @@ cd "$(dirname "$0")/.."
 declare -A may_import=(
     [crt]=""
     [s3]="crt"
-    [read]="s3"
+    [memory]=""
+    [read]="s3 memory"
     [tree]="s3"
-    [fs]="s3 read tree"
+    [fs]="s3 memory read tree"
     [fuse]="fs"
-    [cli]="crt s3 read tree fs fuse"
+    [cli]="crt s3 memory read tree fs fuse"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

@@ -7,6 +7,7 @@
 //! | [`crt`] | the AWS Common Runtime, made safe |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
 //! | [`tree`] | the namespace: inodes over keys |
+//! | [`memory`] | one budget for the buffers of every open file |
 //! | [`read`] | the read path: read-ahead, ordered parts, pinned versions |
 //! | [`fs`] | the POSIX file system: one function an operation, what each refuses, the only map to errno |
 //! | [`fuse`] | the kernel's edge: mounting, serving and unmounting an [`fs::Fs`] |
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod crt;
 pub mod fs;
 pub mod fuse;
+pub mod memory;
 pub mod read;
 pub mod s3;
 pub mod tree;

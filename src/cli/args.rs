@@ -12,6 +12,7 @@ use super::values::{
     Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_prefix,
     parse_ttl, parse_word,
 };
+use crate::memory::MemoryPlan;
 use crate::s3::Prefix;
 use crate::tree::Ttl;
 
@@ -124,6 +125,12 @@ pub(super) struct Args {
     #[arg(long, help_heading = CLIENT, value_name = "N", default_value_t = 16)]
     #[arg(value_parser = value_parser!(u16).range(1..=1024))]
     pub(super) max_threads: u16,
+
+    /// Memory to use, in MiB: a target, of which 1/8, but at least 128 MiB, is not for buffers
+    /// [default: what the throughput needs, at most 95 % of the memory there is]
+    #[arg(long, help_heading = CLIENT, value_name = "MiB")]
+    #[arg(value_parser = value_parser!(u64).range(SMALLEST_TARGET_MIB..=MAX_TARGET_MIB))]
+    pub(super) memory_target: Option<u64>,
 
     /// Size of the parts in which objects are transferred, in bytes [default: 8388608]
     #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
@@ -269,6 +276,11 @@ impl UnsupportedFlag {
 /// The largest part that S3 takes: 5 GiB.
 const MAX_PART_BYTES: u64 = 5 << 30;
 
+const SMALLEST_TARGET_MIB: u64 = MemoryPlan::SMALLEST_TARGET >> 20;
+
+/// 1 PiB, which is far from overflow.
+const MAX_TARGET_MIB: u64 = 1 << 30;
+
 const BUCKET: &str = "Bucket options";
 const CREDENTIALS: &str = "AWS credentials options";
 const MOUNT: &str = "Mount options";
@@ -286,7 +298,6 @@ const UNSUPPORTED: &[UnsupportedFlag] = &[
     UnsupportedFlag::switch("allow-delete"),
     UnsupportedFlag::switch("allow-overwrite"),
     UnsupportedFlag::switch("incremental-upload"),
-    UnsupportedFlag::with_value("memory-target"),
     UnsupportedFlag::with_value("write-part-size"),
     UnsupportedFlag::with_value("bind"),
     UnsupportedFlag::switch("log-metrics"),
@@ -372,6 +383,7 @@ mod tests {
             ["--max-threads", "0"],
             ["--maximum-throughput-gbps", "0"],
             ["--part-size", "0"],
+            ["--memory-target", "511"],
             ["--read-part-size", "5368709121"],
         ] {
             let words = [&["bucket", "/mnt"], flags.as_slice()].concat();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::args::Args;
 use super::exit::Failure;
+use super::memory::Memory;
 use super::values::{Permissions, Source, parse_endpoint, parse_word};
 use crate::fuse::Access;
 use crate::s3::{BucketName, Prefix};
@@ -27,6 +28,7 @@ pub(super) struct Config {
     pub(super) role: Role,
     pub(super) client: ClientOptions,
     pub(super) mount: MountOptions,
+    pub(super) memory: Memory,
     pub(super) log: LogOptions,
 }
 
@@ -53,7 +55,6 @@ pub(super) struct ClientOptions {
     pub(super) expected_bucket_owner: Option<String>,
     pub(super) credentials: CredentialsSource,
     pub(super) throughput_gbps: u32,
-    pub(super) part_bytes: u64,
     /// Attempts at one request. `None` leaves it to the CRT.
     pub(super) max_attempts: Option<NonZeroU32>,
     pub(super) ca_bundle: Option<PathBuf>,
@@ -151,6 +152,14 @@ impl Config {
             (false, Some(profile)) => CredentialsSource::Profile(profile),
             (false, None) => CredentialsSource::DefaultChain,
         };
+        let throughput_gbps = args
+            .maximum_throughput_gbps
+            .unwrap_or(DEFAULT_THROUGHPUT_GBPS);
+        let part_bytes = args
+            .read_part_size
+            .or(args.part_size)
+            .unwrap_or(DEFAULT_PART_BYTES);
+        let memory = Memory::new(args.memory_target, throughput_gbps, part_bytes)?;
         let (bucket, prefix) = match args.source {
             Source::Name(bucket) => (bucket, args.prefix.unwrap_or_default()),
             Source::Uri(bucket, prefix) => (bucket, prefix),
@@ -175,13 +184,7 @@ impl Config {
                 requester_pays: args.requester_pays,
                 expected_bucket_owner: args.expected_bucket_owner,
                 credentials,
-                throughput_gbps: args
-                    .maximum_throughput_gbps
-                    .unwrap_or(DEFAULT_THROUGHPUT_GBPS),
-                part_bytes: args
-                    .read_part_size
-                    .or(args.part_size)
-                    .unwrap_or(DEFAULT_PART_BYTES),
+                throughput_gbps,
                 max_attempts: parsed("AWS_MAX_ATTEMPTS", environment.max_attempts, |text| {
                     text.parse()
                         .map_err(|_not_positive| "must be a number of at least 1".to_owned())
@@ -203,6 +206,7 @@ impl Config {
                 metadata_ttl,
                 negative_metadata_ttl: args.negative_metadata_ttl.unwrap_or(metadata_ttl),
             },
+            memory,
             log,
         })
     }

@@ -12,6 +12,7 @@ mod daemon;
 mod diagnosis;
 mod exit;
 mod logging;
+mod memory;
 mod mount;
 mod redact;
 mod signals;

@@ -40,6 +40,9 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
     stage("opening the log");
     logging::start(&config.log)?;
     log::debug!("mount-s3 {VERSION}: {config:?}");
+    if let Some(warning) = &config.memory.warning {
+        log::warn!("{warning}");
+    }
     stage("starting the AWS Common Runtime");
     let runtime = Runtime::start(RuntimeConfig {
         event_loop_threads: None,
@@ -106,8 +109,9 @@ fn mount(
             negative_ttl: options.negative_metadata_ttl,
         },
         ReadConfig::for_throughput(
-            config.client.part_bytes,
+            config.memory.part_bytes,
             f64::from(config.client.throughput_gbps),
+            config.memory.plan.budget(),
         ),
         FsConfig {
             uid: options.uid,
@@ -156,7 +160,8 @@ fn s3_config(config: &Config) -> S3Config {
         CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
         CredentialsSource::DefaultChain => Auth::DefaultChain,
     };
-    s3.part_bytes = client.part_bytes;
+    s3.part_bytes = config.memory.part_bytes;
+    s3.memory_limit_bytes = Some(config.memory.plan.pool_limit());
     s3.throughput_target_gbps = f64::from(client.throughput_gbps);
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;

@@ -10,10 +10,19 @@
 //! 4. `window` says how far ahead of the readers the store may deliver.
 //! 5. `gather` makes the reply: a slice of the part, or a copy when it lies in several.
 //!
+//! # Memory
+//! What is fetched ahead is paid for from a [`Budget`] that all handles share (`funds`). When it
+//! does not fit, and nothing idle can be given up for it (`fetches`), the read gets a permit for
+//! exactly its bytes and nothing is fetched ahead. A read that waits holds no buffer besides those
+//! that it has paid for, so that readers cannot wait for each other's buffers.
+//!
 //! # Locks
 //! A handle's state, then a stream's request, then its queue; each is held for a short time, never
 //! across an `await`, and the store is called under none that a [`BodySink`](s3::BodySink) takes.
+//! Memory is reclaimed from other handles under none of them.
 
+mod fetches;
+mod funds;
 mod gather;
 mod plan;
 mod queue;
@@ -24,32 +33,46 @@ mod window;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::memory::{Account, Budget, Holder, Permit};
 use crate::s3::{self, ETag, ErrorKind, Key, Store};
+use fetches::{Fetch, Fetches, Role, State, Ticket, Work};
+use funds::Funds;
 use gather::Pieces;
-use plan::{Intent, Limits, Planner, Serve, View};
-use queue::{Queue, ReaderId};
+use plan::{Intent, Limits, Serve};
+use queue::{Join, Queue};
 use stream::{Source, Stream};
-use window::{Spare, Window};
+use window::Window;
 
 /// How much a [`ReadHandle`] may fetch ahead.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ReadConfig {
     /// Size in bytes of the parts that the store splits a GET into; values below 1 count as 1.
     pub part_size: u64,
     /// The most bytes by which one handle fetches ahead of its readers. It is reached only while
     /// a larger window still makes reading faster. Two parts for each stream are always allowed.
     pub max_window: u64,
+    /// What pays for the buffers of all handles.
+    pub budget: Arc<Budget>,
 }
 
 impl ReadConfig {
-    /// The configuration for a throughput of `gbps` gigabits per second: the window holds what
-    /// arrives in 0.2 s, but no less than 64 MiB and no more than 2 GiB.
-    pub fn for_throughput(part_size: u64, gbps: f64) -> Self {
+    /// The configuration for a throughput of `gbps` gigabits per second.
+    pub fn for_throughput(part_size: u64, gbps: f64, budget: Arc<Budget>) -> Self {
+        Self {
+            part_size,
+            max_window: Self::window_for_throughput(gbps),
+            budget,
+        }
+    }
+
+    /// The window of a stream that is to reach `gbps` gigabits per second: it holds what arrives
+    /// in 0.2 s, but no less than 64 MiB and no more than 2 GiB.
+    pub fn window_for_throughput(gbps: f64) -> u64 {
         let mib = (gbps * 1e9 / 8.0 * WINDOW_SECONDS / f64::from(1 << 20)).clamp(64.0, 2048.0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -57,10 +80,7 @@ impl ReadConfig {
             reason = "it was clamped to 64..=2048; NaN becomes 0, which part windows make up for"
         )]
         let mib = mib as u64;
-        Self {
-            part_size,
-            max_window: mib << 20,
-        }
+        mib << 20
     }
 
     fn limits(&self) -> Limits {
@@ -74,7 +94,7 @@ impl ReadConfig {
             reorder: REORDER,
             tail: part_size.clamp(2 * REORDER, 4 * REORDER),
             window,
-            growth: self.max_window.saturating_sub(window),
+            held: self.max_window.max(window),
             streams: STREAMS,
             kept: KEPT,
         }
@@ -82,9 +102,9 @@ impl ReadConfig {
 }
 
 impl Default for ReadConfig {
-    /// Parts of 8 MiB, 10 Gbit/s.
+    /// Parts of 8 MiB, 10 Gbit/s, as much memory as that takes.
     fn default() -> Self {
-        Self::for_throughput(8 << 20, 10.0)
+        Self::for_throughput(8 << 20, 10.0, Budget::unlimited())
     }
 }
 
@@ -92,55 +112,47 @@ impl Default for ReadConfig {
 ///
 /// Holds at most [`ReadConfig::max_window`], and for each of up to 8 streams two parts of window,
 /// a tail of at most 4 MiB and the part that its oldest byte lies in; and up to 16 shorter fetches
-/// of at most 2 MiB and a read each. Dropping the handle cancels what it fetches.
+/// of at most 2 MiB and a read each. It holds less when memory is short. Dropping the handle
+/// cancels what it fetches.
 pub struct ReadHandle {
     source: Arc<Source>,
     size: u64,
     limits: Limits,
-    spare: Arc<Spare>,
-    state: Mutex<State>,
+    account: Arc<Account>,
+    fetches: Arc<Fetches>,
 }
 
-struct State {
-    planner: Planner,
-    /// The most recently used last.
-    fetches: Vec<Fetch>,
-    /// Set when the version is gone: nothing more can be fetched.
-    gone: Option<s3::Error>,
-}
-
-struct Fetch {
-    stream: Arc<Stream>,
-    role: Role,
-}
-
-/// What a fetch is for, which decides how long it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// One read: until its readers are served.
-    Read,
-    /// A bounded piece of a run, or a whole object: among the last few.
-    Piece,
-    /// Everything up to the object's end, behind a window: among the last few.
-    Stream,
+/// What became of an attempt to find bytes.
+enum Found<'a> {
+    Ticket(Ticket<'a>),
+    /// They have to be fetched by themselves, which takes a permit.
+    Alone(Range<u64>),
+    /// What was to be fetched does not fit into memory.
+    Short,
 }
 
 impl ReadHandle {
     /// Opens version `etag` of the object `key`, which is `size` bytes long. Fetches nothing.
     pub fn new(store: Arc<dyn Store>, key: Key, etag: ETag, size: u64, config: ReadConfig) -> Self {
-        Self::with_limits(store, key, etag, size, config.limits())
+        let limits = config.limits();
+        Self::with_limits(store, key, etag, size, limits, &config.budget)
     }
 
-    fn with_limits(store: Arc<dyn Store>, key: Key, etag: ETag, size: u64, limits: Limits) -> Self {
+    fn with_limits(
+        store: Arc<dyn Store>,
+        key: Key,
+        etag: ETag,
+        size: u64,
+        limits: Limits,
+        budget: &Arc<Budget>,
+    ) -> Self {
+        let fetches = Fetches::new(size, limits.clone());
+        let holder: Weak<dyn Holder> = Arc::downgrade(&fetches) as _;
         Self {
             source: Arc::new(Source { store, key, etag }),
             size,
-            spare: Spare::new(limits.growth),
-            state: Mutex::new(State {
-                planner: Planner::new(size, limits.clone()),
-                fetches: Vec::new(),
-                gone: None,
-            }),
+            account: budget.open(holder),
+            fetches,
             limits,
         }
     }
@@ -160,11 +172,14 @@ impl ReadHandle {
         if offset >= end {
             return Ok(Bytes::new());
         }
-        let intent = self.lock().planner.observe(&(offset..end));
+        let intent = self.fetches.lock().planner.observe(&(offset..end));
         let mut reply = Pieces::default();
         let mut position = offset;
         while position < end {
-            let ticket = self.begin(position..end, intent)?;
+            if position > offset {
+                reply.detach(len);
+            }
+            let ticket = self.begin(position..end, intent).await?;
             if let Err(error) = ticket.stream.wait(ticket.id, &mut reply).await {
                 self.note_failure(&ticket.stream, &error);
                 return Err(error);
@@ -175,12 +190,32 @@ impl ReadHandle {
     }
 
     /// Finds or starts the GET that serves the first bytes of `read`, and joins its readers.
-    fn begin(&self, read: Range<u64>, intent: Intent) -> Result<Ticket<'_>, s3::Error> {
+    async fn begin(&self, read: Range<u64>, intent: Intent) -> Result<Ticket<'_>, s3::Error> {
+        let budget = self.account.budget();
+        budget.relieve(Instant::now());
+        let mut found = self.find(&read, intent)?;
+        if let Found::Short = found
+            && budget.reclaim(self.limits.window, Instant::now())
+        {
+            found = self.find(&read, intent)?;
+        }
+        let range = match found {
+            Found::Ticket(ticket) => return Ok(ticket),
+            Found::Alone(range) => range,
+            Found::Short => read,
+        };
+        let permit = budget.permit(range.end - range.start).await;
         let mut work = Work::default();
-        let ticket = self.join(&mut self.lock(), &read, intent, &mut work);
-        // The store and the drops of requests are called without the lock.
+        let ticket = self.fetch_alone(&mut self.fetches.lock(), range, permit, &mut work);
         work.finish();
         ticket
+    }
+
+    fn find(&self, read: &Range<u64>, intent: Intent) -> Result<Found<'_>, s3::Error> {
+        let mut work = Work::default();
+        let found = self.join(&mut self.fetches.lock(), read, intent, &mut work);
+        work.finish();
+        found
     }
 
     fn join(
@@ -189,84 +224,156 @@ impl ReadHandle {
         read: &Range<u64>,
         intent: Intent,
         work: &mut Work,
-    ) -> Result<Ticket<'_>, s3::Error> {
+    ) -> Result<Found<'_>, s3::Error> {
         let now = Instant::now();
         let intent = match intent {
-            Intent::Stream if !self.has_room(state, Role::Stream) => {
+            Intent::Stream if !self.fetches.has_room(state, Role::Stream) => {
                 Intent::Ahead(self.limits.head)
             }
             intent => intent,
         };
         loop {
-            let views: Vec<View> = state.fetches.iter().map(|fetch| self.view(fetch)).collect();
-            let plan = state.planner.plan(read, intent, &views);
+            let plan = state.planner.plan(read, intent, &state.views());
             let (stream, end) = match plan.serve {
-                Serve::Join(index, end) => {
-                    let fetch = state.fetches.remove(index);
-                    let stream = Arc::clone(&fetch.stream);
-                    state.fetches.push(fetch);
-                    (stream, end)
-                }
+                Serve::Join(index, end) => (state.touch(index, now), end),
                 Serve::Fetch(_) if let Some(error) = &state.gone => return Err(error.clone()),
-                Serve::Fetch(range) => {
-                    let role = self.role(&range, read, intent);
-                    let end = range.end;
-                    (self.add(state, range, role, now, work), end)
-                }
+                Serve::Fetch(range) => match self.role(&range, read, intent) {
+                    Role::Read => {
+                        let permit = self.account.budget().try_permit(range.end - range.start);
+                        return match permit {
+                            None => Ok(Found::Alone(range)),
+                            Some(permit) => self
+                                .fetch_alone(state, range, permit, work)
+                                .map(Found::Ticket),
+                        };
+                    }
+                    role => {
+                        let end = range.end;
+                        match self.fetch(state, range, role, now, work) {
+                            Some(stream) => (stream, end),
+                            None => return Ok(Found::Short),
+                        }
+                    }
+                },
             };
-            let end = read.end.min(end);
-            let Some((id, grown)) = stream.queue().join(read.start..end, now) else {
+            let need = read.start..read.end.min(end);
+            let (id, end, grown) = match stream.queue().join(need, now) {
+                Join::Joined { id, end, grown } => (id, end, grown),
+                Join::Short => return Ok(Found::Short),
                 // Its oldest part was freed since the view was taken, so the next view differs.
-                continue;
+                Join::Gone => continue,
             };
             if grown {
                 work.extended = Some(Arc::clone(&stream));
             }
             if let Some(range) = plan.ahead
                 && state.gone.is_none()
-                && self.has_room(state, Role::Stream)
+                && self.fetches.has_room(state, Role::Stream)
             {
-                self.add(state, range, Role::Stream, now, work);
+                // Without memory for it, the read that needs it will ask again.
+                _ = self.fetch(state, range, Role::Stream, now, work);
             }
-            return Ok(Ticket {
-                handle: self,
+            return Ok(Found::Ticket(Ticket {
+                fetches: &self.fetches,
                 stream,
                 id,
                 end,
-            });
+            }));
         }
     }
 
-    /// Adds a fetch, which `work` will start.
-    fn add(
+    /// Adds a fetch of more than what is read now, which `work` will start; `None` when there is
+    /// no memory for it.
+    fn fetch(
         &self,
         state: &mut State,
         range: Range<u64>,
         role: Role,
         now: Instant,
         work: &mut Work,
-    ) -> Arc<Stream> {
-        let (window, tail) = match role {
-            Role::Stream => (
-                Window::sliding(
-                    &range,
-                    self.limits.window,
-                    self.limits.part_size,
-                    self.limits.reorder,
-                    Arc::clone(&self.spare),
-                    now,
-                ),
-                self.limits.tail,
-            ),
-            Role::Read | Role::Piece => (Window::whole(&range, now), self.size),
+    ) -> Option<Arc<Stream>> {
+        let Limits {
+            part_size,
+            window,
+            held,
+            ..
+        } = self.limits;
+        let (window, funds, tail) = if role == Role::Stream {
+            let (one, all) = (part_size, window.next_multiple_of(part_size));
+            let all = if self.account.room(held).over {
+                one
+            } else {
+                all
+            };
+            let lease = self
+                .account
+                .lease(all)
+                .or_else(|| self.account.lease(one))?;
+            let window = Window::sliding(
+                &range,
+                window.min(lease.bytes()),
+                window,
+                part_size,
+                self.limits.reorder,
+                now,
+            );
+            let funds = Funds::in_parts(lease, range.start, part_size, held);
+            (window, funds, self.limits.tail)
+        } else {
+            let length = range.end - range.start;
+            let price = if length > MAX_SMALL_BUFFER {
+                length.next_multiple_of(part_size)
+            } else {
+                length
+            };
+            let lease = self.account.lease(price)?;
+            let window = Window::whole(&range, now);
+            (window, Funds::whole(Some(lease)), self.size)
         };
-        let queue = Queue::new(range, window, tail);
+        let queue = Queue::new(range, window, funds, tail);
+        Some(self.add(state, queue, role, now, None, work))
+    }
+
+    /// Adds a fetch of `range` alone, and its reader.
+    fn fetch_alone(
+        &self,
+        state: &mut State,
+        range: Range<u64>,
+        permit: Permit,
+        work: &mut Work,
+    ) -> Result<Ticket<'_>, s3::Error> {
+        if let Some(error) = &state.gone {
+            return Err(error.clone());
+        }
+        let now = Instant::now();
+        let window = Window::whole(&range, now);
+        let queue = Queue::new(range.clone(), window, Funds::whole(None), self.size);
+        let id = queue.join_all(now);
+        Ok(Ticket {
+            fetches: &self.fetches,
+            stream: self.add(state, queue, Role::Read, now, Some(permit), work),
+            id,
+            end: range.end,
+        })
+    }
+
+    fn add(
+        &self,
+        state: &mut State,
+        queue: Queue,
+        role: Role,
+        used: Instant,
+        permit: Option<Permit>,
+        work: &mut Work,
+    ) -> Arc<Stream> {
         let stream = Arc::new(Stream::new(Arc::clone(&self.source), queue));
-        self.make_room(state, role, work);
-        state.fetches.push(Fetch {
+        let fetch = Fetch {
             stream: Arc::clone(&stream),
             role,
-        });
+            used,
+            _permit: permit,
+        };
+        work.dropped.extend(self.fetches.add(state, fetch));
         work.started.push(Arc::clone(&stream));
         stream
     }
@@ -283,66 +390,14 @@ impl ReadHandle {
         }
     }
 
-    fn most(&self, role: Role) -> usize {
-        match role {
-            // As many as there are reads; they go when those end.
-            Role::Read => usize::MAX,
-            Role::Piece => self.limits.kept,
-            Role::Stream => self.limits.streams,
-        }
-    }
-
-    /// Whether one more fetch of this role can be added.
-    fn has_room(&self, state: &State, role: Role) -> bool {
-        let busy = |fetch: &&Fetch| fetch.role == role && self.view(fetch).extent.busy;
-        state.fetches.iter().filter(busy).count() < self.most(role)
-    }
-
-    /// Gives up the least recently used fetches of this role until one more is allowed. Those
-    /// with readers stay.
-    fn make_room(&self, state: &mut State, role: Role, work: &mut Work) {
-        let count = state
-            .fetches
-            .iter()
-            .filter(|fetch| fetch.role == role)
-            .count();
-        for _ in self.most(role)..=count {
-            let idle = |fetch: &Fetch| fetch.role == role && !self.view(fetch).extent.busy;
-            let Some(index) = state.fetches.iter().position(idle) else {
-                return;
-            };
-            let fetch = state.fetches.remove(index);
-            let View { range, extent } = self.view(&fetch);
-            state
-                .planner
-                .note_dropped(extent.received - range.start, extent.asked - range.start);
-            work.dropped.push(fetch);
-        }
-    }
-
-    fn view(&self, fetch: &Fetch) -> View {
-        let queue = fetch.stream.queue();
-        View {
-            range: queue.range().clone(),
-            extent: queue.extent(),
-        }
-    }
-
     /// Forgets a failed fetch, so that the next read tries anew; unless the version is gone, when
     /// what has arrived is all that can be read.
     fn note_failure(&self, stream: &Arc<Stream>, error: &s3::Error) {
-        let mut state = self.lock();
         if matches!(error.kind(), ErrorKind::Precondition | ErrorKind::NotFound) {
-            state.gone = Some(error.clone());
+            self.fetches.lock().gone = Some(error.clone());
             return;
         }
-        let failed = state.take(stream);
-        drop(state);
-        drop(failed);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        drop(self.fetches.take(stream));
     }
 }
 
@@ -353,60 +408,6 @@ impl fmt::Debug for ReadHandle {
             .field("etag", &self.source.etag)
             .field("size", &self.size)
             .finish_non_exhaustive()
-    }
-}
-
-impl State {
-    fn take(&mut self, stream: &Arc<Stream>) -> Option<Fetch> {
-        let index = self
-            .fetches
-            .iter()
-            .position(|fetch| Arc::ptr_eq(&fetch.stream, stream))?;
-        Some(self.fetches.remove(index))
-    }
-}
-
-/// A reader's place in the queue of a stream, given back when dropped.
-struct Ticket<'a> {
-    handle: &'a ReadHandle,
-    stream: Arc<Stream>,
-    id: ReaderId,
-    /// End of the bytes that this stream serves.
-    end: u64,
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        self.stream.queue().leave(self.id);
-        let mut state = self.handle.lock();
-        let spent = state.fetches.iter().position(|fetch| {
-            fetch.role == Role::Read
-                && Arc::ptr_eq(&fetch.stream, &self.stream)
-                && !self.handle.view(fetch).extent.busy
-        });
-        let spent = spent.map(|index| state.fetches.remove(index));
-        drop(state);
-        drop(spent);
-    }
-}
-
-/// What is left to do after the state's lock is released.
-#[derive(Default)]
-struct Work {
-    started: Vec<Arc<Stream>>,
-    extended: Option<Arc<Stream>>,
-    dropped: Vec<Fetch>,
-}
-
-impl Work {
-    fn finish(self) {
-        drop(self.dropped);
-        for stream in &self.started {
-            stream.start();
-        }
-        if let Some(stream) = &self.extended {
-            stream.extend();
-        }
     }
 }
 
@@ -430,3 +431,6 @@ const STREAMS: usize = 8;
 
 /// Bounded pieces of runs that one handle keeps.
 const KEPT: usize = 2 * STREAMS;
+
+/// The CRT gives buffers of up to this size their own memory, and larger ones whole parts.
+const MAX_SMALL_BUFFER: u64 = 512 << 10;

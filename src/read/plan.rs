@@ -36,8 +36,8 @@ pub(super) struct Limits {
     pub(super) tail: u64,
     /// Initial window of a stream.
     pub(super) window: u64,
-    /// Most bytes that the windows of a handle's streams may grow by, in sum.
-    pub(super) growth: u64,
+    /// Bytes that a handle may hold before the windows of its streams stop growing.
+    pub(super) held: u64,
     /// Number of streams that reach to the object's end.
     pub(super) streams: usize,
     /// Number of bounded fetches that are kept beyond the read that they were made for.
@@ -285,7 +285,7 @@ mod tests {
             reorder: MIB,
             tail: 2 * MIB,
             window: 16 * MIB,
-            growth: GIB,
+            held: GIB,
             streams: 8,
             kept: 4,
         }

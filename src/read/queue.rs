@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::funds::Funds;
 use super::gather::Pieces;
 use super::window::Window;
 use crate::s3::{self, Error, ErrorKind};
@@ -47,6 +48,22 @@ pub(super) struct Extent {
     pub(super) busy: bool,
 }
 
+/// What became of a wish to join the readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Join {
+    /// The first bytes are gone already, or lie outside of the range.
+    Gone,
+    /// The first bytes have not been asked of the store, and there is no memory for them.
+    Short,
+    /// The reader waits for the bytes before `end`, which may be fewer than it asked for.
+    Joined {
+        id: ReaderId,
+        end: u64,
+        /// The store may deliver more than before.
+        grown: bool,
+    },
+}
+
 /// What to do about a failed fetch.
 #[derive(Debug)]
 pub(super) enum Revival {
@@ -75,6 +92,7 @@ struct Inner {
     received: u64,
     generation: u64,
     window: Window,
+    funds: Funds,
     readers: Vec<Reader>,
     next_reader: u64,
     ending: Ending,
@@ -140,13 +158,15 @@ impl Retries {
 }
 
 impl Queue {
-    /// An empty queue for `range`, which keeps `tail` bytes behind the furthest reader.
-    pub(super) fn new(range: Range<u64>, window: Window, tail: u64) -> Self {
+    /// An empty queue for `range`, which keeps `tail` bytes behind the furthest reader. What
+    /// `window` grants now is paid for by `funds`.
+    pub(super) fn new(range: Range<u64>, window: Window, funds: Funds, tail: u64) -> Self {
         let inner = Inner {
             parts: VecDeque::new(),
             received: range.start,
             generation: 0,
             window,
+            funds,
             readers: Vec::new(),
             next_reader: 0,
             ending: Ending::Open,
@@ -182,29 +202,37 @@ impl Queue {
         }
     }
 
-    /// Adds a reader of `need`, whose bytes are kept until it leaves. `None` when some of them
-    /// are gone already or lie outside of the range. The flag says whether the window has grown.
-    pub(super) fn join(&self, need: Range<u64>, now: Instant) -> Option<(ReaderId, bool)> {
+    /// Adds a reader of `need`, or of as much of its beginning as there is memory for. Its bytes
+    /// are kept until it leaves.
+    pub(super) fn join(&self, need: Range<u64>, now: Instant) -> Join {
         let mut inner = self.lock();
         if need.start < inner.kept() || need.end > self.range.end {
-            return None;
+            return Join::Gone;
         }
-        if let Ending::Failed(_) = inner.ending
-            && need.end > inner.received
-            && inner.readers.is_empty()
-        {
-            inner.retries.unseen = 1;
-        }
-        let received = inner.received;
-        let grown = inner.window.ask(&need, received, now);
-        let id = inner.next_reader;
-        inner.next_reader += 1;
-        inner.readers.push(Reader {
-            id,
-            need,
-            waker: None,
-        });
-        Some((ReaderId(id), grown))
+        let mut freed = Vec::new();
+        let end = inner.afford(&need, &mut freed);
+        let joined = if end <= need.start {
+            Join::Short
+        } else {
+            inner.join(need.start..end, now)
+        };
+        drop(inner);
+        drop(freed);
+        joined
+    }
+
+    /// Adds a reader of everything to a queue that grants everything and has not started.
+    pub(super) fn join_all(&self, now: Instant) -> ReaderId {
+        let mut inner = self.lock();
+        let room = inner.funds.room();
+        let need = self.range.clone();
+        _ = inner.window.ask(&need, need.start, room, now);
+        inner.add_reader(need)
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn held(&self) -> u64 {
+        self.lock().funds.held()
     }
 
     /// Serves a reader, or remembers whom to wake.
@@ -260,6 +288,7 @@ impl Queue {
         }
         inner.ending = Ending::Open;
         inner.generation += 1;
+        inner.rebase();
         Revival::Restart(inner.remaining(&self.range))
     }
 
@@ -311,6 +340,18 @@ impl Queue {
         ready.into_iter().for_each(Waker::wake);
     }
 
+    /// Gives up everything, as nobody can read it any more. What a request still delivers is
+    /// ignored: a store may let go of its end of the queue much later.
+    pub(super) fn close(&self) {
+        let mut inner = self.lock();
+        inner.generation += 1;
+        let freed = std::mem::take(&mut inner.parts);
+        let funds = std::mem::replace(&mut inner.funds, Funds::whole(None));
+        drop(inner);
+        drop(freed);
+        drop(funds);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -333,13 +374,85 @@ impl Inner {
         }
     }
 
+    /// How much of `need` can be waited for: all of it, if it can be paid for. When memory is
+    /// short, what lies behind goes first.
+    fn afford(&mut self, need: &Range<u64>, freed: &mut Vec<Part>) -> u64 {
+        if need.end <= self.window.granted() || self.funds.pay(need.end) {
+            return need.end;
+        }
+        freed.extend(self.free_before(need.start));
+        if self.funds.pay(need.end) {
+            return need.end;
+        }
+        need.end.min(self.window.granted().max(self.funds.paid()))
+    }
+
+    /// Adds a reader of bytes that were paid for.
+    fn join(&mut self, need: Range<u64>, now: Instant) -> Join {
+        if let Ending::Failed(_) = self.ending
+            && need.end > self.received
+            && self.readers.is_empty()
+        {
+            self.retries.unseen = 1;
+        }
+        let room = self.funds.room();
+        let target = self.window.ask(&need, self.received, room, now);
+        let grown = target.is_some_and(|target| {
+            let affordable = if self.funds.pay(target) {
+                target
+            } else {
+                target.min(self.funds.paid())
+            };
+            self.window.grant(affordable)
+        });
+        let end = need.end;
+        Join::Joined {
+            id: self.add_reader(need),
+            end,
+            grown,
+        }
+    }
+
+    fn add_reader(&mut self, need: Range<u64>) -> ReaderId {
+        let id = self.next_reader;
+        self.next_reader += 1;
+        self.readers.push(Reader {
+            id,
+            need,
+            waker: None,
+        });
+        ReaderId(id)
+    }
+
+    /// Prepares for a request that starts with the first byte not yet received: its parts begin
+    /// there, so that those that were paid for may end earlier than before.
+    fn rebase(&mut self) {
+        let needed = self.readers.iter().map(|reader| reader.need.end).max();
+        let paid = self.funds.paid_from(self.received);
+        self.window
+            .retract(paid.max(needed.unwrap_or(self.received)));
+        self.funds.rebase(self.received, self.window.granted());
+    }
+
     /// Takes out the parts that lie behind the tail and before every reader.
     fn trim(&mut self, tail: u64) -> Vec<Part> {
-        let behind = self.window.asked().saturating_sub(tail);
+        let tail = if self.funds.room().over {
+            tail.min(self.window.reorder())
+        } else {
+            tail
+        };
+        self.free_before(self.window.asked().saturating_sub(tail))
+    }
+
+    /// Takes out the parts before `offset` that no reader needs.
+    fn free_before(&mut self, offset: u64) -> Vec<Part> {
         let first_needed = self.readers.iter().map(|reader| reader.need.start).min();
-        let keep_from = first_needed.map_or(behind, |first| first.min(behind));
+        let keep_from = first_needed.map_or(offset, |first| first.min(offset));
         let count = self.parts.partition_point(|part| part.end() <= keep_from);
-        self.parts.drain(..count).collect()
+        let parts: Vec<_> = self.parts.drain(..count).collect();
+        let bytes = parts.iter().map(|part| part.bytes.len() as u64).sum();
+        self.funds.freed(bytes);
+        parts
     }
 
     /// The wakers of the readers that need not wait any longer.
@@ -395,7 +508,7 @@ mod tests {
 
     fn queue(range: Range<u64>, tail: u64) -> Queue {
         let window = Window::whole(&range, Instant::now());
-        Queue::new(range, window, tail)
+        Queue::new(range, window, Funds::whole(None), tail)
     }
 
     fn bytes(len: usize) -> Bytes {
@@ -410,7 +523,13 @@ mod tests {
     }
 
     fn join(queue: &Queue, need: Range<u64>) -> ReaderId {
-        queue.join(need, Instant::now()).expect("it is kept").0
+        match queue.join(need.clone(), Instant::now()) {
+            Join::Joined { id, end, .. } => {
+                assert_eq!(end, need.end);
+                id
+            }
+            refused => panic!("{refused:?}"),
+        }
     }
 
     #[test]
@@ -439,7 +558,7 @@ mod tests {
         queue.leave(fast);
         queue.leave(slow);
         assert_eq!(queue.extent().kept, 70);
-        assert!(queue.join(69..70, Instant::now()).is_none());
+        assert_eq!(queue.join(69..70, Instant::now()), Join::Gone);
     }
 
     #[test]

@@ -134,6 +134,12 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 /// The store's end of a queue.
 struct Sink {
     queue: Arc<Queue>,

@@ -1,5 +1,7 @@
 //! Reads through a [`ReadHandle`] from a fake store: right bytes, few requests, no reader left.
 
+mod memory;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -27,7 +29,8 @@ fn open_with(store: &FakeStore, size: u64, limits: Limits) -> ReadHandle {
     store.set_part_size(limits.part_size);
     let etag = store.put_synthetic("object", size, SEED);
     let key = Key::new("object").expect("valid");
-    ReadHandle::with_limits(Arc::new(store.clone()), key, etag, size, limits)
+    let budget = Budget::unlimited();
+    ReadHandle::with_limits(Arc::new(store.clone()), key, etag, size, limits, &budget)
 }
 
 /// Limits that make every rule matter within a few KiB.
@@ -40,7 +43,7 @@ fn tiny() -> Limits {
         reorder: 600,
         tail: 1000,
         window: 1,
-        growth: 20_000,
+        held: 20_000,
         streams: 2,
         kept: 2,
     }
@@ -454,7 +457,7 @@ fn request_that_ends_without_a_word_fails_its_readers() {
 
 #[test]
 fn throughput_target_decides_the_window() {
-    let window = |gbps| ReadConfig::for_throughput(8 << 20, gbps).max_window;
+    let window = ReadConfig::window_for_throughput;
     assert_eq!(window(0.1), 64 * MIB);
     assert_eq!(window(10.0), 238 * MIB);
     assert_eq!(window(1000.0), 2 * GIB);

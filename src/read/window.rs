@@ -1,37 +1,16 @@
 //! How far ahead of its readers a stream may fetch. Pure: time is an argument.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Bytes by which the windows of one handle's streams may still grow beyond their initial sizes.
-#[derive(Debug)]
-pub(super) struct Spare(AtomicU64);
-
-impl Spare {
-    pub(super) fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(bytes)))
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(bytes)
-            })
-            .is_ok()
-    }
-
-    fn give(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
+use crate::memory::Room;
 
 /// The read window of one stream.
 ///
 /// The bytes granted always reach as far as any reader has asked for, so no reader waits forever.
-/// Beyond that they reach `size` bytes ahead. `size` doubles while readers starve and the last
-/// doubling made the stream faster; it shrinks when readers skip more than they read.
+/// Beyond that they reach `size` bytes ahead, if that much was paid for. `size` doubles while
+/// readers starve and the last doubling made the stream faster; it shrinks when readers skip more
+/// than they read, and while its file holds more than its share of memory.
 #[derive(Debug)]
 pub(super) struct Window {
     /// End of the stream's range: nothing is granted beyond it.
@@ -56,7 +35,6 @@ pub(super) struct Window {
     trial: Option<f64>,
     /// Epochs to wait before the next doubling, after one that did not help.
     hold: u32,
-    spare: Arc<Spare>,
 }
 
 /// One window's worth of reading.
@@ -71,20 +49,20 @@ struct Epoch {
 impl Window {
     /// A window that grants the whole of `range` at once.
     pub(super) fn whole(range: &Range<u64>, now: Instant) -> Self {
-        Self::sliding(range, WHOLE, WHOLE, WHOLE, Spare::new(0), now)
+        Self::sliding(range, WHOLE, WHOLE, WHOLE, WHOLE, now)
     }
 
-    /// A window over `range` that starts with `floor` bytes and grows by what it takes of `spare`.
-    /// `reorder` is how far readers of one run may overtake each other.
+    /// A window over `range` that is `floor` bytes large before it grows, and of which `granted`
+    /// bytes are granted at once. `reorder` is how far readers of one run may overtake each other.
     pub(super) fn sliding(
         range: &Range<u64>,
+        granted: u64,
         floor: u64,
         part_size: u64,
         reorder: u64,
-        spare: Arc<Spare>,
         now: Instant,
     ) -> Self {
-        let granted = range.start.saturating_add(floor).min(range.end);
+        let granted = range.start.saturating_add(granted).min(range.end);
         Self {
             end: range.end,
             granted,
@@ -103,7 +81,6 @@ impl Window {
             },
             trial: None,
             hold: 0,
-            spare,
         }
     }
 
@@ -136,49 +113,73 @@ impl Window {
     }
 
     /// Notes that a reader asks for `need`, while everything before `received` has arrived.
-    /// Returns whether more is granted than before.
-    pub(super) fn ask(&mut self, need: &Range<u64>, received: u64, now: Instant) -> bool {
+    /// Returns how far to grant, if that is further than now; at least `need` has to be granted.
+    pub(super) fn ask(
+        &mut self,
+        need: &Range<u64>,
+        received: u64,
+        room: Room,
+        now: Instant,
+    ) -> Option<u64> {
         let gap = need.start.saturating_sub(self.asked);
         if gap > self.dense {
-            self.resize(self.size.saturating_sub(gap));
+            self.size = self.size.saturating_sub(gap);
         }
         self.dense = self.dense.saturating_sub(gap);
 
         let fresh = need.end.saturating_sub(need.start.max(self.asked));
         self.asked = self.asked.max(need.end);
         self.dense = (self.dense + fresh).min(self.floor.saturating_mul(2));
-        if self.size < self.floor && gap == 0 {
-            self.resize((self.size + 2 * fresh).min(self.floor));
+        if room.over {
+            // Nothing new is granted until the readers have come close to the end of the granted.
+            let least = self.size.min(self.reorder);
+            self.size = self.size.saturating_sub(fresh).max(least);
+        } else if self.size < self.floor && gap == 0 {
+            self.size = (self.size + 2 * fresh).min(self.floor);
         }
 
         self.epoch.starved |= need.end > received;
         if self.asked >= self.epoch.end {
-            self.turn(now);
+            self.turn(room, now);
         }
 
         let target = self.asked.saturating_add(self.size).min(self.end);
         let due = need.end > self.granted
             || target == self.end
             || target.saturating_sub(self.granted) >= self.step;
-        if !due || target <= self.granted {
-            return false;
-        }
-        self.granted = target;
-        true
+        (due && target > self.granted).then_some(target)
+    }
+
+    /// Grants everything before `end`. Returns whether that is more than before.
+    pub(super) fn grant(&mut self, end: u64) -> bool {
+        let more = end > self.granted;
+        self.granted = self.granted.max(end);
+        more
+    }
+
+    /// Takes back what was granted from `end` on, as the request that knew of it has ended.
+    pub(super) fn retract(&mut self, end: u64) {
+        self.granted = self.granted.min(end);
+    }
+
+    /// How far readers of one run may overtake each other.
+    pub(super) fn reorder(&self) -> u64 {
+        self.reorder
     }
 
     /// Ends an epoch: judges the doubling on trial, decides on the next one.
-    fn turn(&mut self, now: Instant) {
+    fn turn(&mut self, room: Room, now: Instant) {
         let seconds = now.duration_since(self.epoch.began).as_secs_f64();
         let kib = u32::try_from((self.asked - self.epoch.start) / 1024).unwrap_or(u32::MAX);
         let rate = f64::from(kib) / seconds.max(1e-9);
 
         if self.trial.take().is_some_and(|before| rate < before * GAIN) {
-            self.resize(self.size / 2);
+            self.size /= 2;
             self.hold = HOLD;
         } else if self.hold > 0 {
             self.hold -= 1;
-        } else if self.epoch.starved && self.size >= self.floor && self.grow() {
+        } else if self.epoch.starved && (self.floor..=room.growth).contains(&self.size) {
+            self.size *= 2;
             self.trial = Some(rate);
         }
 
@@ -188,27 +189,6 @@ impl Window {
             began: now,
             starved: false,
         };
-    }
-
-    fn grow(&mut self) -> bool {
-        let grown = self.spare.take(self.size);
-        if grown {
-            self.size *= 2;
-        }
-        grown
-    }
-
-    /// Sets a size that is not larger than before, or not larger than the floor.
-    fn resize(&mut self, size: u64) {
-        let borrowed = self.size.saturating_sub(self.floor);
-        self.spare.give(borrowed - size.saturating_sub(self.floor));
-        self.size = size;
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        self.spare.give(self.size.saturating_sub(self.floor));
     }
 }
 
@@ -230,22 +210,42 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn scan(window: &mut Window, now: &mut Instant, bytes: u64, rate: impl Fn(u64) -> f64) {
+    fn window() -> Window {
+        let range = 0..1 << 40;
+        Window::sliding(&range, 16 * MIB, 16 * MIB, 8 * MIB, MIB, Instant::now())
+    }
+
+    /// Asks, and grants what the window wants.
+    fn ask(window: &mut Window, need: &Range<u64>, received: u64, room: Room, now: Instant) {
+        if let Some(end) = window.ask(need, received, room, now) {
+            window.grant(end);
+        }
+    }
+
+    /// Room for what `most` leaves of the window's size.
+    fn room(window: &Window, most: u64) -> Room {
+        Room {
+            growth: most.saturating_sub(window.size),
+            over: false,
+        }
+    }
+
+    fn scan(window: &mut Window, most: u64, bytes: u64, rate: impl Fn(u64) -> f64) {
+        let mut now = Instant::now();
         let stop = window.asked() + bytes;
         while window.asked() < stop {
             let start = window.asked();
-            *now += Duration::from_secs_f64(MIB as f64 / rate(window.size));
-            window.ask(&(start..start + MIB), start, *now);
+            now += Duration::from_secs_f64(MIB as f64 / rate(window.size));
+            let room = room(window, most);
+            ask(window, &(start..start + MIB), start, room, now);
         }
     }
 
     #[test]
     fn grows_while_latency_bound_and_stops_at_the_bandwidth_delay_product() {
-        let spare = Spare::new(1 << 30);
-        let mut now = Instant::now();
-        let mut window = Window::sliding(&(0..1 << 40), 16 * MIB, 8 * MIB, MIB, spare.clone(), now);
+        let mut window = window();
         // 100 ms round trip, 1 GB/s at most: about 100 MiB of window are useful.
-        scan(&mut window, &mut now, 8192 * MIB, |size| {
+        scan(&mut window, 1 << 30, 8192 * MIB, |size| {
             (size as f64 / 0.1).min(1e9)
         });
         assert!(
@@ -253,62 +253,65 @@ mod tests {
             "{}",
             window.size / MIB
         );
-        drop(window);
-        assert_eq!(spare.0.load(Ordering::Relaxed), 1 << 30);
     }
 
     #[test]
-    fn grows_no_further_than_the_spare_bytes_allow() {
-        let mut now = Instant::now();
-        let mut window = Window::sliding(
-            &(0..1 << 40),
-            16 * MIB,
-            8 * MIB,
-            MIB,
-            Spare::new(20 * MIB),
-            now,
-        );
-        scan(&mut window, &mut now, 4096 * MIB, |size| size as f64);
+    fn grows_no_further_than_the_room_allows() {
+        let mut window = window();
+        scan(&mut window, 36 * MIB, 4096 * MIB, |size| size as f64);
         assert_eq!(window.size, 32 * MIB);
     }
 
     #[test]
+    fn shrinks_while_over_its_share_and_recovers() {
+        let mut window = window();
+        scan(&mut window, 1 << 30, 1024 * MIB, |size| size as f64);
+        let granted = window.granted();
+        assert!(granted > window.asked() + 64 * MIB);
+        let over = Room {
+            growth: 0,
+            over: true,
+        };
+        while window.asked() + MIB < granted {
+            let need = window.asked()..window.asked() + MIB;
+            ask(&mut window, &need, u64::MAX, over, Instant::now());
+            assert!(window.granted() <= granted.max(window.asked() + MIB));
+        }
+        assert_eq!(window.size, MIB, "what may be overtaken stays granted");
+        scan(&mut window, 0, 64 * MIB, |size| size as f64);
+        assert_eq!(window.size, 16 * MIB);
+    }
+
+    #[test]
     fn shrinks_to_nothing_when_readers_stride() {
-        let mut window = Window::sliding(
-            &(0..1 << 40),
-            16 * MIB,
-            8 * MIB,
-            MIB,
-            Spare::new(1 << 30),
-            Instant::now(),
-        );
+        let mut window = window();
         for step in 0..16 {
             let start = step * 4 * MIB;
-            window.ask(&(start..start + MIB / 4), u64::MAX, Instant::now());
+            let room = room(&window, 1 << 30);
+            let need = start..start + MIB / 4;
+            ask(&mut window, &need, u64::MAX, room, Instant::now());
         }
         assert!(window.granted() - window.asked() < MIB);
     }
 
     proptest! {
         #[test]
-        fn grants_every_byte_asked_for(
-            asks in prop::collection::vec((0u64..1000, 1u64..100), 1..100),
+        fn wants_every_byte_asked_for(
+            asks in prop::collection::vec((0u64..1000, 1u64..100, 0u64..512, any::<bool>()), 1..100),
             floor in 1u64..64,
         ) {
             let now = Instant::now();
-            let spare = Spare::new(256);
-            let mut window = Window::sliding(&(0..1000), floor, 8, 4, spare.clone(), now);
-            for (start, len) in asks {
+            let mut window = Window::sliding(&(0..1000), floor, floor, 8, 4, now);
+            for (start, len, growth, over) in asks {
                 let need = start..(start + len).min(1000);
                 let before = window.granted();
-                let raised = window.ask(&need, 0, now);
-                prop_assert_eq!(raised, window.granted() > before);
+                if let Some(end) = window.ask(&need, 0, Room { growth, over }, now) {
+                    prop_assert!(window.grant(end));
+                }
                 prop_assert!(window.granted() >= need.end);
                 prop_assert!(window.granted() <= 1000);
                 prop_assert!(window.granted() >= before);
             }
-            drop(window);
-            prop_assert_eq!(spare.0.load(Ordering::Relaxed), 256);
         }
     }
 }

@@ -45,6 +45,7 @@ const HELP: &[(&str, &[&str])] = &[
         &[
             "--maximum-throughput-gbps",
             "--max-threads",
+            "--memory-target",
             "--part-size",
             "--read-part-size",
             "--ca-bundle",
@@ -198,7 +199,7 @@ fn flag_without_effect_exits_2_and_is_named() {
         &["--cache", "/tmp"],
         &["--cache=/tmp"],
         &["--sse", "aws:kms"],
-        &["--memory-target", "1024"],
+        &["--write-part-size", "8388608"],
     ] {
         let all = [&["bucket", "/mnt"], args].concat();
         let outcome = run(&mut mount_s3(&all), LIMIT);

@@ -102,11 +102,11 @@ fn daemon_keeps_no_memory_of_what_was_read() {
         assert!(status.success());
     };
     read_whole();
-    let once = resident_bytes(mount.pid());
+    let once = status_bytes(mount.pid(), "VmRSS");
     for _ in 0..4 {
         read_whole();
     }
-    let often = resident_bytes(mount.pid());
+    let often = status_bytes(mount.pid(), "VmRSS");
     assert!(
         often < once + 128 * MIB,
         "{} MiB, then {} MiB",
@@ -131,14 +131,15 @@ fn is_mounted(path: &std::path::Path) -> bool {
         .any(|line| line.split(' ').nth(4) == Some(path))
 }
 
-fn resident_bytes(pid: u32) -> u64 {
+/// A line of proc_pid_status(5): `VmRSS` is what is resident, `VmHWM` the most that ever was.
+pub(crate) fn status_bytes(pid: u32, field: &str) -> u64 {
     let status = wait_for("the daemon's status", Duration::from_secs(1), || {
         fs::read_to_string(format!("/proc/{pid}/status")).ok()
     });
     let line = status
         .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("VmRSS");
+        .find(|line| line.split(':').next() == Some(field))
+        .expect("the field");
     let kib: u64 = line
         .split_whitespace()
         .nth(1)

@@ -2,6 +2,7 @@
 
 mod faults;
 mod lifecycle;
+mod memory;
 mod namespace;
 mod namespace_local;
 mod reading;

@@ -1,0 +1,111 @@
+//! How the memory of the process is divided.
+
+use std::sync::Arc;
+
+use super::Budget;
+
+/// A target for the memory of the process, divided. All sizes are in bytes.
+///
+/// | share | size |
+/// |---|---|
+/// | everything but buffers | 128 MiB, or an eighth of the target if that is more |
+/// | the reserve for single reads | 64 MiB, or a quarter of the buffers if that is less |
+/// | what open files may hold | the rest |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPlan {
+    buffers: u64,
+    reserve: u64,
+}
+
+impl MemoryPlan {
+    /// The smallest target.
+    pub const SMALLEST_TARGET: u64 = 512 << 20;
+
+    /// Divides `target`; less than [`Self::SMALLEST_TARGET`] counts as that.
+    pub fn new(target: u64) -> Self {
+        let target = target.max(Self::SMALLEST_TARGET);
+        let buffers = target - (128 * MIB).max(target / 8);
+        // Whole MiB, as the pool of buffers has them.
+        let buffers = buffers - buffers % MIB;
+        Self {
+            buffers,
+            reserve: (64 * MIB).min(buffers / 4),
+        }
+    }
+
+    /// The target when none is given: 95 % of the memory that is `available`, but no more than is
+    /// useful, which is room for eight streams that each keep a `window` of bytes in flight, and
+    /// never less than [`Self::SMALLEST_TARGET`].
+    pub fn default_target(available: u64, window: u64) -> u64 {
+        let most = available / 100 * 95;
+        let useful = window.saturating_mul(USEFUL_STREAMS);
+        most.min(useful).max(Self::SMALLEST_TARGET)
+    }
+
+    /// The budget of open files.
+    pub fn budget(&self) -> Arc<Budget> {
+        Budget::new(self.held(), self.reserve)
+    }
+
+    /// The limit to give to the Common Runtime, which sets 128 MiB of it aside: what is left holds
+    /// all buffers, so that a GET that was paid for always gets them.
+    pub fn pool_limit(&self) -> u64 {
+        self.buffers + 128 * MIB
+    }
+
+    /// The memory for all buffers of data.
+    pub fn buffers(&self) -> u64 {
+        self.buffers
+    }
+
+    /// The largest part that a stream can be made of. The Common Runtime takes none that is
+    /// larger than half of its limit.
+    pub fn largest_part(&self) -> u64 {
+        self.held().min(self.pool_limit() / 2)
+    }
+
+    fn held(&self) -> u64 {
+        self.buffers - self.reserve
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Streams of full speed beyond which nothing gets faster: each of them alone fills the network.
+const USEFUL_STREAMS: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn smallest_target_leaves_384_mib_for_buffers() {
+        let plan = MemoryPlan::new(512 * MIB);
+        assert_eq!(plan.buffers(), 384 * MIB);
+        assert_eq!(plan.pool_limit(), 512 * MIB);
+        assert_eq!(plan.held(), 320 * MIB);
+    }
+
+    #[test]
+    fn default_target_is_bounded_by_memory_and_by_use() {
+        let gib = 1024 * MIB;
+        assert_eq!(
+            MemoryPlan::default_target(16 * gib, 238 * MIB),
+            8 * 238 * MIB
+        );
+        assert_eq!(MemoryPlan::default_target(1000 * MIB, gib), 950 * MIB);
+        assert_eq!(MemoryPlan::default_target(100 * MIB, gib), 512 * MIB);
+        assert_eq!(MemoryPlan::default_target(16 * gib, MIB), 512 * MIB);
+    }
+
+    proptest! {
+        #[test]
+        fn everything_fits_into_the_pool_and_the_target(target in 0u64..1 << 50) {
+            let plan = MemoryPlan::new(target);
+            prop_assert!(plan.buffers() <= target.max(MemoryPlan::SMALLEST_TARGET) * 7 / 8);
+            prop_assert_eq!(plan.held() + plan.reserve, plan.pool_limit() - 128 * MIB);
+            prop_assert!(plan.held() >= plan.buffers() / 4 * 3);
+        }
+    }
+}
