@@ -36,7 +36,8 @@ def main() -> int:
     options = _options()
     root = Path(__file__).resolve().parents[2]
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
-    clients, notes = find(target / "release", target / "tools", target / "peers")
+    installed = root / "target"
+    clients, notes = find(target / "release", installed / "tools", installed / "peers")
     raw = available(target / "release")
     wanted = options.peers.split(",")
     clients = [one for one in clients if one.name == OURS or _matches(one.name, wanted)]
@@ -70,7 +71,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often each client takes its turn [3]")
-    parser.add_argument("--seconds", type=float, default=4, help="length of a run that has no end of its own [4]")
+    parser.add_argument("--seconds", type=float, default=3, help="length of a run that has no end of its own [3]")
     parser.add_argument("--cases", default="*", help="names or patterns, with commas between [all]")
     parser.add_argument("--peers", help="names or patterns, with commas between [all that are installed]")
     parser.add_argument("--quick", action="store_true", help=f"headline cases only, peers {QUICK_PEERS}")

@@ -16,7 +16,6 @@ from stores import (
     MIDDLE_BYTES,
     SHARDS,
     SMALL_FILE_BYTES,
-    SMALL_FILES,
     TINY_FILES,
 )
 from workloads import Workload, dd, fio_files, fio_object, read
@@ -152,7 +151,7 @@ def _fio() -> list[Case]:
                 if not direct:
                     cases.append(Case(f"fio-{name}-s3-like", "fio, 256 KiB of a 100 GiB object", about, huge, S3_LIKE))
                 # One reader of 5 MiB files waits for each of them: fewer do.
-                count = SMALL_FILES // 5 * (1 if threads == 1 else 4)
+                count = 24 if threads == 1 else 96
                 files = _one(fio_files("small", count, SMALL_FILE_BYTES, mode, block, threads, direct))
                 cases.append(Case(f"fio-5M-{name}", "fio, 256 KiB of 5 MiB files", about, files, S3_LIKE))
     return cases

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Callable
 
 from clients import OURS
-from report import Results, describe, milliseconds, rate_text, ratio_text
+from report import Results, describe, memory_text, milliseconds, rate_text, ratio_text
 from summary import Line
 
 
@@ -102,7 +102,7 @@ def _numbers(line: Line) -> str:
         f"{line.server_s_per_gib:.2f}",
         "–" if line.fetched_per_asked is None else f"{line.fetched_per_asked:.2f}",
         f"{milliseconds(line.p50_us)} / {milliseconds(line.p99_us)}",
-        f"{line.peak_rss >> 20}",
+        memory_text(line),
         ratio_text(line.ours_rate_ratio),
         ratio_text(line.ours_cpu_ratio),
         requests or "–",

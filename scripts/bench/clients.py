@@ -68,9 +68,10 @@ class Mounted:
         self.close()
 
     def said(self) -> str:
-        """The last line that the process has written."""
+        """The first line that the process has written about an error, or its last line."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        errors = (line for line in lines if "error" in line.lower())
+        return next(errors, lines[-1] if lines else "").strip()
 
     def close(self) -> None:
         """Unmounts; kills the process if it does not end by itself."""
@@ -175,6 +176,8 @@ def _rclone(program: Path, store: Store, directory: Path, options: Options) -> l
         remote += "AWS"
     remote += f":{store.bucket}"
     line = [str(program), "mount", remote, str(directory), "--read-only", "--config", "/dev/null"]
+    # The server's ETags are not MD5 sums, which rclone takes them for.
+    line += ["--no-checksum"]
     if options.tls and store.ca_bundle:
         line += ["--ca-cert", str(store.ca_bundle)]
     return line

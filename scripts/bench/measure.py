@@ -86,7 +86,6 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     server = store.cpu() - server
     size = len(case.raw.keys) * case.raw.bytes_each
     _fill(figures, Tally(bytes=size, seconds=result.seconds), result.cpu, server, store)
-    figures.peak_rss = result.peak_rss
     return [figures]
 
 

@@ -31,7 +31,6 @@ class RawResult:
 
     seconds: float
     cpu: CpuTime
-    peak_rss: int
 
 
 def available(release: Path) -> dict[str, str]:
@@ -56,7 +55,7 @@ def fetch(name: str, program: str, get: RawGet, store: Store, tls: bool) -> RawR
         ranges = max(1, CURL_PARTS // len(get.keys))
         part = get.bytes_each // ranges
         commands = [
-            [program, "--silent", "--fail", "--output", "/dev/null", "--buffer-size", "1048576"]
+            [program, "--silent", "--fail", "--output", "/dev/null"]
             + ["--range", f"{i * part}-{(i + 1) * part - 1}", f"{endpoint}/{store.bucket}/{key}"]
             for key in get.keys
             for i in range(ranges)
@@ -66,13 +65,12 @@ def fetch(name: str, program: str, get: RawGet, store: Store, tls: bool) -> RawR
         environment |= {"AWS_CA_BUNDLE": str(store.ca_bundle), "CURL_CA_BUNDLE": str(store.ca_bundle)}
     started = time.monotonic()
     processes = [subprocess.Popen(line, stdin=subprocess.DEVNULL, env=environment) for line in commands]
-    cpu, peak, failed = CpuTime(), 0, 0
+    cpu, failed = CpuTime(), 0
     for process in processes:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         failed += process.returncode != 0
         cpu += CpuTime(usage.ru_utime, usage.ru_stime)
-        peak += usage.ru_maxrss * 1024
     if failed:
         raise OSError(f"{name}: {failed} of {len(processes)} processes failed")
-    return RawResult(time.monotonic() - started, cpu, peak)
+    return RawResult(time.monotonic() - started, cpu)

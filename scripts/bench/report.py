@@ -85,6 +85,11 @@ def milliseconds(us: float) -> str:
     return f"{us / 1000:.{2 if us < 10_000 else 0}f}" if us else "–"
 
 
+def memory_text(line: Line) -> str:
+    """MiB, or a dash for what was not measured."""
+    return f"{line.peak_rss >> 20}" if line.peak_rss else "–"
+
+
 def ratio_text(ratio: float | None) -> str:
     """A ratio, or a dash."""
     return "–" if ratio is None else f"{ratio:.2f}x"
@@ -110,7 +115,7 @@ def _cells(line: Line) -> list[str]:
         fetched,
         requests or "–",
         f"{milliseconds(line.p50_us)} / {milliseconds(line.p99_us)}",
-        f"{line.peak_rss >> 20}",
+        memory_text(line),
         ratio_text(line.ours_rate_ratio),
         ratio_text(line.ours_cpu_ratio),
     ]

@@ -15,7 +15,9 @@ use mountpoint_s3_fs::data_cache::DataCacheConfig;
 use mountpoint_s3_fs::fs::{CacheConfig, TimeToLive};
 use mountpoint_s3_fs::fuse::config::{FuseOptions, FuseSessionConfig, MountPoint};
 use mountpoint_s3_fs::logging::{LoggingConfig, init_logging};
-use mountpoint_s3_fs::memory::{CandidateSize, MINIMUM_MEM_LIMIT, PagedPool, effective_total_memory};
+use mountpoint_s3_fs::memory::{
+    CandidateSize, MINIMUM_MEM_LIMIT, PagedPool, effective_total_memory,
+};
 use mountpoint_s3_fs::s3::config::{
     ClientConfig, MemoryLimitSetting, PartConfig, Region, TargetThroughputSetting,
 };
@@ -104,11 +106,8 @@ fn main() -> Result<()> {
         read_only: args.read_only,
         ..FuseOptions::default()
     };
-    let session = FuseSessionConfig::new(
-        MountPoint::new(&args.directory)?,
-        options,
-        args.max_threads,
-    )?;
+    let session =
+        FuseSessionConfig::new(MountPoint::new(&args.directory)?, options, args.max_threads)?;
     let runtime = Runtime::new(client.event_loop_group());
     let session = MountpointConfig::new(session, filesystem, DataCacheConfig::default())?
         .create_fuse_session(superblock, client, runtime, pool)
