@@ -10,10 +10,10 @@ import fcntl
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Iterator
 
 from cases import Case, all_cases
 from charts import write_html

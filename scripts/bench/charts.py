@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Callable
 
 from clients import OURS
 from report import Results, describe, memory_text, milliseconds, rate_text, ratio_text

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
-from typing import Callable
 
 from machine import is_mounted
 from stores import Store

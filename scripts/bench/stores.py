@@ -94,8 +94,8 @@ class LocalServer(Store):
         certificates = work / "tls"
         certificates.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
-            [program, "--bucket", BUCKET, "--anonymous", "--watch-stdin"]
-            + ["--tls-cert-dir", certificates, "--threads", "2"],
+            [str(program), "--bucket", BUCKET, "--anonymous", "--watch-stdin"]
+            + ["--tls-cert-dir", str(certificates), "--threads", "2"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
