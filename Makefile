@@ -1,7 +1,7 @@
 # Everything a developer types. Each target is a few lines; the work is in scripts/.
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: build check test test-asan demo doc advisories vendor-update clean
+.PHONY: build check test test-asan demo bench doc advisories vendor-update clean
 
 build:
 	cargo build --release --locked
@@ -25,6 +25,11 @@ test-asan: setup
 # A bucket on this machine, mounted, read and verified.
 demo:
 	scripts/demo.sh
+
+# The release binary beside its peers: docs/benchmarking.md. BENCH='--quick' for five minutes.
+bench: setup
+	scripts/bench/setup.sh
+	python3 scripts/bench/bench.py $(BENCH)
 
 doc:
 	cargo doc --workspace --no-deps --document-private-items

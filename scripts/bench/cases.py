@@ -1,0 +1,157 @@
+"""The cases: what is read, how, and from which model of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clients import Options
+from raw import RawGet
+from stores import (
+    HUGE,
+    HUGE_BYTES,
+    LARGE,
+    LARGE_BYTES,
+    MIB,
+    MIDDLE,
+    MIDDLE_BYTES,
+    SHARDS,
+    SMALL_FILE_BYTES,
+    TINY_FILES,
+)
+from workloads import Workload, dd, fio_files, fio_object, read
+
+KIB = 1 << 10
+INSTANT = "instant"
+S3_LIKE = "s3-like"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of a case; all parts of a case run on the same mount."""
+
+    workload: Workload
+    suffix: str = ""
+    measured: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure."""
+
+    name: str
+    group: str
+    about: str
+    steps: tuple[Step, ...]
+    model: str = INSTANT
+    unit: str = "MiB/s"
+    options: Options = field(default_factory=Options)
+    headline: bool = False
+    """Whether `--quick` runs it."""
+    null_ceiling: bool = False
+    """Whether the null file system is measured beside it."""
+    raw: RawGet | None = None
+    """The raw GET that is measured beside it."""
+
+
+def all_cases() -> list[Case]:
+    """Every case, in the order in which they run."""
+    return [*_sequential(), *_random(), *_again(), *_many_files(), *_fio()]
+
+
+def _one(workload: Workload) -> tuple[Step, ...]:
+    return (Step(workload),)
+
+
+def _streams(count: int) -> tuple[Step, ...]:
+    return _one(read("streams", [f"streams/{i:02}.bin" for i in range(count)], workers=count))
+
+
+def _sequential() -> list[Case]:
+    group = "Sequential"
+    whole, half, quarter = LARGE_BYTES, LARGE_BYTES // 2, LARGE_BYTES // 4
+    raw_whole, raw_half = RawGet((LARGE,), whole), RawGet((LARGE,), half)
+    raw_four = RawGet(tuple(f"streams/{i:02}.bin" for i in range(4)), quarter)
+    tls, limited = Options(tls=True), Options(memory_target_mib=512)
+    return [
+        Case("dd", group, "dd bs=1M iflag=nocache, one 4 GiB object", _one(dd(LARGE, whole)),
+             headline=True, null_ceiling=True, raw=raw_whole),
+        Case("dd-direct", group, "dd bs=1M iflag=direct, the same", _one(dd(LARGE, whole, direct=True)),
+             headline=True, null_ceiling=True, raw=raw_whole),
+        Case("dd-s3-like", group, "dd bs=1M iflag=nocache, 2 GiB", _one(dd(LARGE, half)), S3_LIKE,
+             headline=True, raw=raw_half),
+        Case("dd-tls", group, "dd bs=1M iflag=nocache, 2 GiB, TLS", _one(dd(LARGE, half)), options=tls, raw=raw_half),
+        Case("streams-4", group, "4 objects at once, 1 MiB reads", _streams(4), null_ceiling=True, raw=raw_four),
+        Case("streams-16", group, "16 objects at once, 1 MiB reads", _streams(16)),
+        Case("mmap-seq", group, "mapped, from the start, 1 MiB at a time", _one(read("mmap-sequential", [LARGE]))),
+        Case("dd-512M", group, "dd, 1 GiB, --memory-target 512", _one(dd(LARGE, quarter)), options=limited),
+        Case("streams-16-512M", group, "16 objects, --memory-target 512", _streams(16), options=limited),
+        Case("streams-64-512M", group, "64 objects, --memory-target 512", _streams(64), options=limited),
+    ]
+
+
+def _random() -> list[Case]:
+    group, ops = "Random", "ops/s"
+
+    def fio(block: int, threads: int, direct: bool) -> tuple[Step, ...]:
+        return _one(fio_object(HUGE, HUGE_BYTES, "randread", block, threads, direct))
+
+    return [
+        Case("random-128K", group, "128 KiB, 1 thread, 100 GiB object", fio(128 * KIB, 1, False),
+             unit=ops, headline=True, null_ceiling=True),
+        Case("random-128K-direct", group, "128 KiB, 1 thread, direct", fio(128 * KIB, 1, True), unit=ops),
+        Case("random-4K", group, "4 KiB, 1 thread", fio(4 * KIB, 1, False), unit=ops),
+        Case("random-4K-direct", group, "4 KiB, 1 thread, direct", fio(4 * KIB, 1, True), unit=ops),
+        Case("stride-17M", group, "128 KiB at every 17 MiB",
+             _one(read("stride", [HUGE], block=128 * KIB, stride=17 * MIB)), unit=ops),
+        Case("mmap-random", group, "1 MiB blocks of a mapped 4 GiB object, in random order",
+             _one(read("mmap-random", [LARGE])), unit=ops),
+    ]  # fmt: skip
+
+
+def _again() -> list[Case]:
+    group = "Once more"
+    shards = [f"shards/{i:02}.bin" for i in range(SHARDS)]
+
+    def epoch(seed: int) -> Workload:
+        return read("shuffle", shards, workers=8, seed=seed)
+
+    return [
+        Case("reread", group, "an object of 1 GiB read a second time, in a new open",
+             (Step(dd(MIDDLE, MIDDLE_BYTES, keep=True), measured=False), Step(dd(MIDDLE, MIDDLE_BYTES, keep=True))),
+             headline=True),
+        Case("epoch", group, "4 GiB in 1 MiB samples, shuffled, 8 processes",
+             (Step(epoch(1), "-1"), Step(epoch(2), "-2"))),
+    ]  # fmt: skip
+
+
+def _many_files() -> list[Case]:
+    group = "Many files"
+    tiny = [f"tiny/{i:04}.bin" for i in range(TINY_FILES)]
+    first = [f"small/{i:04}.bin" for i in range(60)]
+    return [
+        Case("ttfb", group, "open and first 4 KiB of 60 files", _one(read("first-byte", first)), S3_LIKE, "files/s"),
+        Case("ls", group, "ls -lR of 20,000 objects in 20 directories", _one(read("list", ["names"])), unit="names/s"),
+        Case("tiny-1", group, "2,000 files of 100 KiB, one after the other", _one(read("files", tiny)),
+             unit="files/s", headline=True),
+        Case("tiny-8", group, "2,000 files of 100 KiB, 8 processes", _one(read("files", tiny, workers=8)),
+             unit="files/s"),
+    ]  # fmt: skip
+
+
+def _fio() -> list[Case]:
+    cases = []
+    block = 256 * KIB
+    for mode, word in (("read", "seq"), ("randread", "rand")):
+        for threads in (1, 4):
+            for direct in (False, True):
+                name = f"{word}-{threads}" + ("-direct" if direct else "")
+                about = f"{threads} thread{'s' if threads > 1 else ''}" + (", direct" if direct else "")
+                huge = _one(fio_object(HUGE, HUGE_BYTES, mode, block, threads, direct))
+                cases.append(Case(f"fio-{name}", "fio, 256 KiB of a 100 GiB object", about, huge))
+                if not direct:
+                    cases.append(Case(f"fio-{name}-s3-like", "fio, 256 KiB of a 100 GiB object", about, huge, S3_LIKE))
+                # One reader of 5 MiB files waits for each of them: fewer do.
+                count = 24 if threads == 1 else 96
+                files = _one(fio_files("small", count, SMALL_FILE_BYTES, mode, block, threads, direct))
+                cases.append(Case(f"fio-5M-{name}", "fio, 256 KiB of 5 MiB files", about, files, S3_LIKE))
+    return cases

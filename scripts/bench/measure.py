@@ -1,0 +1,103 @@
+"""One measurement: a fresh mount, the workload, and what it cost the client and the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cases import Case
+from clients import Client, Mounted, Refused
+from machine import CpuTime, cpu_time, drop_caches, peak_rss
+from raw import fetch
+from readers import Tally
+from stores import Store
+from workloads import Context, Failed
+
+GIB = 1 << 30
+
+
+@dataclass
+class Figures:
+    """What one run of one step of a case showed."""
+
+    case: str
+    client: str
+    round: int
+    error: str = ""
+    unit: str = "MiB/s"
+    rate: float = 0.0
+    seconds: float = 0.0
+    bytes_read: int = 0
+    operations: int = 0
+    p50_us: float = 0.0
+    p99_us: float = 0.0
+    client_user_s: float = 0.0
+    client_sys_s: float = 0.0
+    server_cpu_s: float = 0.0
+    peak_rss: int = 0
+    bytes_fetched: int = 0
+    requests: dict[str, int] = field(default_factory=dict)
+
+
+def measure(case: Case, client: Client, store: Store, directory: Path, number: int, seconds: float) -> list[Figures]:
+    """Runs the steps of `case` on a mount of its own. A client that refuses or fails gives figures
+    whose `error` says so."""
+    store.set_model(case.model)
+    drop_caches()
+    names = [case.name + step.suffix for step in case.steps if step.measured]
+    found: list[Figures] = []
+    try:
+        with Mounted(client, store, directory, case.options) as mounted:
+            for step in case.steps:
+                context = Context(mounted.directory, seconds)
+                store.reset()
+                server, own = store.cpu(), cpu_time(mounted.pid)
+                try:
+                    tally = step.workload(context)
+                    own, server = cpu_time(mounted.pid) - own, store.cpu() - server
+                except (Failed, OSError) as error:
+                    said = mounted.said()
+                    mounted.kill()
+                    raise Refused(f"{error}" + (f" ({said})" if said else "")) from error
+                if step.measured:
+                    figures = Figures(case.name + step.suffix, client.name, number, unit=case.unit)
+                    _fill(figures, tally, own, server, store)
+                    figures.peak_rss = peak_rss(mounted.pid)
+                    found.append(figures)
+    except Refused as refusal:
+        done = {figures.case for figures in found}
+        found += [Figures(name, client.name, number, str(refusal), case.unit) for name in names if name not in done]
+    return found
+
+
+def measure_raw(case: Case, name: str, program: str, store: Store, number: int) -> list[Figures]:
+    """Fetches what the case names as its raw equivalent, with a program that mounts nothing."""
+    if case.raw is None:
+        return []
+    figures = Figures(case.name, name, number)
+    store.set_model(case.model)
+    store.reset()
+    server = store.cpu()
+    try:
+        result = fetch(name, program, case.raw, store, case.options.tls)
+    except OSError as error:
+        figures.error = str(error)
+        return [figures]
+    server = store.cpu() - server
+    size = len(case.raw.keys) * case.raw.bytes_each
+    _fill(figures, Tally(bytes=size, seconds=result.seconds), result.cpu, server, store)
+    return [figures]
+
+
+def _fill(figures: Figures, tally: Tally, own: CpuTime, server: CpuTime, store: Store) -> None:
+    counters = store.counters()
+    figures.seconds = tally.seconds
+    figures.bytes_read = tally.bytes
+    figures.operations = tally.operations
+    amount = tally.bytes / (1 << 20) if figures.unit == "MiB/s" else tally.operations
+    figures.rate = amount / tally.seconds if tally.seconds else 0.0
+    figures.p50_us, figures.p99_us = tally.p50_us, tally.p99_us
+    figures.client_user_s, figures.client_sys_s = own.user, own.sys
+    figures.server_cpu_s = server.total
+    figures.bytes_fetched = counters.bytes_sent
+    figures.requests = counters.requests
