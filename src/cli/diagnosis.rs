@@ -58,17 +58,15 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
             None => "check --region and AWS_REGION",
         },
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
-            match client.endpoint_url.as_deref() {
-                // The CRT may delay the end of a TLS handshake that failed beyond all deadlines.
-                Some(url) if url.starts_with("https") => {
-                    "check --endpoint-url (or AWS_ENDPOINT_URL) and the network; \
-                     if the endpoint has certificates of its own, name them with --ca-bundle"
-                }
+            match client.endpoint_url {
                 Some(_) => "check --endpoint-url (or AWS_ENDPOINT_URL) and the network",
                 None => "check --region (or AWS_REGION) and the network",
             }
         }
-        ErrorKind::Tls => "if the endpoint has certificates of its own, name them with --ca-bundle",
+        ErrorKind::Tls => {
+            "if the endpoint has certificates of its own, name them with --ca-bundle; \
+             if it speaks no TLS, use http:// in --endpoint-url"
+        }
         _ => return None,
     };
     Some(text.to_owned())

@@ -3,7 +3,7 @@
 //! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`),
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
-//! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`, `redact`).
+//! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
 mod checks;
@@ -13,7 +13,6 @@ mod diagnosis;
 mod exit;
 mod logging;
 mod mount;
-mod redact;
 mod signals;
 mod values;
 

@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use futures::channel::oneshot;
+use futures::StreamExt;
+use futures::channel::{mpsc as channel, oneshot};
 use futures::future::{Either, select};
 
 use super::classify::{LIST, Subject};
@@ -14,7 +15,9 @@ use super::endpoint::Endpoint;
 use super::message::Common;
 use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
 use crate::crt::s3::{Client, ClientConfig, Stall};
-use crate::crt::{CredentialsProvider, ProfileOptions, Runtime, TlsContext, Trust, Uri};
+use crate::crt::{
+    CredentialsProvider, ProfileOptions, RefusedHandshakes, Runtime, TlsContext, Trust, Uri,
+};
 
 impl S3Store {
     /// Connects to a bucket and lists one entry, so that a wrong endpoint, bucket, region or
@@ -45,17 +48,14 @@ impl S3Store {
     }
 }
 
-/// TLS libraries sit on a failed handshake for up to 30 seconds, to give an attacker no clock: a
-/// certificate that is not trusted looks like silence.
 fn no_answer(config: &S3Config) -> String {
-    let url = config.endpoint_url.as_deref();
-    let place = url.unwrap_or("S3 or the source of the credentials");
-    let seconds = CONNECT_DEADLINE.as_secs();
-    let hint = match url {
-        Some(url) if url.starts_with("http://") => "",
-        _ => "; perhaps its certificate is not trusted",
+    let s3 = config.endpoint_url.as_deref().unwrap_or("S3");
+    let credentials = match config.auth {
+        Auth::DefaultChain | Auth::Profile(_) => " or the source of the credentials",
+        Auth::Anonymous | Auth::Static { .. } => "",
     };
-    format!("no answer from {place} within {seconds} seconds{hint}")
+    let seconds = CONNECT_DEADLINE.as_secs();
+    format!("no answer from {s3}{credentials} within {seconds} seconds")
 }
 
 async fn connect(
@@ -98,19 +98,28 @@ async fn probe(
     subject: &Subject,
     region: &str,
 ) -> Result<(), Error> {
-    let store = identity.store(runtime, config, subject, region, Tries::Few)?;
+    let (refused, mut refusals) = channel::unbounded();
+    let store = identity.store(runtime, config, subject, region, Tries::Few { refused })?;
     let request = ListRequest {
         prefix: config.prefix.as_str().to_owned(),
         max_keys: Some(1),
         ..ListRequest::default()
     };
-    store.list(&request).await.map(drop)
+    // A refused handshake is refused again when it is tried again, and its request would not hear
+    // of it before the deadline.
+    match select(store.list(&request), refusals.select_next_some()).await {
+        Either::Left((answer, _)) => answer.map(drop),
+        Either::Right((refusal, _)) => {
+            let place = endpoint(config, subject, region)?.origin;
+            let text = format!("no TLS connection to {place}: {}", refusal.reason);
+            Err(caused(subject, ErrorKind::Tls, text, refusal.error))
+        }
+    }
 }
 
 /// Whether a client gives up soon or as configured.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Tries {
-    Few,
+    Few { refused: RefusedHandshakes },
     Configured,
 }
 
@@ -179,13 +188,15 @@ impl Identity {
         client.backpressure = true;
         client.backoff_base = Some(BACKOFF_BASE);
         let stall_timeout = match tries {
-            Tries::Few => {
+            Tries::Few { refused } => {
+                client.refused_handshakes = Some(refused);
                 client.max_retries = Some(FEW_RETRIES);
                 client.backoff_limit = Some(FEW_BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout.min(FEW_TIMEOUT));
                 config.stall_timeout.min(FEW_TIMEOUT)
             }
             Tries::Configured => {
+                // The CRT takes no retries for its default.
                 client.max_retries =
                     NonZeroU32::new(config.max_attempts.get() - 1).or(Some(NonZeroU32::MIN));
                 client.backoff_limit = Some(BACKOFF_CAP);
