@@ -35,8 +35,7 @@ pub fn generate(prefix: &Path, out_dir: &Path) -> Result<()> {
         .allowlist_function(NAMES)
         .allowlist_type(NAMES)
         .allowlist_var(NAMES)
-        .allowlist_function(TLS_ERROR_FUNCTIONS)
-        .allowlist_type(TLS_ERROR_TYPE)
+        .allowlist_function(TLS_ERRORS)
         .parse_callbacks(Box::new(ReturnCodes))
         // C comments are not written in Markdown.
         .generate_comments(false)
@@ -60,9 +59,8 @@ impl bindgen::callbacks::ParseCallbacks for ReturnCodes {
 /// Everything of the Common Runtime and of the shim.
 const NAMES: &str = "(g_)?(aws|AWS|crt_shim|CRT_SHIM)_.*";
 
-/// What tells why s2n-tls refused a handshake: the Common Runtime has one code for all reasons.
-const TLS_ERROR_FUNCTIONS: &str = "s2n_errno_location|s2n_error_get_type|s2n_strerror";
-const TLS_ERROR_TYPE: &str = "s2n_error_type";
+/// What tells why a handshake failed: the Common Runtime has one code for all reasons of s2n-tls.
+const TLS_ERRORS: &str = "s2n_errno_location|s2n_strerror";
 
 /// The public headers, in dependency order; `log.h` is the shim's.
 const HEADERS: &[&str] = &[

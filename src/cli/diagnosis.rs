@@ -58,15 +58,15 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
             None => "check --region and AWS_REGION",
         },
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
-            match client.endpoint_url {
+            match client.endpoint_url.as_deref() {
+                Some(url) if url.starts_with("https:") => {
+                    "check --endpoint-url (or AWS_ENDPOINT_URL), whether it speaks TLS, and the network"
+                }
                 Some(_) => "check --endpoint-url (or AWS_ENDPOINT_URL) and the network",
                 None => "check --region (or AWS_REGION) and the network",
             }
         }
-        ErrorKind::Tls => {
-            "if the endpoint has certificates of its own, name them with --ca-bundle; \
-             if it speaks no TLS, use http:// in --endpoint-url"
-        }
+        ErrorKind::Tls => "if the endpoint has certificates of its own, name them with --ca-bundle",
         _ => return None,
     };
     Some(text.to_owned())

@@ -61,21 +61,21 @@ impl TlsContext {
     }
 }
 
-/// A handshake that one side refused.
+/// A handshake that failed.
 ///
 /// The request that wanted the connection hears of it much later: so that an attacker has no clock,
 /// the TLS library keeps the connection for 10 to 30 seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedHandshake {
+pub struct FailedHandshake {
     /// What the CRT says: that the handshake failed.
     pub error: Error,
     /// Why, in the words of the TLS library: `Certificate is untrusted`.
     pub reason: String,
 }
 
-/// Where a client tells of refused handshakes, at once. A handshake that ends because the connection
-/// broke is not told of: its request knows at once, and tries again.
-pub type RefusedHandshakes = UnboundedSender<RefusedHandshake>;
+/// Where a client tells of failed handshakes, at once. A connection that the server closes meanwhile
+/// is none of them: its request knows at once, and tries again.
+pub type FailedHandshakes = UnboundedSender<FailedHandshake>;
 
 /// Options of connections, for a C call that copies them. The client adds the server's name.
 pub(super) struct ConnectionOptions(sys::aws_tls_connection_options);
@@ -92,11 +92,11 @@ impl ConnectionOptions {
         Self(unsafe { raw.assume_init() })
     }
 
-    /// Tells `refused` of refused handshakes. Wraps `aws_tls_connection_options_set_callbacks`.
+    /// Tells `failed` of failed handshakes. Wraps `aws_tls_connection_options_set_callbacks`.
     ///
     /// # Safety
-    /// `refused` lives as long as any connection that is made with these options or a copy.
-    pub(super) unsafe fn report_to(&mut self, refused: *const RefusedHandshakes) {
+    /// `failed` lives as long as any connection that is made with these options or a copy.
+    pub(super) unsafe fn report_to(&mut self, failed: *const FailedHandshakes) {
         // SAFETY: initialised options; writes three callbacks and the user data
         // (aws/io/tls_channel_handler.h).
         unsafe {
@@ -105,7 +105,7 @@ impl ConnectionOptions {
                 Some(on_negotiation_result),
                 None,
                 None,
-                refused.cast_mut().cast(),
+                failed.cast_mut().cast(),
             );
         }
     }
@@ -132,32 +132,26 @@ unsafe extern "C" fn on_negotiation_result(
         return;
     }
     guard_or_log("the report of a TLS handshake", || {
-        let Some(reason) = refusal() else { return };
         // SAFETY: the user data of `report_to`, which is shared only, and lives.
-        let refused = unsafe { &*user_data.cast::<RefusedHandshakes>() };
+        let failed = unsafe { &*user_data.cast::<FailedHandshakes>() };
         // Whoever wanted to know may have gone.
-        let _unheard = refused.unbounded_send(RefusedHandshake {
+        let _unheard = failed.unbounded_send(FailedHandshake {
             error: Error::from_code(error_code),
-            reason,
+            reason: failure(),
         });
     });
 }
 
-/// Why the handshake failed whose callback this thread is in; `None` if the connection broke.
-fn refusal() -> Option<String> {
+/// Why the handshake failed whose callback this thread is in.
+fn failure() -> String {
     // SAFETY: no preconditions (s2n.h).
     let errno = unsafe { sys::s2n_errno_location() };
     // SAFETY: this thread's variable, which the failed `s2n_negotiate` has set right before the
     // callback (s2n.h, s2n_tls_channel_handler.c).
     let errno = unsafe { *errno };
-    // SAFETY: any number is allowed (s2n.h).
-    let kind = unsafe { sys::s2n_error_get_type(errno) };
-    if [sys::S2N_ERR_T_IO, sys::S2N_ERR_T_CLOSED].contains(&kind.cast_unsigned()) {
-        return None;
-    }
     // SAFETY: any number is allowed; NULL means English; the text is static (s2n.h).
     let text = unsafe { sys::s2n_strerror(errno, ptr::null()) };
-    Some(static_text(text))
+    static_text(text)
 }
 
 struct CtxOptions(sys::aws_tls_ctx_options);
@@ -201,5 +195,5 @@ unsafe impl ThreadSafe for sys::aws_tls_ctx {}
 
 const _: () = {
     static_assertions::assert_impl_all!(TlsContext: Send, Sync);
-    static_assertions::assert_impl_all!(RefusedHandshakes: Send, Sync);
+    static_assertions::assert_impl_all!(FailedHandshakes: Send, Sync);
 };

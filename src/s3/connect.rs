@@ -16,7 +16,7 @@ use super::message::Common;
 use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
 use crate::crt::s3::{Client, ClientConfig, Stall};
 use crate::crt::{
-    CredentialsProvider, ProfileOptions, RefusedHandshakes, Runtime, TlsContext, Trust, Uri,
+    CredentialsProvider, FailedHandshakes, ProfileOptions, Runtime, TlsContext, Trust, Uri,
 };
 
 impl S3Store {
@@ -48,10 +48,15 @@ impl S3Store {
     }
 }
 
+/// Nothing came before the deadline.
 fn no_answer(config: &S3Config) -> String {
-    let s3 = config.endpoint_url.as_deref().unwrap_or("S3");
+    let s3 = match config.endpoint_url.as_deref() {
+        Some(url) if is_https(url) => format!("{url} over TLS"),
+        Some(url) => url.to_owned(),
+        None => "S3".to_owned(),
+    };
     let credentials = match config.auth {
-        Auth::DefaultChain | Auth::Profile(_) => " or the source of the credentials",
+        Auth::DefaultChain | Auth::Profile(_) => " or from the source of the credentials",
         Auth::Anonymous | Auth::Static { .. } => "",
     };
     let seconds = CONNECT_DEADLINE.as_secs();
@@ -98,28 +103,40 @@ async fn probe(
     subject: &Subject,
     region: &str,
 ) -> Result<(), Error> {
-    let (refused, mut refusals) = channel::unbounded();
-    let store = identity.store(runtime, config, subject, region, Tries::Few { refused })?;
+    let (failed, mut failures) = channel::unbounded();
+    let store = identity.store(runtime, config, subject, region, Tries::Few { failed })?;
+    let origin = endpoint(config, subject, region)?.origin;
     let request = ListRequest {
         prefix: config.prefix.as_str().to_owned(),
         max_keys: Some(1),
         ..ListRequest::default()
     };
-    // A refused handshake is refused again when it is tried again, and its request would not hear
-    // of it before the deadline.
-    match select(store.list(&request), refusals.select_next_some()).await {
+    match select(store.list(&request), failures.select_next_some()).await {
+        // A server without TLS may just close the connection.
+        Either::Left((Err(error), _))
+            if error.kind() == ErrorKind::Connection && is_https(&origin) =>
+        {
+            let mut context = error.context().clone();
+            let text = context.message.unwrap_or_default();
+            context.message = Some(format!("no answer from {origin} over TLS: {text}"));
+            Err(Error::new(error.kind(), context))
+        }
         Either::Left((answer, _)) => answer.map(drop),
-        Either::Right((refusal, _)) => {
-            let place = endpoint(config, subject, region)?.origin;
-            let text = format!("no TLS connection to {place}: {}", refusal.reason);
-            Err(caused(subject, ErrorKind::Tls, text, refusal.error))
+        // Its request would not hear of it before the deadline.
+        Either::Right((failure, _)) => {
+            let text = format!("no TLS connection to {origin}: {}", failure.reason);
+            Err(caused(subject, ErrorKind::Tls, text, failure.error))
         }
     }
 }
 
+fn is_https(url: &str) -> bool {
+    url.starts_with("https:")
+}
+
 /// Whether a client gives up soon or as configured.
 enum Tries {
-    Few { refused: RefusedHandshakes },
+    Few { failed: FailedHandshakes },
     Configured,
 }
 
@@ -188,8 +205,8 @@ impl Identity {
         client.backpressure = true;
         client.backoff_base = Some(BACKOFF_BASE);
         let stall_timeout = match tries {
-            Tries::Few { refused } => {
-                client.refused_handshakes = Some(refused);
+            Tries::Few { failed } => {
+                client.failed_handshakes = Some(failed);
                 client.max_retries = Some(FEW_RETRIES);
                 client.backoff_limit = Some(FEW_BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout.min(FEW_TIMEOUT));

@@ -20,7 +20,7 @@ use crate::crt::handle::{Handle, ThreadSafe, ref_counted};
 use crate::crt::http::Message;
 use crate::crt::live::{Keep, Kind, Shared};
 use crate::crt::runtime::Runtime;
-use crate::crt::tls::{ConnectionOptions, RefusedHandshakes, TlsContext};
+use crate::crt::tls::{ConnectionOptions, FailedHandshakes, TlsContext};
 
 /// How to make a [`Client`]. `None` leaves a value to the CRT.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ pub struct ClientConfig<'a> {
     pub credentials: &'a CredentialsProvider,
     /// For `https` endpoints. Without it, requests to them are refused.
     pub tls: Option<&'a TlsContext>,
-    /// Who wants to know of refused TLS handshakes before their requests end.
-    pub refused_handshakes: Option<RefusedHandshakes>,
+    /// Who wants to know of failed TLS handshakes before their requests end.
+    pub failed_handshakes: Option<FailedHandshakes>,
     /// Bytes that one HTTP request of a split GET fetches; default 8 MiB. Part buffers are reused
     /// if they have this size.
     pub part_bytes: Option<u64>,
@@ -83,7 +83,7 @@ pub struct Client {
 
 /// What C holds for a client, as user data, until its shutdown callback.
 struct UserData {
-    refused: Option<RefusedHandshakes>,
+    failed: Option<FailedHandshakes>,
     // Last: the count of clients includes the rest of this.
     _keep: Keep,
 }
@@ -95,7 +95,7 @@ impl<'a> ClientConfig<'a> {
             region,
             credentials,
             tls: None,
-            refused_handshakes: None,
+            failed_handshakes: None,
             part_bytes: None,
             throughput_target_gbps: None,
             max_connections: None,
@@ -120,16 +120,16 @@ impl Client {
         let signing = signing_config(config);
         let mut tls = config.tls.map(ConnectionOptions::new);
         let user_data = UserData {
-            refused: config.refused_handshakes.clone(),
+            failed: config.failed_handshakes.clone(),
             _keep: shared.keep(Kind::Client),
         };
         let user_data = Box::into_raw(Box::new(user_data));
         // SAFETY: the box just made; only shared references to it exist until it is dropped.
-        let refused = unsafe { &*user_data }.refused.as_ref();
-        if let (Some(tls), Some(refused)) = (&mut tls, refused) {
+        let failed = unsafe { &*user_data }.failed.as_ref();
+        if let (Some(tls), Some(failed)) = (&mut tls, failed) {
             // SAFETY: the user data is dropped after the client's last connection has ended, see
             // `on_shutdown`; without a client no connection is made.
-            unsafe { tls.report_to(refused) };
+            unsafe { tls.report_to(failed) };
         }
         let monitoring = config.stall.map(monitoring_options);
         // SAFETY: a C struct that C itself starts from zero (aws/s3/s3_client.h).
