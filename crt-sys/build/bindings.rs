@@ -35,6 +35,7 @@ pub fn generate(prefix: &Path, out_dir: &Path) -> Result<()> {
         .allowlist_function(NAMES)
         .allowlist_type(NAMES)
         .allowlist_var(NAMES)
+        .allowlist_function(TLS_ERRORS)
         .parse_callbacks(Box::new(ReturnCodes))
         // C comments are not written in Markdown.
         .generate_comments(false)
@@ -57,6 +58,9 @@ impl bindgen::callbacks::ParseCallbacks for ReturnCodes {
 
 /// Everything of the Common Runtime and of the shim.
 const NAMES: &str = "(g_)?(aws|AWS|crt_shim|CRT_SHIM)_.*";
+
+/// What tells why a handshake failed: the Common Runtime has one code for all reasons of s2n-tls.
+const TLS_ERRORS: &str = "s2n_errno_location|s2n_strerror";
 
 /// The public headers, in dependency order; `log.h` is the shim's.
 const HEADERS: &[&str] = &[
@@ -113,5 +117,6 @@ const HEADERS: &[&str] = &[
     "aws/s3/s3_client.h",
     "aws/s3/s3_endpoint_resolver.h",
     "aws/s3/s3express_credentials_provider.h",
+    "s2n.h",
     "log.h",
 ];

@@ -59,10 +59,8 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
         },
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
             match client.endpoint_url.as_deref() {
-                // The CRT may delay the end of a TLS handshake that failed beyond all deadlines.
-                Some(url) if url.starts_with("https") => {
-                    "check --endpoint-url (or AWS_ENDPOINT_URL) and the network; \
-                     if the endpoint has certificates of its own, name them with --ca-bundle"
+                Some(url) if url.starts_with("https:") => {
+                    "check --endpoint-url (or AWS_ENDPOINT_URL), whether it speaks TLS, and the network"
                 }
                 Some(_) => "check --endpoint-url (or AWS_ENDPOINT_URL) and the network",
                 None => "check --region (or AWS_REGION) and the network",

@@ -15,7 +15,6 @@ use time::OffsetDateTime;
 
 use super::config::{LogOptions, LogTarget};
 use super::exit::Failure;
-use super::redact::Redacting;
 
 /// Starts logging, panics included. Call it once.
 ///
@@ -52,7 +51,7 @@ pub(super) fn start(options: &LogOptions) -> Result<(), Failure> {
     }
     let logger = builder.build();
     let level = logger.filter();
-    log::set_boxed_logger(Box::new(Redacting(logger)))
+    log::set_boxed_logger(Box::new(logger))
         .map_err(|error| Failure::new("Failed to start logging").caused_by(&error))?;
     log::set_max_level(level);
     log_panics(options.target != LogTarget::StandardError);

@@ -3,7 +3,7 @@
 //! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`),
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
-//! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`, `redact`).
+//! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
 mod checks;
@@ -14,7 +14,6 @@ mod exit;
 mod logging;
 mod memory;
 mod mount;
-mod redact;
 mod signals;
 mod values;
 

@@ -56,7 +56,10 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
             runtime,
         }),
         Err(failure) => {
-            shut_down(runtime, FAILED_SHUTDOWN_DEADLINE);
+            // What does not end in time ends with the process; the failure is what matters.
+            if let Err(error) = runtime.shutdown(FAILED_SHUTDOWN_DEADLINE) {
+                log::debug!("{error}");
+            }
             Err(failure)
         }
     }
@@ -73,7 +76,10 @@ impl Mounted {
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        shut_down(runtime, SHUTDOWN_DEADLINE);
+        // What does not end in time ends with the process.
+        if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
+            log::warn!("{error}");
+        }
         drop(signals);
     }
 
@@ -171,13 +177,6 @@ fn s3_config(config: &Config) -> S3Config {
     s3.user_agent_prefix = client.user_agent_prefix.clone();
     s3.ca_bundle = client.ca_bundle.clone();
     s3
-}
-
-/// Ends the runtime. What does not end in time ends with the process.
-fn shut_down(runtime: Runtime, deadline: Duration) {
-    if let Err(error) = runtime.shutdown(deadline) {
-        log::warn!("{error}");
-    }
 }
 
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,

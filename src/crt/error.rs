@@ -146,11 +146,12 @@ pub(super) fn check_ptr<T>(pointer: *mut T) -> Result<NonNull<T>, Error> {
     NonNull::new(pointer).ok_or_else(Error::take_last)
 }
 
-fn static_text(text: *const c_char) -> String {
+/// A text of an error table; empty for NULL.
+pub(super) fn static_text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: not NULL; the error tables hold static C strings (aws/common/error.h).
+    // SAFETY: not NULL; the error tables hold static C strings (aws/common/error.h, s2n.h).
     let text = unsafe { CStr::from_ptr(text) };
     text.to_string_lossy().into_owned()
 }

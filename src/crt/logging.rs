@@ -3,6 +3,10 @@
 //! Targets are `crt::` and the library's name: `crt::s3`, `crt::http`. An error of the CRT is the
 //! error of one request or connection, often of one that is retried, so it becomes a warning here;
 //! only its FATAL is an error of the process.
+//!
+//! What the CRT says of signing and of profiles in detail holds session tokens, signatures and secret
+//! keys: only warnings of these subjects are asked for, whatever the logger wants, so that the rest is
+//! never even formatted.
 
 use std::ffi::c_char;
 use std::slice;
@@ -36,7 +40,18 @@ unsafe extern "C" fn wanted_level(subject: sys::aws_log_subject_t) -> sys::aws_l
             })
             .map(|(crt, _)| *crt)
     });
-    wanted.ok().flatten().unwrap_or(sys::AWS_LL_NONE)
+    let wanted = wanted.ok().flatten().unwrap_or(sys::AWS_LL_NONE);
+    wanted.min(most_detailed(subject))
+}
+
+/// The most detailed level at which messages of `subject` hold no secrets.
+fn most_detailed(subject: sys::aws_log_subject_t) -> sys::aws_log_level {
+    match subject {
+        // The canonical request, with the session token, and the signature (signing.c); a secret
+        // key that another file overrides (aws_profile.c).
+        sys::AWS_LS_AUTH_SIGNING | sys::AWS_LS_SDKUTILS_PROFILE => sys::AWS_LL_WARN,
+        _ => sys::AWS_LL_TRACE,
+    }
 }
 
 unsafe extern "C" fn write(

@@ -42,5 +42,5 @@ pub use auth::{Credentials, CredentialsProvider, ProfileOptions};
 pub use error::{Error, ErrorKind};
 pub use http::{Headers, HeadersView, Message};
 pub use runtime::{Runtime, RuntimeConfig, ShutdownError, ShutdownStage};
-pub use tls::{TlsContext, Trust};
+pub use tls::{FailedHandshake, FailedHandshakes, TlsContext, Trust};
 pub use uri::Uri;

@@ -1,14 +1,16 @@
 //! TLS for clients.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
 use crt_sys as sys;
+use futures::channel::mpsc::UnboundedSender;
 
-use super::error::{Error, check};
+use super::callback::guard_or_log;
+use super::error::{Error, check, static_text};
 use super::handle::{Handle, ThreadSafe, ref_counted};
 use super::live::{Keep, Kind};
 use super::runtime::Runtime;
@@ -59,6 +61,22 @@ impl TlsContext {
     }
 }
 
+/// A handshake that failed.
+///
+/// The request that wanted the connection hears of it much later: so that an attacker has no clock,
+/// the TLS library keeps the connection for 10 to 30 seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedHandshake {
+    /// What the CRT says: that the handshake failed.
+    pub error: Error,
+    /// Why, in the words of the TLS library: `Certificate is untrusted`.
+    pub reason: String,
+}
+
+/// Where a client tells of failed handshakes, at once. A connection that the server closes meanwhile
+/// is none of them: its request knows at once, and tries again.
+pub type FailedHandshakes = UnboundedSender<FailedHandshake>;
+
 /// Options of connections, for a C call that copies them. The client adds the server's name.
 pub(super) struct ConnectionOptions(sys::aws_tls_connection_options);
 
@@ -74,6 +92,24 @@ impl ConnectionOptions {
         Self(unsafe { raw.assume_init() })
     }
 
+    /// Tells `failed` of failed handshakes. Wraps `aws_tls_connection_options_set_callbacks`.
+    ///
+    /// # Safety
+    /// `failed` lives as long as any connection that is made with these options or a copy.
+    pub(super) unsafe fn report_to(&mut self, failed: *const FailedHandshakes) {
+        // SAFETY: initialised options; writes three callbacks and the user data
+        // (aws/io/tls_channel_handler.h).
+        unsafe {
+            sys::aws_tls_connection_options_set_callbacks(
+                &raw mut self.0,
+                Some(on_negotiation_result),
+                None,
+                None,
+                failed.cast_mut().cast(),
+            );
+        }
+    }
+
     pub(super) fn as_ptr(&self) -> *const sys::aws_tls_connection_options {
         &raw const self.0
     }
@@ -84,6 +120,38 @@ impl Drop for ConnectionOptions {
         // SAFETY: initialised, and not used again (aws/io/tls_channel_handler.h).
         unsafe { sys::aws_tls_connection_options_clean_up(&raw mut self.0) };
     }
+}
+
+unsafe extern "C" fn on_negotiation_result(
+    _handler: *mut sys::aws_channel_handler,
+    _slot: *mut sys::aws_channel_slot,
+    error_code: c_int,
+    user_data: *mut c_void,
+) {
+    if error_code == 0 {
+        return;
+    }
+    guard_or_log("the report of a TLS handshake", || {
+        // SAFETY: the user data of `report_to`, which is shared only, and lives.
+        let failed = unsafe { &*user_data.cast::<FailedHandshakes>() };
+        // Whoever wanted to know may have gone.
+        let _unheard = failed.unbounded_send(FailedHandshake {
+            error: Error::from_code(error_code),
+            reason: failure(),
+        });
+    });
+}
+
+/// Why the handshake failed whose callback this thread is in.
+fn failure() -> String {
+    // SAFETY: no preconditions (s2n.h).
+    let errno = unsafe { sys::s2n_errno_location() };
+    // SAFETY: this thread's variable, which the failed `s2n_negotiate` has set right before the
+    // callback (s2n.h, s2n_tls_channel_handler.c).
+    let errno = unsafe { *errno };
+    // SAFETY: any number is allowed; NULL means English; the text is static (s2n.h).
+    let text = unsafe { sys::s2n_strerror(errno, ptr::null()) };
+    static_text(text)
 }
 
 struct CtxOptions(sys::aws_tls_ctx_options);
@@ -127,4 +195,5 @@ unsafe impl ThreadSafe for sys::aws_tls_ctx {}
 
 const _: () = {
     static_assertions::assert_impl_all!(TlsContext: Send, Sync);
+    static_assertions::assert_impl_all!(FailedHandshakes: Send, Sync);
 };

@@ -67,8 +67,26 @@ impl Subject {
                 region: response.headers.get("x-amz-bucket-region"),
                 body: &response.body,
             }),
-            _ => self.failed(error.error),
+            _ => self.unanswered(error),
         }
+    }
+
+    /// A request whose answer the CRT did not hand over, as it does not after retries.
+    fn unanswered(&self, error: &RequestError) -> Error {
+        use crt::ErrorKind::{ClockSkew, ResponseStatus, Throttled};
+        let failed = self.failed(error.error);
+        // Of several HTTP requests the attempt may be another one than that which failed this one,
+        // unless an answer is what failed it.
+        let by_answer = [ResponseStatus, Throttled, ClockSkew].contains(&error.error.kind());
+        let Some(attempt) = error.attempt.as_ref().filter(|_| by_answer) else {
+            return failed;
+        };
+        let context = Context {
+            status: attempt.status,
+            request_id: attempt.request_id.as_deref().map(printable),
+            ..failed.context().clone()
+        };
+        Error::with_source(failed.kind(), context, error.error)
     }
 
     /// The error that `answer` is.
@@ -127,11 +145,9 @@ fn kind_of_failure(error: crt::Error) -> ErrorKind {
         crt::ErrorKind::Credentials => ErrorKind::NoCredentials,
         crt::ErrorKind::Checksum => ErrorKind::Integrity,
         crt::ErrorKind::Protocol => ErrorKind::Protocol,
-        _ => match error.name().as_str() {
-            "AWS_ERROR_S3_SLOW_DOWN" => ErrorKind::Throttled,
-            "AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED" => ErrorKind::BadCredentials,
-            _ => ErrorKind::Other,
-        },
+        crt::ErrorKind::Throttled => ErrorKind::Throttled,
+        crt::ErrorKind::ClockSkew => ErrorKind::BadCredentials,
+        _ => ErrorKind::Other,
     }
 }
 

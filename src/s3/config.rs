@@ -26,7 +26,8 @@ pub struct S3Config {
     pub part_bytes: u64,
     /// The throughput that connections and buffers are sized for, in Gbit/s; 10 at first.
     pub throughput_target_gbps: f64,
-    /// How often an HTTP request is tried in all; 10 at first. The CRT tries at least twice.
+    /// How often an HTTP request is tried in all; 10 at first. 1 counts as 2: the CRT has no way to
+    /// try once.
     pub max_attempts: NonZeroU32,
     /// The most memory that bodies may take, in bytes, 256 MiB or more; by itself the CRT chooses.
     pub memory_limit_bytes: Option<u64>,

@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use futures::channel::oneshot;
+use futures::StreamExt;
+use futures::channel::{mpsc as channel, oneshot};
 use futures::future::{Either, select};
 
 use super::classify::{LIST, Subject};
@@ -14,7 +15,9 @@ use super::endpoint::Endpoint;
 use super::message::Common;
 use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
 use crate::crt::s3::{Client, ClientConfig, Stall};
-use crate::crt::{CredentialsProvider, ProfileOptions, Runtime, TlsContext, Trust, Uri};
+use crate::crt::{
+    CredentialsProvider, FailedHandshakes, ProfileOptions, Runtime, TlsContext, Trust, Uri,
+};
 
 impl S3Store {
     /// Connects to a bucket and lists one entry, so that a wrong endpoint, bucket, region or
@@ -45,17 +48,19 @@ impl S3Store {
     }
 }
 
-/// TLS libraries sit on a failed handshake for up to 30 seconds, to give an attacker no clock: a
-/// certificate that is not trusted looks like silence.
+/// Nothing came before the deadline.
 fn no_answer(config: &S3Config) -> String {
-    let url = config.endpoint_url.as_deref();
-    let place = url.unwrap_or("S3 or the source of the credentials");
-    let seconds = CONNECT_DEADLINE.as_secs();
-    let hint = match url {
-        Some(url) if url.starts_with("http://") => "",
-        _ => "; perhaps its certificate is not trusted",
+    let s3 = match config.endpoint_url.as_deref() {
+        Some(url) if is_https(url) => format!("{url} over TLS"),
+        Some(url) => url.to_owned(),
+        None => "S3".to_owned(),
     };
-    format!("no answer from {place} within {seconds} seconds{hint}")
+    let credentials = match config.auth {
+        Auth::DefaultChain | Auth::Profile(_) => " or from the source of the credentials",
+        Auth::Anonymous | Auth::Static { .. } => "",
+    };
+    let seconds = CONNECT_DEADLINE.as_secs();
+    format!("no answer from {s3}{credentials} within {seconds} seconds")
 }
 
 async fn connect(
@@ -98,19 +103,40 @@ async fn probe(
     subject: &Subject,
     region: &str,
 ) -> Result<(), Error> {
-    let store = identity.store(runtime, config, subject, region, Tries::Few)?;
+    let (failed, mut failures) = channel::unbounded();
+    let store = identity.store(runtime, config, subject, region, Tries::Few { failed })?;
+    let origin = endpoint(config, subject, region)?.origin;
     let request = ListRequest {
         prefix: config.prefix.as_str().to_owned(),
         max_keys: Some(1),
         ..ListRequest::default()
     };
-    store.list(&request).await.map(drop)
+    match select(store.list(&request), failures.select_next_some()).await {
+        // A server without TLS may just close the connection.
+        Either::Left((Err(error), _))
+            if error.kind() == ErrorKind::Connection && is_https(&origin) =>
+        {
+            let mut context = error.context().clone();
+            let text = context.message.unwrap_or_default();
+            context.message = Some(format!("no answer from {origin} over TLS: {text}"));
+            Err(Error::new(error.kind(), context))
+        }
+        Either::Left((answer, _)) => answer.map(drop),
+        // Its request would not hear of it before the deadline.
+        Either::Right((failure, _)) => {
+            let text = format!("no TLS connection to {origin}: {}", failure.reason);
+            Err(caused(subject, ErrorKind::Tls, text, failure.error))
+        }
+    }
+}
+
+fn is_https(url: &str) -> bool {
+    url.starts_with("https:")
 }
 
 /// Whether a client gives up soon or as configured.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Tries {
-    Few,
+    Few { failed: FailedHandshakes },
     Configured,
 }
 
@@ -179,13 +205,15 @@ impl Identity {
         client.backpressure = true;
         client.backoff_base = Some(BACKOFF_BASE);
         let stall_timeout = match tries {
-            Tries::Few => {
+            Tries::Few { failed } => {
+                client.failed_handshakes = Some(failed);
                 client.max_retries = Some(FEW_RETRIES);
                 client.backoff_limit = Some(FEW_BACKOFF_CAP);
                 client.connect_timeout = Some(config.connect_timeout.min(FEW_TIMEOUT));
                 config.stall_timeout.min(FEW_TIMEOUT)
             }
             Tries::Configured => {
+                // The CRT takes no retries for its default.
                 client.max_retries =
                     NonZeroU32::new(config.max_attempts.get() - 1).or(Some(NonZeroU32::MIN));
                 client.backoff_limit = Some(BACKOFF_CAP);

@@ -174,14 +174,17 @@ fn log_directory_gets_a_private_file_without_credentials() {
             let file = logs.path().join("credentials");
             let (key, secret) = store().key();
             let text = format!(
-                "[dev]\naws_access_key_id={key}\naws_secret_access_key={secret}\n\
+                "aws_access_key_id={key}\naws_secret_access_key={secret}\n\
                  aws_session_token={TOKEN}\n"
             );
-            fs::write(&file, text).expect("written");
+            fs::write(&file, format!("[dev]\n{text}")).expect("written");
+            let config = logs.path().join("config");
+            fs::write(&config, format!("[profile dev]\n{text}")).expect("written");
             command
                 .env_remove("AWS_ACCESS_KEY_ID")
                 .env_remove("AWS_SECRET_ACCESS_KEY")
                 .env("AWS_SHARED_CREDENTIALS_FILE", file)
+                .env("AWS_CONFIG_FILE", config)
                 .env("MOUNTPOINT_LOG", "trace");
         }
         let outcome = run(&mut command, LIMIT);
@@ -208,6 +211,10 @@ fn log_directory_gets_a_private_file_without_credentials() {
         let (_, secret) = store().key();
         assert!(!log.contains(secret), "the secret key is in the log");
         assert!(!log.contains(TOKEN), "the session token is in the log");
+        // How the CRT and HTTP begin a signature.
+        for text in ["AWS4-HMAC-SHA256", "Signature="] {
+            assert!(!log.contains(text), "a signature is in the log");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::failures::fail_both_ways;
 use crate::store::{BUCKET, MountPoint, store};
@@ -19,6 +20,24 @@ fn fail(bucket: &str, flags: &[&str], prepare: impl Fn(&mut Command), texts: &[&
     for text in [&["Error: Failed to create S3 client"], texts].concat() {
         assert!(error.contains(text), "{text:?} is not in: {error}");
     }
+}
+
+/// TLS and the cause must be named, and soon, although the TLS library holds the connection.
+fn fail_over_tls(url: &str, texts: &[&str]) {
+    let start = Instant::now();
+    fail(
+        BUCKET,
+        &["--endpoint-url", url],
+        with_key,
+        &[
+            &["initial ListObjectsV2 failed for bucket some-bucket"],
+            texts,
+        ]
+        .concat(),
+    );
+    let took = start.elapsed();
+    // Once in the foreground and once in the background.
+    assert!(took < 2 * Duration::from_secs(3), "{took:?}");
 }
 
 fn with_key(command: &mut Command) {
@@ -96,18 +115,42 @@ fn endpoint_without_tls_is_named() {
         BUCKET,
         &["--endpoint-url", &url],
         with_key,
-        &["initial ListObjectsV2 failed", "--endpoint-url"],
+        &[
+            &format!("no answer from {url} over TLS"),
+            "whether it speaks TLS",
+        ],
+    );
+}
+
+#[test]
+fn endpoint_that_closes_tls_connections_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("bound"));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // As HTTP servers do; a client that has gone is no concern of this one.
+            _ = stream.read(&mut [0; 4096]);
+            _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    fail_over_tls(
+        &url,
+        &[
+            &format!("no answer from {url} over TLS: "),
+            "whether it speaks TLS",
+        ],
     );
 }
 
 #[test]
 fn untrusted_certificate_fails_with_advice() {
     let url = store().https_endpoint();
-    fail(
-        BUCKET,
-        &["--endpoint-url", &url],
-        with_key,
-        &["initial ListObjectsV2 failed", "--ca-bundle"],
+    fail_over_tls(
+        &url,
+        &[
+            &format!("no TLS connection to {url}: Certificate is untrusted"),
+            "if the endpoint has certificates of its own, name them with --ca-bundle",
+        ],
     );
 }
 

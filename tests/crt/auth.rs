@@ -13,7 +13,7 @@ use crate::server::{Answer, Incoming, Server};
 use crate::support::{Fixture, PATIENCE, in_subprocess, run_in_subprocess};
 
 /// The request that arrives when `credentials` are used.
-fn request_with(runtime: &Runtime, credentials: &CredentialsProvider) -> Incoming {
+pub(crate) fn request_with(runtime: &Runtime, credentials: &CredentialsProvider) -> Incoming {
     let server = Server::start(1, |_| Answer::Plain(200, Vec::new(), Vec::new()));
     let config = ClientConfig::new("eu-test-7", credentials);
     let client = Client::new(runtime, &config).expect("a client");

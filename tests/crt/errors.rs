@@ -1,7 +1,12 @@
 //! What goes wrong, and what it is called.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::channel::mpsc;
 use futures::executor::block_on;
 use mount_s3::crt::s3::{
     Client, ErrorResponse, RequestError, RequestKind, RequestOptions, Response, Stall,
@@ -181,6 +186,42 @@ fn tls_to_a_port_without_it_is_a_tls_error() {
     );
     drop((uri, client, tls));
     fixture.end();
+}
+
+#[test]
+fn failed_handshake_is_told_of_at_once() {
+    let fixture = Fixture::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        // The alert of a failed handshake (RFC 8446, 6).
+        let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 40]);
+        // Until the client closes the connection.
+        while stream.read(&mut buffer).is_ok_and(|length| length > 0) {}
+    });
+    let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
+    let (sender, mut failures) = mpsc::unbounded();
+    let client = fixture.client_with_tls(Some(&tls), |config| {
+        config.failed_handshakes = Some(sender.clone());
+    });
+    drop(sender);
+    let uri = fixture.uri(&url);
+    let begin = Instant::now();
+    let recorder = Recorder::new();
+    let request = start_get(&client, &uri, 0..1, 0, recorder.clone());
+    let failure = block_on(failures.next()).expect("a failure");
+    assert!(begin.elapsed() < Duration::from_secs(3), "{failure:?}");
+    assert_eq!(failure.error.kind(), ErrorKind::Tls);
+    assert!(!failure.reason.is_empty());
+    drop((request, uri, client, tls));
+    assert!(recorder.outcome().is_err());
+    fixture.end();
+    // The client is gone, and what it held for its connections with it.
+    assert_eq!(block_on(failures.next()), None);
+    serving.join().unwrap();
 }
 
 #[test]

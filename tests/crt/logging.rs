@@ -1,11 +1,15 @@
 //! The bridge to the `log` crate.
 
+use std::fs;
 use std::sync::{Mutex, Once};
 
+use futures::executor::block_on;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use mount_s3::crt::{CredentialsProvider, ProfileOptions, TlsContext, Trust};
 
+use crate::auth::request_with;
 use crate::server::{Answer, Server};
-use crate::support::{Fixture, Recorder};
+use crate::support::{Fixture, Recorder, in_subprocess, run_in_subprocess};
 
 #[test]
 fn record_of_the_crt_reaches_the_logger_with_its_level_and_target() {
@@ -29,6 +33,47 @@ fn record_of_the_crt_reaches_the_logger_with_its_level_and_target() {
     assert!(records.iter().all(|(level, _, _)| *level <= Level::Debug));
 }
 
+#[test]
+fn no_secret_reaches_the_logger_at_any_level() {
+    if !in_subprocess() {
+        return run_in_subprocess("logging::no_secret_reaches_the_logger_at_any_level", &[]);
+    }
+    let fixture = Fixture::start();
+    log::set_max_level(LevelFilter::Trace);
+    let fixed =
+        CredentialsProvider::fixed(fixture.runtime(), "AKIDTEST", SECRET, Some(TOKEN)).unwrap();
+    let request = request_with(fixture.runtime(), &fixed);
+    assert_eq!(request.header("x-amz-security-token"), Some(TOKEN));
+    let authorization = request.header("authorization").expect("signed");
+    let (_, signature) = authorization.split_once("Signature=").expect("a signature");
+
+    // The one file overrides what the other says.
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["config", "credentials"].map(|name| directory.path().join(name));
+    let keys =
+        format!("aws_access_key_id=A\naws_secret_access_key={SECRET}\naws_session_token={TOKEN}\n");
+    fs::write(&files[0], format!("[profile p]\n{keys}")).unwrap();
+    fs::write(&files[1], format!("[p]\n{keys}{keys}")).unwrap();
+    let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
+    let options = ProfileOptions {
+        name: Some("p"),
+        config_file: files[0].to_str(),
+        credentials_file: files[1].to_str(),
+    };
+    let profile = CredentialsProvider::profile(fixture.runtime(), &tls, &options).unwrap();
+    assert_eq!(block_on(profile.load()).unwrap().access_key_id, "A");
+
+    drop((fixed, profile, tls));
+    fixture.end();
+    let records = RECORDS.lock().unwrap();
+    assert!(records.iter().any(|(level, _, _)| *level == Level::Trace));
+    assert!(records.iter().any(|(_, target, _)| target == "crt::auth"));
+    for secret in [SECRET, TOKEN, signature, "AWS4-HMAC-SHA256"] {
+        let leak = records.iter().find(|(_, _, text)| text.contains(secret));
+        assert_eq!(leak, None, "{secret} is in the log");
+    }
+}
+
 /// Makes all tests log, so that every message of the CRT is formatted.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
@@ -42,7 +87,7 @@ struct Collector;
 
 impl Log for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= Level::Debug
+        metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -61,5 +106,8 @@ impl Log for Collector {
 
     fn flush(&self) {}
 }
+
+const SECRET: &str = "SECRET-KEY-THAT-NO-LOG-MAY-HOLD";
+const TOKEN: &str = "SESSION-TOKEN-THAT-NO-LOG-MAY-HOLD";
 
 static RECORDS: Mutex<Vec<(Level, String, String)>> = Mutex::new(Vec::new());

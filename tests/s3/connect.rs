@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mount_s3::s3::{Addressing, Auth, BucketName, Error, ErrorKind, Prefix, S3Config};
 use s3_test_server::{CA_FILE, Config, Fault, Model, Rule, TlsConfig};
 
+use super::rogue;
 use super::support::{BUCKET, Crt, config, server, with_key};
 
 fn refusal(config: S3Config) -> Error {
@@ -174,6 +175,17 @@ fn connect_with_settings_that_do_not_fit_says_so() {
 }
 
 #[test]
+fn connect_over_tls_to_a_port_without_it_says_so() {
+    let addr = rogue::start(|_| unreachable!("no request is made"));
+    let url = format!("https://{addr}");
+    let start = Instant::now();
+    let error = refusal(at(&url));
+    let took = start.elapsed();
+    let text = format!("no answer from {url} over TLS");
+    assert!(error.to_string().contains(&text), "{took:?}: {error}");
+}
+
+#[test]
 fn connect_over_tls_trusts_the_bundle_only() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(Config {
@@ -188,12 +200,13 @@ fn connect_over_tls_trusts_the_bundle_only() {
     let mut trusting = at(&url);
     trusting.ca_bundle = Some(dir.path().join(CA_FILE));
     assert!(crt.connect(trusting).is_ok());
-    let error = refusal(at(&url));
-    let silent = [ErrorKind::Tls, ErrorKind::Timeout].contains(&error.kind());
-    assert!(
-        silent && error.to_string().contains("ertificate"),
-        "{error}"
-    );
+    let start = Instant::now();
+    let error = crt.connect(at(&url)).expect_err("nobody is trusted");
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(error.kind(), ErrorKind::Tls);
+    let text = format!("no TLS connection to {url}: Certificate is untrusted");
+    assert!(error.to_string().contains(&text), "{error}");
     let mut lost = at(&url);
     lost.ca_bundle = Some(dir.path().join("missing.pem"));
     let error = refusal(lost);

@@ -96,6 +96,26 @@ fn throttling_without_end_is_reported() {
     fixture.plant("k", 3, MIB);
     fixture.rules(&[on_get(Fault::SlowDown)]);
     assert_eq!(get(&fixture.store, "k", 0..MIB), Err(ErrorKind::Throttled));
+    fixture.rules(&[Rule::new(Fault::SlowDown)]);
+    let error = block_on(fixture.store.list(&ListRequest::default())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
+    assert_eq!(error.context().status, Some(503));
+    assert!(error.context().request_id.is_some(), "{error}");
+}
+
+#[test]
+fn server_errors_without_end_are_reported_with_status_and_request_id() {
+    let fixture = Fixture::with(|config| config.max_attempts = 2.try_into().unwrap());
+    let fault = Fault::Error {
+        status: 500,
+        code: "InternalError".to_owned(),
+    };
+    fixture.rules(&[Rule::new(fault)]);
+    let error = block_on(fixture.store.head(&key("k"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Other, "{error}");
+    assert_eq!(error.context().status, Some(500));
+    assert!(error.context().request_id.is_some(), "{error}");
+    assert!(error.to_string().contains("(HTTP 500)"), "{error}");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use super::store_suite::Bucket;
 pub(crate) const BUCKET: &str = "bucket";
 pub(crate) const MIB: u64 = 1 << 20;
 
+/// Longer than the 30 seconds that a connection may live on after a failed TLS handshake.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A CRT runtime that has to end without anything left.
 pub(crate) struct Crt(Option<Runtime>);
 
@@ -31,10 +34,7 @@ impl Crt {
 
 impl Drop for Crt {
     fn drop(&mut self) {
-        let ended = self
-            .0
-            .take()
-            .map(|runtime| runtime.shutdown(Duration::from_secs(30)));
+        let ended = self.0.take().map(|runtime| runtime.shutdown(PATIENCE));
         if !std::thread::panicking() {
             assert_eq!(
                 ended.map(|ended| ended.is_ok()),

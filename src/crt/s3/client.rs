@@ -1,5 +1,6 @@
 //! The S3 client.
 
+use std::ffi::c_void;
 use std::fmt;
 use std::mem;
 use std::num::NonZeroU32;
@@ -13,12 +14,13 @@ use super::request::{Request, RequestOptions};
 use super::response::{self, ResponseFuture};
 use crate::crt::auth::CredentialsProvider;
 use crate::crt::bytes::cursor;
+use crate::crt::callback::guard_or_log;
 use crate::crt::error::Error;
 use crate::crt::handle::{Handle, ThreadSafe, ref_counted};
 use crate::crt::http::Message;
 use crate::crt::live::{Keep, Kind, Shared};
-use crate::crt::runtime::{Runtime, into_user_data, on_shutdown, reclaim};
-use crate::crt::tls::{ConnectionOptions, TlsContext};
+use crate::crt::runtime::Runtime;
+use crate::crt::tls::{ConnectionOptions, FailedHandshakes, TlsContext};
 
 /// How to make a [`Client`]. `None` leaves a value to the CRT.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct ClientConfig<'a> {
     pub credentials: &'a CredentialsProvider,
     /// For `https` endpoints. Without it, requests to them are refused.
     pub tls: Option<&'a TlsContext>,
+    /// Who wants to know of failed TLS handshakes before their requests end.
+    pub failed_handshakes: Option<FailedHandshakes>,
     /// Bytes that one HTTP request of a split GET fetches; default 8 MiB. Part buffers are reused
     /// if they have this size.
     pub part_bytes: Option<u64>,
@@ -77,6 +81,13 @@ pub struct Client {
     keep: Keep,
 }
 
+/// What C holds for a client, as user data, until its shutdown callback.
+struct UserData {
+    failed: Option<FailedHandshakes>,
+    // Last: the count of clients includes the rest of this.
+    _keep: Keep,
+}
+
 impl<'a> ClientConfig<'a> {
     /// A client for `region`; everything else is left to the CRT.
     pub fn new(region: &'a str, credentials: &'a CredentialsProvider) -> Self {
@@ -84,6 +95,7 @@ impl<'a> ClientConfig<'a> {
             region,
             credentials,
             tls: None,
+            failed_handshakes: None,
             part_bytes: None,
             throughput_target_gbps: None,
             max_connections: None,
@@ -106,7 +118,19 @@ impl Client {
     pub fn new(runtime: &Runtime, config: &ClientConfig<'_>) -> Result<Self, Error> {
         let shared = runtime.shared();
         let signing = signing_config(config);
-        let tls = config.tls.map(ConnectionOptions::new);
+        let mut tls = config.tls.map(ConnectionOptions::new);
+        let user_data = UserData {
+            failed: config.failed_handshakes.clone(),
+            _keep: shared.keep(Kind::Client),
+        };
+        let user_data = Box::into_raw(Box::new(user_data));
+        // SAFETY: the box just made; only shared references to it exist until it is dropped.
+        let failed = unsafe { &*user_data }.failed.as_ref();
+        if let (Some(tls), Some(failed)) = (&mut tls, failed) {
+            // SAFETY: the user data is dropped after the client's last connection has ended, see
+            // `on_shutdown`; without a client no connection is made.
+            unsafe { tls.report_to(failed) };
+        }
         let monitoring = config.stall.map(monitoring_options);
         // SAFETY: a C struct that C itself starts from zero (aws/s3/s3_client.h).
         let mut raw: sys::aws_s3_client_config = unsafe { mem::zeroed() };
@@ -137,17 +161,16 @@ impl Client {
         } else {
             0
         };
-        let user_data = into_user_data(shared.keep(Kind::Client));
         raw.shutdown_callback = Some(on_shutdown);
-        raw.shutdown_callback_user_data = user_data;
+        raw.shutdown_callback_user_data = user_data.cast();
         // SAFETY: everything that `raw` points to is copied or acquired during the call
         // (s3_client.c), which may write to `raw`, hence the mutable pointer.
         let client = unsafe { sys::aws_s3_client_new(shared.allocator(), &raw mut raw) };
         // SAFETY: a new reference, or NULL.
         let handle = unsafe { Handle::adopt(client) };
         if handle.is_err() {
-            // SAFETY: a client that was not made calls nobody (s3_client.c).
-            unsafe { reclaim(user_data) };
+            // SAFETY: a client that was not made calls nobody (s3_client.c), so this is still ours.
+            drop(unsafe { Box::from_raw(user_data) });
         }
         Ok(Self {
             handle: handle?,
@@ -234,6 +257,16 @@ impl fmt::Debug for Client {
     }
 }
 
+/// The shutdown callback. It comes when all connections have ended: the client waits for its
+/// endpoints, these for their connection managers, and these for every connection that they have or
+/// are about to have (s3_client.c, s3_endpoint.c, connection_manager.c).
+unsafe extern "C" fn on_shutdown(user_data: *mut c_void) {
+    guard_or_log("a client's shutdown callback", || {
+        // SAFETY: the box of `Client::new`; C calls this once, as the last use of it (s3_client.c).
+        drop(unsafe { Box::from_raw(user_data.cast::<UserData>()) });
+    });
+}
+
 /// Wraps `aws_s3_init_default_signing_config`: the path is signed as it is, neither normalised nor
 /// encoded again, and the body is not signed.
 fn signing_config(config: &ClientConfig<'_>) -> sys::aws_signing_config_aws {
@@ -285,4 +318,5 @@ const INITIAL_WINDOW_BYTES: u64 = INITIAL_WINDOW as u64;
 
 const _: () = {
     static_assertions::assert_impl_all!(Client: Send, Sync);
+    static_assertions::assert_impl_all!(UserData: Send, Sync);
 };
