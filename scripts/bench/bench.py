@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 from cases import Case, all_cases
@@ -36,6 +38,9 @@ TWIN = "-s3-like"
 def main() -> int:
     """Runs what the command line asks for."""
     options = _options()
+    # So that the mount and the server are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     root = Path(__file__).resolve().parents[2]
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     installed = root / "target"
@@ -136,21 +141,27 @@ def _run(
                     if (case.name, client.name) in given_up:
                         progress.step(f"{case.name} {client.name}: left out")
                         continue
-                    found = measure(case, client, store, directory, number, options.seconds)
-                    for _ in range(options.repeat_disturbed):
-                        if all(figures.disturbed < DISTURBED for figures in found):
-                            break
-                        found = measure(case, client, store, directory, number, options.seconds)
+                    found = _calm(partial(measure, case, client, store, directory, number, options.seconds), options)
                     if any(figures.error for figures in found):
                         given_up.add((case.name, client.name))
                     runs += found
                     progress.step(_say(found))
                 for name in fetchers[case.name]:
-                    found = measure_raw(case, name, raw[name], store, number)
+                    found = _calm(partial(measure_raw, case, name, raw[name], store, number), options)
                     runs += found
                     progress.step(_say(found))
     progress.end()
     return runs
+
+
+def _calm(run: Callable[[], list[Figures]], options: argparse.Namespace) -> list[Figures]:
+    """Runs, and runs again if other processes disturbed it."""
+    found = run()
+    for _ in range(options.repeat_disturbed):
+        if all(figures.disturbed < DISTURBED for figures in found):
+            break
+        found = run()
+    return found
 
 
 def _say(found: list[Figures]) -> str:

@@ -69,7 +69,7 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
                     figures = Figures(case.name + step.suffix, client.name, number, unit=case.unit)
                     _fill(figures, tally, own, server, store)
                     figures.peak_rss = peak_rss(mounted.pid)
-                    figures.disturbed = max(0.0, others / tally.seconds / (os.cpu_count() or 1))
+                    figures.disturbed = _share(others, tally.seconds)
                     found.append(figures)
     except Refused as refusal:
         done = {figures.case for figures in found}
@@ -84,15 +84,17 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     figures = Figures(case.name, name, number)
     store.set_model(case.model)
     store.reset()
-    server = store.cpu()
+    server, busy = store.cpu(), busy_time()
     try:
         result = fetch(name, program, case.raw, store, case.options.tls)
     except OSError as error:
         figures.error = str(error)
         return [figures]
     server = store.cpu() - server
+    others = busy_time() - busy - (server + result.cpu).total
     size = len(case.raw.keys) * case.raw.bytes_each
     _fill(figures, Tally(bytes=size, seconds=result.seconds), result.cpu, server, store)
+    figures.disturbed = _share(others, result.seconds)
     return [figures]
 
 
@@ -108,3 +110,8 @@ def _fill(figures: Figures, tally: Tally, own: CpuTime, server: CpuTime, store: 
     figures.server_cpu_s = server.total
     figures.bytes_fetched = counters.bytes_sent
     figures.requests = counters.requests
+
+
+def _share(cpu_seconds: float, seconds: float) -> float:
+    """The part of the machine's CPU time that `cpu_seconds` are."""
+    return max(0.0, cpu_seconds / seconds / (os.cpu_count() or 1)) if seconds else 0.0
