@@ -103,7 +103,7 @@ def _random() -> list[Case]:
         Case("random-4K-direct", group, "4 KiB, 1 thread, direct", fio(4 * KIB, 1, True), unit=ops),
         Case("stride-17M", group, "128 KiB at every 17 MiB",
              _one(read("stride", [HUGE], block=128 * KIB, stride=17 * MIB)), unit=ops),
-        Case("mmap-random", group, "1 MiB blocks of a mapped 4 GiB object, in random order",
+        Case("mmap-random", group, "mapped 4 GiB, whole 1 MiB blocks at random",
              _one(read("mmap-random", [LARGE])), unit=ops),
     ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def _again() -> list[Case]:
         return read("shuffle", shards, workers=8, seed=seed)
 
     return [
-        Case("reread", group, "an object of 1 GiB read a second time, in a new open",
+        Case("reread", group, "1 GiB read a second time, in a new open",
              (Step(dd(MIDDLE, MIDDLE_BYTES, keep=True), measured=False), Step(dd(MIDDLE, MIDDLE_BYTES, keep=True))),
              headline=True),
         Case("epoch", group, "4 GiB in 1 MiB samples, shuffled, 8 processes",

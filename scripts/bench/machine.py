@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -34,6 +35,18 @@ def cpu_time(pid: int) -> CpuTime:
     """From /proc/PID/stat; in steps of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return CpuTime(int(fields[11]) / _TICKS, int(fields[12]) / _TICKS)
+
+
+def busy_time() -> float:
+    """CPU seconds that all processes of the machine have used."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
+def children_time() -> CpuTime:
+    """CPU time of the processes that this one has started and waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return CpuTime(usage.ru_utime, usage.ru_stime)
 
 
 def peak_rss(pid: int) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cases import Case
 from clients import Client, Mounted, Refused
-from machine import CpuTime, cpu_time, drop_caches, peak_rss
+from machine import CpuTime, busy_time, children_time, cpu_time, drop_caches, peak_rss
 from raw import fetch
 from readers import Tally
 from stores import Store
@@ -37,6 +38,8 @@ class Figures:
     peak_rss: int = 0
     bytes_fetched: int = 0
     requests: dict[str, int] = field(default_factory=dict)
+    disturbed: float = 0.0
+    """Part of the machine's CPU time that went to processes that have nothing to do with the run."""
 
 
 def measure(case: Case, client: Client, store: Store, directory: Path, number: int, seconds: float) -> list[Figures]:
@@ -51,10 +54,13 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
             for step in case.steps:
                 context = Context(mounted.directory, seconds)
                 store.reset()
+                busy, program = busy_time(), children_time()
                 server, own = store.cpu(), cpu_time(mounted.pid)
                 try:
                     tally = step.workload(context)
                     own, server = cpu_time(mounted.pid) - own, store.cpu() - server
+                    program = children_time() - program
+                    others = busy_time() - busy - (own + server + program).total
                 except (Failed, OSError) as error:
                     said = mounted.said()
                     mounted.kill()
@@ -63,6 +69,7 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
                     figures = Figures(case.name + step.suffix, client.name, number, unit=case.unit)
                     _fill(figures, tally, own, server, store)
                     figures.peak_rss = peak_rss(mounted.pid)
+                    figures.disturbed = _share(others, tally.seconds)
                     found.append(figures)
     except Refused as refusal:
         done = {figures.case for figures in found}
@@ -77,15 +84,17 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     figures = Figures(case.name, name, number)
     store.set_model(case.model)
     store.reset()
-    server = store.cpu()
+    server, busy = store.cpu(), busy_time()
     try:
         result = fetch(name, program, case.raw, store, case.options.tls)
     except OSError as error:
         figures.error = str(error)
         return [figures]
     server = store.cpu() - server
+    others = busy_time() - busy - (server + result.cpu).total
     size = len(case.raw.keys) * case.raw.bytes_each
     _fill(figures, Tally(bytes=size, seconds=result.seconds), result.cpu, server, store)
+    figures.disturbed = _share(others, result.seconds)
     return [figures]
 
 
@@ -101,3 +110,8 @@ def _fill(figures: Figures, tally: Tally, own: CpuTime, server: CpuTime, store: 
     figures.server_cpu_s = server.total
     figures.bytes_fetched = counters.bytes_sent
     figures.requests = counters.requests
+
+
+def _share(cpu_seconds: float, seconds: float) -> float:
+    """The part of the machine's CPU time that `cpu_seconds` are."""
+    return max(0.0, cpu_seconds / seconds / (os.cpu_count() or 1)) if seconds else 0.0
