@@ -1,4 +1,4 @@
-//! What the program needs to know, from the command line and the environment.
+//! What the program needs to know, from the command line, the environment and the machine.
 //!
 //! The only reader of environment variables; those that configure credentials are read by the
 //! CRT itself.
@@ -6,10 +6,11 @@
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use super::exit::Failure;
+use super::machine::Throughput;
 use super::values::{Permissions, Source, parse_endpoint, parse_word};
 use crate::fuse::Access;
 use crate::s3::{BucketName, Prefix};
@@ -19,7 +20,7 @@ use crate::tree::Ttl;
 pub(super) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
     pub(super) bucket: BucketName,
     pub(super) prefix: Prefix,
@@ -42,7 +43,7 @@ pub(super) enum Role {
 }
 
 /// How to reach the bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClientOptions {
     pub(super) region: Option<String>,
     pub(super) endpoint_url: Option<String>,
@@ -52,7 +53,7 @@ pub(super) struct ClientOptions {
     pub(super) requester_pays: bool,
     pub(super) expected_bucket_owner: Option<String>,
     pub(super) credentials: CredentialsSource,
-    pub(super) throughput_gbps: u32,
+    pub(super) throughput: Throughput,
     pub(super) part_bytes: u64,
     /// Attempts at one request. `None` leaves it to the CRT.
     pub(super) max_attempts: Option<NonZeroU32>,
@@ -175,9 +176,7 @@ impl Config {
                 requester_pays: args.requester_pays,
                 expected_bucket_owner: args.expected_bucket_owner,
                 credentials,
-                throughput_gbps: args
-                    .maximum_throughput_gbps
-                    .unwrap_or(DEFAULT_THROUGHPUT_GBPS),
+                throughput: Throughput::choose(args.maximum_throughput_gbps, Path::new("/")),
                 part_bytes: args
                     .read_part_size
                     .or(args.part_size)
@@ -258,9 +257,6 @@ fn parsed<T>(
             Failure::new(format!("the environment variable {name} cannot be used")).because(reason)
         })
 }
-
-/// What instances with a known network can do is not known here; Mountpoint's default.
-const DEFAULT_THROUGHPUT_GBPS: u32 = 10;
 
 const DEFAULT_PART_BYTES: u64 = 8 << 20;
 

@@ -1,7 +1,9 @@
 //! One mount, from its parts: runtime, store, file system, kernel session.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -40,9 +42,13 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
     stage("opening the log");
     logging::start(&config.log)?;
     log::debug!("mount-s3 {VERSION}: {config:?}");
+    let throughput = &config.client.throughput;
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let event_loops = throughput.event_loops(cores);
+    log::info!("aiming at {throughput}; {event_loops} event loops on {cores} cores");
     stage("starting the AWS Common Runtime");
     let runtime = Runtime::start(RuntimeConfig {
-        event_loop_threads: None,
+        event_loop_threads: Some(event_loops),
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
@@ -105,10 +111,7 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
         },
-        ReadConfig::for_throughput(
-            config.client.part_bytes,
-            f64::from(config.client.throughput_gbps),
-        ),
+        ReadConfig::for_throughput(config.client.part_bytes, config.client.throughput.gbps),
         FsConfig {
             uid: options.uid,
             gid: options.gid,
@@ -157,7 +160,7 @@ fn s3_config(config: &Config) -> S3Config {
         CredentialsSource::DefaultChain => Auth::DefaultChain,
     };
     s3.part_bytes = client.part_bytes;
-    s3.throughput_target_gbps = f64::from(client.throughput_gbps);
+    s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;
     }
