@@ -1,7 +1,7 @@
 # Everything a developer types. Each target is a few lines; the work is in scripts/.
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: build check test test-asan demo bench doc advisories vendor-update clean
+.PHONY: build check test test-asan demo bench stress doc advisories vendor-update clean
 
 build:
 	cargo build --release --locked
@@ -30,6 +30,11 @@ demo:
 bench: setup
 	scripts/bench/setup.sh
 	python3 scripts/bench/bench.py $(BENCH)
+
+# 64 readers while objects are replaced and the store fails; every byte verified. STRESS='--seconds 60'.
+stress: setup
+	cargo build --release --locked -p mount-s3 -p s3-test-server
+	python3 scripts/stress.py $(STRESS)
 
 doc:
 	cargo doc --workspace --no-deps --document-private-items

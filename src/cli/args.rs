@@ -116,7 +116,7 @@ pub(super) struct Args {
     pub(super) foreground: bool,
 
     /// Throughput that the network allows, in gigabits per second: what to aim at, not a limit
-    /// [default: 10]
+    /// [default: that of the EC2 instance type, else of the network interface, else 10]
     #[arg(long, help_heading = CLIENT, value_name = "N")]
     #[arg(value_parser = value_parser!(u32).range(1..=100_000))]
     pub(super) maximum_throughput_gbps: Option<u32>,

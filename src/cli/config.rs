@@ -1,4 +1,4 @@
-//! What the program needs to know, from the command line and the environment.
+//! What the program needs to know, from the command line, the environment and the machine.
 //!
 //! The only reader of environment variables; those that configure credentials are read by the
 //! CRT itself.
@@ -6,10 +6,11 @@
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use super::exit::Failure;
+use super::machine::Throughput;
 use super::memory::Memory;
 use super::values::{Permissions, Source, parse_endpoint, parse_word};
 use crate::fuse::Access;
@@ -20,7 +21,7 @@ use crate::tree::Ttl;
 pub(super) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
     pub(super) bucket: BucketName,
     pub(super) prefix: Prefix,
@@ -44,7 +45,7 @@ pub(super) enum Role {
 }
 
 /// How to reach the bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClientOptions {
     pub(super) region: Option<String>,
     pub(super) endpoint_url: Option<String>,
@@ -54,7 +55,7 @@ pub(super) struct ClientOptions {
     pub(super) requester_pays: bool,
     pub(super) expected_bucket_owner: Option<String>,
     pub(super) credentials: CredentialsSource,
-    pub(super) throughput_gbps: u32,
+    pub(super) throughput: Throughput,
     /// Attempts at one request. `None` leaves it to the CRT.
     pub(super) max_attempts: Option<NonZeroU32>,
     pub(super) ca_bundle: Option<PathBuf>,
@@ -152,14 +153,12 @@ impl Config {
             (false, Some(profile)) => CredentialsSource::Profile(profile),
             (false, None) => CredentialsSource::DefaultChain,
         };
-        let throughput_gbps = args
-            .maximum_throughput_gbps
-            .unwrap_or(DEFAULT_THROUGHPUT_GBPS);
+        let throughput = Throughput::choose(args.maximum_throughput_gbps, Path::new("/"));
         let part_bytes = args
             .read_part_size
             .or(args.part_size)
             .unwrap_or(DEFAULT_PART_BYTES);
-        let memory = Memory::new(args.memory_target, throughput_gbps, part_bytes)?;
+        let memory = Memory::new(args.memory_target, throughput.gbps, part_bytes)?;
         let (bucket, prefix) = match args.source {
             Source::Name(bucket) => (bucket, args.prefix.unwrap_or_default()),
             Source::Uri(bucket, prefix) => (bucket, prefix),
@@ -184,7 +183,7 @@ impl Config {
                 requester_pays: args.requester_pays,
                 expected_bucket_owner: args.expected_bucket_owner,
                 credentials,
-                throughput_gbps,
+                throughput,
                 max_attempts: parsed("AWS_MAX_ATTEMPTS", environment.max_attempts, |text| {
                     text.parse()
                         .map_err(|_not_positive| "must be a number of at least 1".to_owned())
@@ -262,9 +261,6 @@ fn parsed<T>(
             Failure::new(format!("the environment variable {name} cannot be used")).because(reason)
         })
 }
-
-/// What instances with a known network can do is not known here; Mountpoint's default.
-const DEFAULT_THROUGHPUT_GBPS: u32 = 10;
 
 const DEFAULT_PART_BYTES: u64 = 8 << 20;
 

@@ -23,12 +23,12 @@ impl Memory {
     /// A part does not fit into the memory that was explicitly asked for.
     pub(super) fn new(
         target_mib: Option<u64>,
-        throughput_gbps: u32,
+        throughput_gbps: f64,
         part_bytes: u64,
     ) -> Result<Self, Failure> {
         let target = target_mib.map_or_else(
             || {
-                let window = ReadConfig::window_for_throughput(f64::from(throughput_gbps));
+                let window = ReadConfig::window_for_throughput(throughput_gbps);
                 MemoryPlan::default_target(available(Path::new("/")), window)
             },
             |mib| mib << 20,
@@ -155,14 +155,14 @@ mod tests {
 
     #[test]
     fn parts_that_do_not_fit_are_refused_or_made_smaller() {
-        let fits = Memory::new(Some(512), 10, 8 * MIB).expect("fits");
+        let fits = Memory::new(Some(512), 10.0, 8 * MIB).expect("fits");
         assert_eq!((fits.part_bytes, fits.warning), (8 * MIB, None));
 
-        let failure = Memory::new(Some(512), 10, 1024 * MIB).expect_err("too large");
+        let failure = Memory::new(Some(512), 10.0, 1024 * MIB).expect_err("too large");
         let text = "read part size (1024 MiB) exceeds the memory available for data buffers (256";
         assert!(failure.to_string().contains(text), "{failure}");
 
-        let clamped = Memory::new(None, 1, 5 << 30).expect("clamped");
+        let clamped = Memory::new(None, 1.0, 5 << 30).expect("clamped");
         assert_eq!(clamped.part_bytes, clamped.plan.largest_part());
         let warning = clamped.warning.expect("told");
         assert!(

@@ -1,6 +1,7 @@
 //! The command: what was typed and what the environment says, made into a mount.
 //!
-//! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`),
+//! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`)
+//! and the machine (`machine`, `instances`),
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
@@ -11,7 +12,9 @@ mod config;
 mod daemon;
 mod diagnosis;
 mod exit;
+mod instances;
 mod logging;
+mod machine;
 mod memory;
 mod mount;
 mod signals;

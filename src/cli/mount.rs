@@ -1,7 +1,9 @@
 //! One mount, from its parts: runtime, store, file system, kernel session.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -43,9 +45,13 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
     if let Some(warning) = &config.memory.warning {
         log::warn!("{warning}");
     }
+    let throughput = &config.client.throughput;
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let event_loops = throughput.event_loops(cores);
+    log::info!("aiming at {throughput}; {event_loops} event loops on {cores} cores");
     stage("starting the AWS Common Runtime");
     let runtime = Runtime::start(RuntimeConfig {
-        event_loop_threads: None,
+        event_loop_threads: Some(event_loops),
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
@@ -116,7 +122,7 @@ fn mount(
         },
         ReadConfig::for_throughput(
             config.memory.part_bytes,
-            f64::from(config.client.throughput_gbps),
+            config.client.throughput.gbps,
             config.memory.plan.budget(),
         ),
         FsConfig {
@@ -168,7 +174,7 @@ fn s3_config(config: &Config) -> S3Config {
     };
     s3.part_bytes = config.memory.part_bytes;
     s3.memory_limit_bytes = Some(config.memory.plan.pool_limit());
-    s3.throughput_target_gbps = f64::from(client.throughput_gbps);
+    s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;
     }
