@@ -1,5 +1,6 @@
 //! Where log records go: standard error, a file, syslog or nowhere.
 
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,7 +11,7 @@ use std::process;
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
-use log::{Level, Record};
+use log::{Level, Log, Metadata, Record};
 use time::OffsetDateTime;
 
 use super::config::{LogOptions, LogTarget};
@@ -51,11 +52,39 @@ pub(super) fn start(options: &LogOptions) -> Result<(), Failure> {
     }
     let logger = builder.build();
     let level = logger.filter();
-    log::set_boxed_logger(Box::new(logger))
+    log::set_boxed_logger(Box::new(Sifting(logger)))
         .map_err(|error| Failure::new("Failed to start logging").caused_by(&error))?;
     log::set_max_level(level);
     log_panics(options.target != LogTarget::StandardError);
     Ok(())
+}
+
+/// A logger that leaves out what looks like a failure and is none.
+struct Sifting<L>(L);
+
+impl<L: Log> Log for Sifting<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !is_late_reply(record.target(), record.args()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Whether a record tells of a reply that the kernel waits for no longer, as the mount ended in
+/// the meantime: `ENOENT`. Other replies that cannot be sent are failures.
+fn is_late_reply(target: &str, text: &fmt::Arguments<'_>) -> bool {
+    target == "fuser::reply" && {
+        let text = text.to_string();
+        text.starts_with("Failed to send FUSE reply") && text.ends_with("(os error 2)")
+    }
 }
 
 /// Makes every panic a record of the log, beside its report on standard error if that is another
@@ -187,6 +216,24 @@ mod tests {
         let time = OffsetDateTime::from_unix_timestamp(1_700_000_000).expect("valid");
         let expected = PathBuf::from("mountpoint-s3-2023-11-14T22-13-20Z.42.log");
         assert_eq!(file_name(time, 42), expected);
+    }
+
+    #[test]
+    fn is_late_reply_spares_every_other_failure() {
+        for (target, error, expected) in [
+            ("fuser::reply", libc::ENOENT, true),
+            ("fuser::reply", libc::EINVAL, false),
+            ("fuser::session", libc::ENOENT, false),
+        ] {
+            let error = io::Error::from_raw_os_error(error);
+            assert_eq!(
+                is_late_reply(target, &format_args!("Failed to send FUSE reply: {error}")),
+                expected,
+                "{target}: {error}"
+            );
+        }
+        let text = "Reply not sent for operation 7, replying with I/O error";
+        assert!(!is_late_reply("fuser::reply", &format_args!("{text}")));
     }
 
     #[test]

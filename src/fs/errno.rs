@@ -37,6 +37,9 @@ pub enum Error {
     /// The file system does not have this operation.
     #[error("{0} is not supported")]
     Unsupported(&'static str),
+    /// The mount has ended, and this caller still has a file of it open.
+    #[error("the file system is unmounted")]
+    Unmounted,
 }
 
 impl Error {
@@ -67,6 +70,8 @@ impl Error {
             Self::NotPermitted(_) => (Errno::EPERM, Level::Warn),
             Self::ReadOnly => (Errno::EROFS, Level::Debug),
             Self::Unsupported(_) => (Errno::ENOSYS, Level::Debug),
+            // What the kernel says of a mount that nobody serves.
+            Self::Unmounted => (Errno::ENOTCONN, Level::Debug),
         }
     }
 }
@@ -103,7 +108,7 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EACCES EBADF EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOSYS ENOTDIR EPERM EROFS ESTALE
+    EACCES EBADF EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOSYS ENOTCONN ENOTDIR EPERM EROFS ESTALE
 }
 
 impl fmt::Debug for Errno {

@@ -22,26 +22,30 @@ use log::{debug, log};
 
 use super::convert::{GENERATION, file_attr, file_type, handle, inode};
 use super::executor::Executor;
-use crate::fs::{self, Emit, Entry, Fs, Refused};
+use super::served::Served;
+use crate::fs::{self, DirEntry, Emit, Entry, Fs, Refused};
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]
 pub(super) struct Adapter {
-    fs: Arc<Fs>,
+    served: Arc<Served>,
     executor: Executor,
 }
 
 impl Adapter {
     /// Starts the threads that operations continue on after a wait.
-    pub(super) fn new(fs: Fs) -> io::Result<Self> {
+    pub(super) fn new(served: Arc<Served>) -> io::Result<Self> {
         Ok(Self {
-            fs: Arc::new(fs),
+            served,
             executor: Executor::new()?,
         })
     }
 
     fn refuse(&self, operation: Refused, ino: INodeNo) -> fuser::Errno {
-        let error = self.fs.refuse(operation);
+        let error = match self.served.fs() {
+            Ok(fs) => fs.refuse(operation),
+            Err(closed) => closed,
+        };
         fail(operation.name(), format_args!("inode {ino}"), &error)
     }
 }
@@ -63,9 +67,10 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (fs, name) = (Arc::clone(&self.fs), name.to_owned());
+        let (served, name) = (Arc::clone(&self.served), name.to_owned());
         self.executor.run("lookup", async move {
-            match fs.lookup(inode(parent), &name).await {
+            let lookup = async |fs: Arc<Fs>| fs.lookup(inode(parent), &name).await;
+            match served.run(lookup).await {
                 Ok(entry) => {
                     reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
                 }
@@ -79,14 +84,18 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, count: u64) {
-        self.executor
-            .run_now("forget", || self.fs.forget(inode(ino), count));
+        self.executor.run_now("forget", || {
+            if let Ok(fs) = self.served.fs() {
+                fs.forget(inode(ino), count);
+            }
+        });
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _file: Option<FileHandle>, reply: ReplyAttr) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("getattr", async move {
-            match fs.getattr(inode(ino)).await {
+            let getattr = async |fs: Arc<Fs>| fs.getattr(inode(ino)).await;
+            match served.run(getattr).await {
                 Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
                 Err(error) => {
                     reply.error(fail("getattr", format_args!("inode {ino}"), &error));
@@ -96,9 +105,10 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("open", async move {
-            match fs.open(inode(ino), fs::OpenFlags(flags.0)).await {
+            let open = async |fs: Arc<Fs>| fs.open(inode(ino), fs::OpenFlags(flags.0)).await;
+            match served.run(open).await {
                 Ok(file) => reply.opened(FileHandle(file.0), OPEN_REPLY),
                 Err(error) => reply.error(fail("open", format_args!("inode {ino}"), &error)),
             }
@@ -116,9 +126,10 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("read", async move {
-            match fs.read(handle(file), offset, size).await {
+            let read = async |fs: Arc<Fs>| fs.read(handle(file), offset, size).await;
+            match served.run(read).await {
                 Ok(bytes) => reply.data(&bytes),
                 Err(error) => reply.error(fail(
                     "read",
@@ -141,7 +152,10 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let error = self.fs.write(handle(file));
+        let error = match self.served.fs() {
+            Ok(fs) => fs.write(handle(file)),
+            Err(closed) => closed,
+        };
         reply.error(fail("write", format_args!("inode {ino}"), &error));
     }
 
@@ -153,7 +167,8 @@ impl Filesystem for Adapter {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        finish("flush", ino, self.fs.flush(handle(file)), reply);
+        let result = self.served.fs().and_then(|fs| fs.flush(handle(file)));
+        finish("flush", ino, result, reply);
     }
 
     fn fsync(
@@ -164,7 +179,8 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        finish("fsync", ino, self.fs.flush(handle(file)), reply);
+        let result = self.served.fs().and_then(|fs| fs.flush(handle(file)));
+        finish("fsync", ino, result, reply);
     }
 
     fn release(
@@ -177,16 +193,18 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("release", async move {
-            finish("release", ino, fs.release(handle(file)), reply);
+            let result = served.fs().and_then(|fs| fs.release(handle(file)));
+            finish("release", ino, result, reply);
         });
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("opendir", async move {
-            match fs.opendir(inode(ino)).await {
+            let opendir = async |fs: Arc<Fs>| fs.opendir(inode(ino)).await;
+            match served.run(opendir).await {
                 Ok(dir) => reply.opened(FileHandle(dir.0), FopenFlags::empty()),
                 Err(error) => reply.error(fail("opendir", format_args!("inode {ino}"), &error)),
             }
@@ -201,20 +219,20 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("readdir", async move {
-            let result = fs
-                .readdir(handle(dir), offset, false, &mut |entry| {
-                    let attr = &entry.entry.attr;
-                    emitted(reply.add(
-                        INodeNo(attr.ino.0),
-                        entry.next_offset,
-                        file_type(attr.kind),
-                        entry.name,
-                    ))
-                })
-                .await;
-            match result {
+            let mut emit = |entry: DirEntry<'_>| {
+                let attr = &entry.entry.attr;
+                emitted(reply.add(
+                    INodeNo(attr.ino.0),
+                    entry.next_offset,
+                    file_type(attr.kind),
+                    entry.name,
+                ))
+            };
+            let readdir =
+                async |fs: Arc<Fs>| fs.readdir(handle(dir), offset, false, &mut emit).await;
+            match served.run(readdir).await {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.error(fail("readdir", format_args!("inode {ino}"), &error)),
             }
@@ -229,22 +247,22 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("readdirplus", async move {
-            let result = fs
-                .readdir(handle(dir), offset, true, &mut |entry| {
-                    let Entry { attr, valid_for } = &entry.entry;
-                    emitted(reply.add(
-                        INodeNo(attr.ino.0),
-                        entry.next_offset,
-                        entry.name,
-                        valid_for,
-                        &file_attr(attr),
-                        GENERATION,
-                    ))
-                })
-                .await;
-            match result {
+            let mut emit = |entry: DirEntry<'_>| {
+                let Entry { attr, valid_for } = &entry.entry;
+                emitted(reply.add(
+                    INodeNo(attr.ino.0),
+                    entry.next_offset,
+                    entry.name,
+                    valid_for,
+                    &file_attr(attr),
+                    GENERATION,
+                ))
+            };
+            let readdir =
+                async |fs: Arc<Fs>| fs.readdir(handle(dir), offset, true, &mut emit).await;
+            match served.run(readdir).await {
                 Ok(()) => reply.ok(),
                 Err(error) => {
                     reply.error(fail("readdirplus", format_args!("inode {ino}"), &error));
@@ -261,21 +279,28 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let fs = Arc::clone(&self.fs);
+        let served = Arc::clone(&self.served);
         self.executor.run("releasedir", async move {
-            finish("releasedir", ino, fs.releasedir(handle(dir)), reply);
+            let result = served.fs().and_then(|fs| fs.releasedir(handle(dir)));
+            finish("releasedir", ino, result, reply);
         });
     }
 
-    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let fs::StatFs {
-            capacity,
-            block_size,
-            name_max,
-        } = self.fs.statfs();
-        reply.statfs(
-            capacity, capacity, capacity, capacity, capacity, block_size, name_max, block_size,
-        );
+    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        match self.served.fs() {
+            Ok(fs) => {
+                let fs::StatFs {
+                    capacity,
+                    block_size,
+                    name_max,
+                } = fs.statfs();
+                reply.statfs(
+                    capacity, capacity, capacity, capacity, capacity, block_size, name_max,
+                    block_size,
+                );
+            }
+            Err(closed) => reply.error(fail("statfs", format_args!("inode {ino}"), &closed)),
+        }
     }
 
     // Everything below is refused. The defaults of the trait would refuse as well, but with other

@@ -8,6 +8,7 @@ mod adapter;
 mod convert;
 mod executor;
 mod readahead;
+mod served;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! Mounting, serving, unmounting.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fuser::{MountOption, SessionACL, SessionUnmounter};
+use fuser::{MountOption, SessionACL};
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
@@ -17,6 +20,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
 use super::readahead;
+use super::served::Served;
 use crate::fs::Fs;
 
 /// How to mount.
@@ -105,6 +109,7 @@ pub enum MountError {
 pub struct Session {
     events: Receiver<Event>,
     unmounter: Unmounter,
+    served: Arc<Served>,
 }
 
 impl Session {
@@ -114,31 +119,53 @@ impl Session {
     /// [`MountError`] says what to do about it. Nothing stays mounted.
     pub fn mount(fs: Fs, config: &MountConfig) -> Result<Self, MountError> {
         check_device()?;
-        let adapter = Adapter::new(fs).map_err(MountError::Threads)?;
-        let mut session = fuser::Session::new(adapter, &config.directory, &session_config(config))
+        let served = Arc::new(Served::new(fs));
+        let adapter = Adapter::new(Arc::clone(&served)).map_err(MountError::Threads)?;
+        let session = fuser::Session::new(adapter, &config.directory, &session_config(config))
             .map_err(|error| diagnose(&config.directory, &error))?;
+        // The helper unmounts what is dead when it sees its socket closed, and looks only once. Of
+        // the files of a killed process, the kernel closes the one with the highest number first:
+        // this copy, which has a higher number than the socket, makes the mount die before.
+        let watched = config
+            .auto_unmount
+            .then(|| session.as_fd().try_clone_to_owned())
+            .transpose()
+            .map_err(|error| diagnose(&config.directory, &error))?;
+        let mut serving = session.spawn().map_err(MountError::Threads)?;
+        let threads = mem::replace(&mut serving.guard, thread::spawn(|| Ok(())));
+        // Dropping this would unmount whatever is at the directory then, though a mount that was
+        // taken away from outside, or detached, may have made room for somebody else's there.
+        // It stays, and with it what the helper of `auto_unmount` watches, until the process ends.
+        let _kept = ManuallyDrop::new((serving, watched));
 
         let (send, events) = mpsc::channel();
         let unmounter = Unmounter(Arc::new(Mutex::new(Inner {
-            fuser: session.unmount_callable(),
+            device: None,
             directory: config.directory.clone(),
-            auto_unmount: config.auto_unmount,
             ended: false,
             events: send.clone(),
         })));
-        let this = Self { events, unmounter };
+        let this = Self {
+            events,
+            unmounter,
+            served,
+        };
         let inner = Arc::clone(&this.unmounter.0);
         thread::Builder::new()
             .name("fuse-session".into())
             .spawn(move || {
-                let result = session.run();
-                lock(&inner).ended = true;
+                let result = threads
+                    .join()
+                    .unwrap_or_else(|_panic| Err(io::Error::other("its thread has panicked")));
+                // After an error the mount may still be there, with nobody to serve it.
+                lock(&inner).ended = result.is_ok();
                 // Nobody listens any more when the session was dropped.
                 let _unheard = send.send(Event::Ended(result));
             })
             .map_err(MountError::Threads)?;
 
         this.check_answer(&config.directory)?;
+        lock(&this.unmounter.0).device = device_of(&config.directory);
         readahead::raise(&config.directory);
         info!("mounted at {}", config.directory.display());
         Ok(this)
@@ -149,10 +176,10 @@ impl Session {
         self.unmounter.clone()
     }
 
-    /// Waits until the file system is unmounted, by anybody.
+    /// Waits until the file system is unmounted, by anybody, and lets go of it.
     ///
-    /// After [`Unmounter::unmount`] it also returns when programs keep files of the detached mount
-    /// open for longer than a moment: those fail from the end of this process on.
+    /// After [`Unmounter::unmount`], programs that still use the detached mount may finish within
+    /// a moment. Then their reads fail, those that wait too, and this returns.
     ///
     /// # Errors
     /// Requests could not be received from the kernel any more.
@@ -198,6 +225,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.unmounter.unmount();
+        self.served.close();
     }
 }
 
@@ -221,29 +249,40 @@ impl Unmounter {
 
 #[derive(Debug)]
 struct Inner {
-    fuser: SessionUnmounter,
+    /// The mount's device numbers, as `/proc/self/mountinfo` has them.
+    device: Option<String>,
     directory: PathBuf,
-    auto_unmount: bool,
-    /// Whether the kernel has let go of the mount. From then on the directory may be anybody's.
+    /// Whether the mount is gone. From then on the directory may be anybody's.
     ended: bool,
     events: Sender<Event>,
 }
 
 impl Inner {
     fn unmount(&mut self) -> io::Result<()> {
-        // fuser leaves this to the helper process, which only unmounts what is dead already.
-        if self.auto_unmount && !self.ended {
-            match umount2(&self.directory, MntFlags::empty()) {
-                Ok(()) => {}
-                Err(Errno::EBUSY) => self.detach()?,
-                Err(Errno::EPERM) => self.ask_helper()?,
-                Err(errno) => return Err(errno.into()),
-            }
+        if self.ended || !self.is_attached() {
+            return Ok(());
         }
-        match self.fuser.unmount() {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => self.detach(),
-            result => result,
+        match umount2(&self.directory, MntFlags::empty()) {
+            // Somebody else was faster.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(Errno::EBUSY) => self.detach()?,
+            Err(Errno::EPERM) => self.ask_helper()?,
+            Err(errno) => return Err(errno.into()),
         }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Whether the mount still has a name. A detached one has not, and lives on without.
+    fn is_attached(&self) -> bool {
+        let Some(device) = &self.device else {
+            return true;
+        };
+        fs::read_to_string("/proc/self/mountinfo").map_or(true, |table| {
+            table
+                .lines()
+                .any(|line| line.split(' ').nth(2) == Some(device))
+        })
     }
 
     fn detach(&self) -> io::Result<()> {
@@ -316,9 +355,16 @@ fn session_config(config: &MountConfig) -> fuser::Config {
         Access::Other => SessionACL::All,
     };
     session.n_threads = Some(config.max_threads.max(1));
-    // Each thread gets a queue of its own in the kernel. Every kernel since 4.5 can.
-    session.clone_fd = true;
+    // Each thread gets a queue of its own in the kernel. Every kernel since 4.5 can. Not when the
+    // helper of `auto_unmount` waits for the end of one file.
+    session.clone_fd = !config.auto_unmount;
     session
+}
+
+/// The device numbers of what is mounted at the directory.
+fn device_of(directory: &Path) -> Option<String> {
+    let device = fs::metadata(directory).ok()?.dev();
+    Some(format!("{}:{}", libc::major(device), libc::minor(device)))
 }
 
 /// Makes advice of what mounting failed with. The helper's errors arrive as its text alone.

@@ -1,10 +1,12 @@
 //! How a mount begins and ends, whatever happens to its daemon.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use tempfile::TempDir;
 
 use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
@@ -16,9 +18,39 @@ use crate::support::wait::wait_for;
 fn umount_from_outside_ends_the_daemon_cleanly() {
     let store = Local::shared();
     let bucket = store.bucket_with(&[("f", b"1")]);
-    let mount = store.mounting(&bucket).mount();
+    let log = Log::new();
+    let mount = store.mounting(&bucket).with(&log.arguments()).mount();
     assert_eq!(fs::read(mount.join("f")).unwrap(), b"1");
     assert_eq!(mount.unmount().code(), Some(0));
+    assert_eq!(log.alarms(), [""; 0]);
+}
+
+#[test]
+fn daemon_of_a_detached_mount_spares_what_took_its_place() {
+    let store = Local::shared();
+    let bucket = store.bucket_with(&[("f", b"1")]);
+    for signal in [false, true] {
+        let mut mount = store.mounting(&bucket).mount();
+        let held = File::open(mount.join("f")).unwrap();
+        run("umount", &["--lazy".as_ref(), mount.path()]);
+        run(
+            "mount",
+            &[
+                "-t".as_ref(),
+                "tmpfs".as_ref(),
+                "none".as_ref(),
+                mount.path(),
+            ],
+        );
+        if signal {
+            kill("TERM", mount.pid());
+        } else {
+            drop(held);
+        }
+        assert_eq!(mount.wait().code(), Some(0));
+        assert!(is_mounted(mount.path()), "by signal: {signal}");
+        run("umount", &[mount.path()]);
+    }
 }
 
 #[test]
@@ -37,11 +69,67 @@ fn signals_unmount_and_end_the_daemon_cleanly() {
 fn signal_ends_a_mount_that_is_in_use() {
     let store = Local::shared();
     let bucket = store.bucket_with(&[("f", b"1")]);
-    let mut mount = store.mounting(&bucket).mount();
-    let _held = File::open(mount.join("f")).unwrap();
+    let log = Log::new();
+    let mut mount = store.mounting(&bucket).with(&log.arguments()).mount();
+    let held = File::open(mount.join("f")).unwrap();
+    let asked = Instant::now();
     kill("TERM", mount.pid());
     assert_eq!(mount.wait().code(), Some(0));
+    let taken = asked.elapsed();
+    assert!(taken < Duration::from_secs(4), "{taken:?}");
     assert!(!is_mounted(mount.path()));
+    assert_errno(held.metadata(), Errno::NOTCONN);
+    let alarms = log.alarms();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(alarms[0].contains("while files were open"), "{alarms:?}");
+}
+
+#[test]
+fn signal_during_reads_ends_the_daemon_and_its_readers() {
+    let store = Local::shared();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "f", 1 << 40, 1);
+    let log = Log::new();
+    let mut mount = store.mounting(&bucket).with(&log.arguments()).mount();
+    let mut readers: Vec<_> = (0..4)
+        .map(|reader| {
+            Command::new("dd")
+                .arg(format!("if={}", mount.join("f").display()))
+                .args(["of=/dev/null", "bs=1M", "iflag=direct"])
+                .arg(format!("skip={}", reader << 16))
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    kill("TERM", mount.pid());
+    assert_eq!(mount.wait().code(), Some(0));
+    let taken = asked.elapsed();
+    assert!(taken < Duration::from_secs(5), "{taken:?}");
+    for reader in &mut readers {
+        let status = wait_for("a reader ends", Duration::from_secs(5), || {
+            reader.try_wait().unwrap()
+        });
+        assert!(!status.success());
+    }
+    let alarms = log.alarms();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+}
+
+#[test]
+fn auto_unmount_clears_the_mount_of_a_killed_daemon() {
+    let store = Local::shared();
+    let bucket = store.bucket_with(&[("f", b"1")]);
+    for _ in 0..5 {
+        let mut mount = store.mounting(&bucket).with(&["--auto-unmount"]).mount();
+        let _held = File::open(mount.join("f")).unwrap();
+        mount.kill();
+        wait_for("the mount is gone", Duration::from_secs(2), || {
+            (!is_mounted(mount.path())).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -53,8 +141,7 @@ fn killed_daemon_leaves_a_mount_that_umount_clears() {
     assert!(fs::read(mount.join("f")).unwrap() == bytes(1, 0, 64 * MIB));
     mount.kill();
     assert_errno(fs::metadata(mount.join("other")), Errno::NOTCONN);
-    let status = Command::new("umount").arg(mount.path()).status().unwrap();
-    assert!(status.success());
+    run("umount", &[mount.path()]);
     assert!(!is_mounted(mount.path()));
     assert_eq!(
         fs::read_dir(mount.path()).unwrap().count(),
@@ -76,12 +163,7 @@ fn umount_during_a_read_leaves_the_reader_an_error_or_its_bytes() {
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    let lazily = Command::new("umount")
-        .arg("--lazy")
-        .arg(mount.path())
-        .status()
-        .unwrap();
-    assert!(lazily.success());
+    run("umount", &["--lazy".as_ref(), mount.path()]);
     reader.wait().unwrap();
     assert_eq!(mount.wait().code(), Some(0));
 }
@@ -115,15 +197,46 @@ fn daemon_keeps_no_memory_of_what_was_read() {
     );
 }
 
-fn kill(signal: &str, pid: u32) {
-    let status = Command::new("kill")
-        .args(["-s", signal, &pid.to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
+/// What a daemon logs.
+struct Log(TempDir);
+
+impl Log {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn arguments(&self) -> [&str; 2] {
+        ["--log-directory", self.0.path().to_str().unwrap()]
+    }
+
+    /// The records that an operator would worry about.
+    fn alarms(&self) -> Vec<String> {
+        let files = fs::read_dir(self.0.path()).unwrap();
+        let texts: Vec<_> = files
+            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        assert_eq!(texts.len(), 1, "log files");
+        texts[0]
+            .lines()
+            .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+            .map(str::to_owned)
+            .collect()
+    }
 }
 
-fn is_mounted(path: &std::path::Path) -> bool {
+fn kill(signal: &str, pid: u32) {
+    run(
+        "kill",
+        &["-s".as_ref(), signal.as_ref(), pid.to_string().as_ref()],
+    );
+}
+
+fn run(program: &str, arguments: &[&Path]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
+
+fn is_mounted(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let path = path.to_str().unwrap();
     mounts

@@ -1,0 +1,75 @@
+//! The file system for as long as it is served.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use futures::channel::oneshot::{self, Receiver, Sender};
+use futures::future::{Either, FutureExt, Shared, select};
+
+use crate::fs::{Error, Fs};
+
+/// Lends a file system to operations until it is closed.
+///
+/// A detached mount asks for as long as anybody keeps a file of it open. Closing lets go of the
+/// file system, its open files and its requests before that.
+#[derive(Debug)]
+pub(super) struct Served {
+    fs: RwLock<Option<Arc<Fs>>>,
+    /// Dropped by [`Self::close`], which is what `closed` sees.
+    open: Mutex<Option<Sender<()>>>,
+    closed: Shared<Receiver<()>>,
+}
+
+impl Served {
+    pub(super) fn new(fs: Fs) -> Self {
+        let (open, closed) = oneshot::channel();
+        Self {
+            fs: RwLock::new(Some(Arc::new(fs))),
+            open: Mutex::new(Some(open)),
+            closed: closed.shared(),
+        }
+    }
+
+    /// Ends the operations that wait, and refuses those to come. The file system is dropped when
+    /// the last of them has let go of it, which takes no request.
+    pub(super) fn close(&self) {
+        let fs = self
+            .fs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let open = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop((fs, open));
+    }
+
+    /// Runs an operation that may wait.
+    ///
+    /// # Errors
+    /// Those of the operation; [`Error::Unmounted`] after [`Self::close`].
+    pub(super) async fn run<T>(
+        &self,
+        operation: impl AsyncFnOnce(Arc<Fs>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        // The operation is polled first: one that need not wait never looks at `closed`.
+        match select(pin!(operation(self.fs()?)), self.closed.clone()).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(Error::Unmounted),
+        }
+    }
+
+    /// The file system, for an operation that does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Unmounted`] after [`Self::close`].
+    pub(super) fn fs(&self) -> Result<Arc<Fs>, Error> {
+        self.fs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(Error::Unmounted)
+    }
+}
