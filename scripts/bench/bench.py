@@ -21,7 +21,7 @@ from cases import Case, all_cases
 from charts import write_html
 from clients import OURS, Client, find
 from machine import describe, drop_caches, warm_memory
-from measure import Figures, measure, measure_raw
+from measure import DISTURBED, Figures, measure, measure_raw
 from progress import Progress
 from raw import available
 from report import Results, rate_text, write_json, write_markdown
@@ -29,8 +29,6 @@ from stores import LocalServer, Store
 from summary import summarize
 
 QUICK_PEERS = "mountpoint,null-fuse,crt-get"
-DISTURBED = 0.1
-"""Other processes took so much of the machine that a run says little."""
 TWIN = "-s3-like"
 """Cases of this ending do on a modelled store what the case of the same name without it does."""
 

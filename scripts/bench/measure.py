@@ -15,6 +15,8 @@ from stores import Store
 from workloads import Context, Failed
 
 GIB = 1 << 30
+DISTURBED = 0.1
+"""When other processes took this part of the machine, a run says little."""
 
 
 @dataclass

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from clients import OURS
-from measure import GIB, Figures
+from measure import DISTURBED, GIB, Figures
 
 
 @dataclass
 class Line:
-    """Medians over the rounds. Costs are per GiB that the program asked for."""
+    """Medians over the rounds that nothing disturbed, if there are any. Costs are per GiB that the program asked for."""
 
     case: str
     client: str
@@ -62,6 +62,8 @@ def _line(case: str, client: str, group: list[Figures]) -> Line:
     if not good:
         line.error = group[0].error
         return line
+    # Only if every round was disturbed are those better than nothing.
+    good = [run for run in good if run.disturbed < DISTURBED] or good
     line.rounds = len(good)
     rates = [run.rate for run in good]
     line.rate, line.rate_min, line.rate_max = median(rates), min(rates), max(rates)
