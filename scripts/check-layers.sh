@@ -41,7 +41,7 @@ done
 for crate in "${!only_in[@]}"; do
     while IFS=: read -r file line _; do
         [[ $file == ${only_in[$crate]}* ]] || fail "$file:$line: only ${only_in[$crate]}* may name '$crate'"
-    done < <(grep -rnE --include='*.rs' "^[^/]*\b$crate::" src)
+    done < <(grep -rnE --include='*.rs' "^[^/\"]*\b$crate::" src)
 done
 
 while IFS=: read -r file line _; do
