@@ -95,6 +95,8 @@ impl ReadConfig {
             tail: part_size.clamp(2 * REORDER, 4 * REORDER),
             window,
             held: self.max_window.max(window),
+            piece: PIECE,
+            pieces: PIECES,
             streams: STREAMS,
             kept: KEPT,
         }
@@ -180,13 +182,65 @@ impl ReadHandle {
                 reply.detach(len);
             }
             let ticket = self.begin(position..end, intent).await?;
-            if let Err(error) = ticket.stream.wait(ticket.id, &mut reply).await {
-                self.note_failure(&ticket.stream, &error);
-                return Err(error);
-            }
+            self.wait(&ticket, &mut reply).await?;
             position = ticket.end;
         }
         Ok(reply.join())
+    }
+
+    /// Fetches the first bytes of an object of at most one part, before they are read, and waits
+    /// for some of them: if they come, this version is still the object's. Returns whether the
+    /// store was asked; it is not for an empty or a larger object, and when memory is short.
+    ///
+    /// # Errors
+    /// As [`Self::read_at`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future abandons the wait; the fetch ends with the handle.
+    pub async fn fetch_head(&self) -> Result<bool, s3::Error> {
+        if self.size == 0 || self.size > self.limits.part_size {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        self.account.budget().relieve(now);
+        let length = if self.size <= self.limits.whole {
+            self.size
+        } else {
+            self.size.min(self.limits.head)
+        };
+        if self.account.room(self.limits.held).growth < self.price(length) {
+            return Ok(false);
+        }
+        let mut work = Work::default();
+        let stream = {
+            let mut state = self.fetches.lock();
+            self.fetch(&mut state, 0..length, Role::Piece, now, &mut work)
+        };
+        let Some(stream) = stream else {
+            return Ok(false);
+        };
+        let joined = stream.queue().join(0..1, now);
+        work.finish();
+        let Join::Joined { id, end, .. } = joined else {
+            return Ok(false);
+        };
+        let ticket = Ticket {
+            fetches: &self.fetches,
+            stream,
+            id,
+            end,
+        };
+        self.wait(&ticket, &mut Pieces::default()).await?;
+        Ok(true)
+    }
+
+    /// Waits for the bytes of `ticket` and adds them to `reply`.
+    async fn wait(&self, ticket: &Ticket<'_>, reply: &mut Pieces) -> Result<(), s3::Error> {
+        let result = ticket.stream.wait(ticket.id, reply).await;
+        if let Err(error) = &result {
+            self.note_failure(&ticket.stream, error);
+        }
+        result
     }
 
     /// Finds or starts the GET that serves the first bytes of `read`, and joins its readers.
@@ -226,12 +280,7 @@ impl ReadHandle {
         work: &mut Work,
     ) -> Result<Found<'_>, s3::Error> {
         let now = Instant::now();
-        let intent = match intent {
-            Intent::Stream if !self.fetches.has_room(state, Role::Stream) => {
-                Intent::Ahead(self.limits.head)
-            }
-            intent => intent,
-        };
+        let intent = self.restrain(state, intent);
         loop {
             let plan = state.planner.plan(read, intent, &state.views());
             let (stream, end) = match plan.serve {
@@ -266,12 +315,16 @@ impl ReadHandle {
             if grown {
                 work.extended = Some(Arc::clone(&stream));
             }
-            if let Some(range) = plan.ahead
-                && state.gone.is_none()
-                && self.fetches.has_room(state, Role::Stream)
-            {
+            for range in plan.ahead {
+                let role = match intent {
+                    Intent::Pieces => Role::Piece,
+                    _ => Role::Stream,
+                };
+                let possible = state.gone.is_none() && self.fetches.has_room(state, role);
                 // Without memory for it, the read that needs it will ask again.
-                _ = self.fetch(state, range, Role::Stream, now, work);
+                if !possible || self.fetch(state, range, role, now, work).is_none() {
+                    break;
+                }
             }
             return Ok(Found::Ticket(Ticket {
                 fetches: &self.fetches,
@@ -279,6 +332,37 @@ impl ReadHandle {
                 id,
                 end,
             }));
+        }
+    }
+
+    /// What may be fetched of what the planner intends.
+    fn restrain(&self, state: &State, intent: Intent) -> Intent {
+        match intent {
+            Intent::Pieces if self.affords_pieces() => Intent::Pieces,
+            Intent::Pieces | Intent::Stream if self.fetches.has_room(state, Role::Stream) => {
+                Intent::Stream
+            }
+            Intent::Pieces | Intent::Stream => Intent::Ahead(self.limits.head),
+            intent => intent,
+        }
+    }
+
+    /// Whether the file may hold the whole object in pieces. Each costs as much as a part, so
+    /// when memory is short one stream fetches the same for less.
+    fn affords_pieces(&self) -> bool {
+        let Limits { piece, pieces, .. } = self.limits;
+        let count = self.size.div_ceil(piece).min(pieces as u64);
+        let length = self.size.div_ceil(count.max(1));
+        let missing = (count * self.price(length)).saturating_sub(self.account.held());
+        self.account.room(self.limits.held).growth >= missing
+    }
+
+    /// What a fetch of `length` bytes costs that is not a stream.
+    fn price(&self, length: u64) -> u64 {
+        if length > MAX_SMALL_BUFFER {
+            length.next_multiple_of(self.limits.part_size)
+        } else {
+            length
         }
     }
 
@@ -320,13 +404,7 @@ impl ReadHandle {
             let funds = Funds::in_parts(lease, range.start, part_size, held);
             (window, funds, self.limits.tail)
         } else {
-            let length = range.end - range.start;
-            let price = if length > MAX_SMALL_BUFFER {
-                length.next_multiple_of(part_size)
-            } else {
-                length
-            };
-            let lease = self.account.lease(price)?;
+            let lease = self.account.lease(self.price(range.end - range.start))?;
             let window = Window::whole(&range, now);
             (window, Funds::whole(Some(lease)), self.size)
         };
@@ -419,6 +497,12 @@ const WHOLE_OBJECT: u64 = 1 << 20;
 
 /// Fetched for a read at offset 0, which is most often the first of a run.
 const HEAD: u64 = 1 << 20;
+
+/// The rest of an object of at most one part is fetched in pieces of about this size.
+const PIECE: u64 = 1 << 20;
+
+/// Fetches that one handle has under way when it reads an object in pieces.
+const PIECES: usize = 8;
 
 /// What a run elsewhere must have read before it becomes a stream.
 const PATIENCE: u64 = 2 << 20;
