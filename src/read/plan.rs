@@ -479,7 +479,7 @@ mod tests {
             std::slice::from_ref(&head),
         );
         assert_eq!(plan.serve, Serve::Join(0, MIB));
-        assert_eq!(plan.ahead, [MIB..GIB]);
+        assert!(plan.ahead.into_iter().eq(std::iter::once(MIB..GIB)));
         let stream = view(MIB..GIB, MIB, MIB, 17 * MIB);
         let plan = planner.plan(&(128 * KIB..256 * KIB), Intent::Stream, &[head, stream]);
         assert_eq!(plan.ahead, []);
