@@ -397,7 +397,7 @@ impl ReadHandle {
     }
 
     fn role(&self, range: &Range<u64>, read: &Range<u64>, intent: Intent) -> Role {
-        if self.size <= self.limits.whole {
+        if self.size <= self.limits.whole || intent == Intent::Pieces {
             Role::Piece
         } else if range.end <= read.end {
             Role::Read
