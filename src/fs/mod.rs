@@ -33,7 +33,7 @@ pub use crate::tree::{Emit, InodeNo};
 
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
-use crate::tree::{DirHandle, Node, Tree, TreeConfig};
+use crate::tree::{Belief, DirHandle, FileVersion, Node, Tree, TreeConfig};
 use handles::HandleTable;
 use pins::Pins;
 
@@ -122,18 +122,26 @@ impl Fs {
     /// # Errors
     /// What the rules of opening refuse; [`Error::Archived`]; any failure of the namespace, among
     /// them `ESTALE` when the inode stands for a version that is no longer the object's.
+    ///
+    /// # Cancel safety
+    /// A dropped open has opened nothing; what it fetched is given up.
     pub async fn open(&self, ino: InodeNo, flags: OpenFlags) -> Result<HandleNo, Error> {
         let freshness = open::check_flags(flags, &self.config)?;
-        let version = self.tree.open_file(ino, freshness).await?;
-        open::check_version(&version.key, &version.info)?;
+        let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
+        let FileVersion { key, info } = version;
         let reader = ReadHandle::new(
             Arc::clone(&self.store),
-            version.key,
-            version.info.etag.clone(),
-            version.info.size,
+            key.clone(),
+            info.etag.clone(),
+            info.size,
             self.read.clone(),
         );
-        self.pins.add(ino, &version.info);
+        let info = match doubt {
+            Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
+            None => info,
+        };
+        open::check_version(&key, &info)?;
+        self.pins.add(ino, &info);
         Ok(self.files.insert(OpenFile { ino, reader }))
     }
 

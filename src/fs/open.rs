@@ -2,8 +2,9 @@
 
 use super::config::FsConfig;
 use super::errno::Error;
-use crate::s3::{Key, ObjectInfo};
-use crate::tree::Freshness;
+use crate::read::ReadHandle;
+use crate::s3::{ErrorKind, Key, ObjectInfo};
+use crate::tree::{self, Doubt, Freshness, Tree};
 
 /// The flags of `open`.
 /// POSIX: [`open`](https://pubs.opengroup.org/onlinepubs/9799919799/functions/open.html).
@@ -57,6 +58,32 @@ pub(super) fn check_version(key: &Key, info: &ObjectInfo) -> Result<(), Error> {
     } else {
         Err(Error::Archived(key.clone()))
     }
+}
+
+/// Makes sure that the version `info` is still the object's, and says what is known of it now.
+///
+/// A small file that was not opened before is most likely read next, and a GET of that version
+/// proves as much as a HEAD: so its first bytes are fetched right away, which saves the HEAD.
+pub(super) async fn confirm(
+    tree: &Tree,
+    reader: &ReadHandle,
+    key: &Key,
+    info: ObjectInfo,
+    doubt: Doubt,
+) -> Result<ObjectInfo, tree::Error> {
+    // An object that was archived may be restored by now, which only a HEAD can say.
+    if doubt.is_cold && info.is_readable() {
+        match reader.fetch_head().await {
+            Ok(false) => {}
+            // Some stores look at the range first: of another version it may not exist.
+            Err(error) if error.kind() == ErrorKind::InvalidRange => {}
+            outcome => {
+                tree.settle(&info, doubt, outcome.map(drop))?;
+                return Ok(info);
+            }
+        }
+    }
+    tree.ask(key, doubt).await
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //! across an `await`, and the store is called under none that a [`BodySink`](s3::BodySink) takes.
 //! Memory is reclaimed from other handles under none of them.
 
+mod config;
 mod fetches;
 mod funds;
 mod gather;
@@ -40,6 +41,7 @@ use bytes::Bytes;
 
 use crate::memory::{Account, Budget, Holder, Permit};
 use crate::s3::{self, ETag, ErrorKind, Key, Store};
+pub use config::ReadConfig;
 use fetches::{Fetch, Fetches, Role, State, Ticket, Work};
 use funds::Funds;
 use gather::Pieces;
@@ -48,71 +50,11 @@ use queue::{Join, Queue};
 use stream::{Source, Stream};
 use window::Window;
 
-/// How much a [`ReadHandle`] may fetch ahead.
-#[derive(Debug, Clone)]
-pub struct ReadConfig {
-    /// Size in bytes of the parts that the store splits a GET into; values below 1 count as 1.
-    pub part_size: u64,
-    /// The most bytes by which one handle fetches ahead of its readers. It is reached only while
-    /// a larger window still makes reading faster. Two parts for each stream are always allowed.
-    pub max_window: u64,
-    /// What pays for the buffers of all handles.
-    pub budget: Arc<Budget>,
-}
-
-impl ReadConfig {
-    /// The configuration for a throughput of `gbps` gigabits per second.
-    pub fn for_throughput(part_size: u64, gbps: f64, budget: Arc<Budget>) -> Self {
-        Self {
-            part_size,
-            max_window: Self::window_for_throughput(gbps),
-            budget,
-        }
-    }
-
-    /// The window of a stream that is to reach `gbps` gigabits per second: it holds what arrives
-    /// in 0.2 s, but no less than 64 MiB and no more than 2 GiB.
-    pub fn window_for_throughput(gbps: f64) -> u64 {
-        let mib = (gbps * 1e9 / 8.0 * WINDOW_SECONDS / f64::from(1 << 20)).clamp(64.0, 2048.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it was clamped to 64..=2048; NaN becomes 0, which part windows make up for"
-        )]
-        let mib = mib as u64;
-        mib << 20
-    }
-
-    fn limits(&self) -> Limits {
-        let part_size = self.part_size.max(1);
-        let window = (2 * part_size).min(self.max_window).max(part_size);
-        Limits {
-            part_size,
-            whole: WHOLE_OBJECT,
-            head: HEAD,
-            patience: PATIENCE,
-            reorder: REORDER,
-            tail: part_size.clamp(2 * REORDER, 4 * REORDER),
-            window,
-            held: self.max_window.max(window),
-            streams: STREAMS,
-            kept: KEPT,
-        }
-    }
-}
-
-impl Default for ReadConfig {
-    /// Parts of 8 MiB, 10 Gbit/s, as much memory as that takes.
-    fn default() -> Self {
-        Self::for_throughput(8 << 20, 10.0, Budget::unlimited())
-    }
-}
-
 /// One open file: reads of one version of one object.
 ///
 /// Holds at most [`ReadConfig::max_window`], and for each of up to 8 streams two parts of window,
 /// a tail of at most 4 MiB and the part that its oldest byte lies in; and up to 16 shorter fetches
-/// of at most 2 MiB and a read each. It holds less when memory is short. Dropping the handle
+/// of at most 2 MiB and a read each, or an eighth of a part if that is more. It holds less when memory is short. Dropping the handle
 /// cancels what it fetches.
 pub struct ReadHandle {
     source: Arc<Source>,
@@ -180,13 +122,65 @@ impl ReadHandle {
                 reply.detach(len);
             }
             let ticket = self.begin(position..end, intent).await?;
-            if let Err(error) = ticket.stream.wait(ticket.id, &mut reply).await {
-                self.note_failure(&ticket.stream, &error);
-                return Err(error);
-            }
+            self.wait(&ticket, &mut reply).await?;
             position = ticket.end;
         }
         Ok(reply.join())
+    }
+
+    /// Fetches the first bytes of an object of at most one part, before they are read, and waits
+    /// for some of them: if they come, this version is still the object's. Returns whether the
+    /// store was asked; it is not for an empty or a larger object, and when memory is short.
+    ///
+    /// # Errors
+    /// As [`Self::read_at`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future abandons the wait; the fetch ends with the handle.
+    pub async fn fetch_head(&self) -> Result<bool, s3::Error> {
+        if self.size == 0 || self.size > self.limits.part_size {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        self.account.budget().relieve(now);
+        let length = if self.size <= self.limits.whole {
+            self.size
+        } else {
+            self.size.min(self.limits.head)
+        };
+        if self.account.room(self.limits.held).growth < self.price(length) {
+            return Ok(false);
+        }
+        let mut work = Work::default();
+        let stream = {
+            let mut state = self.fetches.lock();
+            self.fetch(&mut state, 0..length, Role::Piece, now, &mut work)
+        };
+        let Some(stream) = stream else {
+            return Ok(false);
+        };
+        let joined = stream.queue().join(0..1, now);
+        work.finish();
+        let Join::Joined { id, end, .. } = joined else {
+            return Ok(false);
+        };
+        let ticket = Ticket {
+            fetches: &self.fetches,
+            stream,
+            id,
+            end,
+        };
+        self.wait(&ticket, &mut Pieces::default()).await?;
+        Ok(true)
+    }
+
+    /// Waits for the bytes of `ticket` and adds them to `reply`.
+    async fn wait(&self, ticket: &Ticket<'_>, reply: &mut Pieces) -> Result<(), s3::Error> {
+        let result = ticket.stream.wait(ticket.id, reply).await;
+        if let Err(error) = &result {
+            self.note_failure(&ticket.stream, error);
+        }
+        result
     }
 
     /// Finds or starts the GET that serves the first bytes of `read`, and joins its readers.
@@ -226,12 +220,7 @@ impl ReadHandle {
         work: &mut Work,
     ) -> Result<Found<'_>, s3::Error> {
         let now = Instant::now();
-        let intent = match intent {
-            Intent::Stream if !self.fetches.has_room(state, Role::Stream) => {
-                Intent::Ahead(self.limits.head)
-            }
-            intent => intent,
-        };
+        let intent = self.restrain(state, intent);
         loop {
             let plan = state.planner.plan(read, intent, &state.views());
             let (stream, end) = match plan.serve {
@@ -266,12 +255,16 @@ impl ReadHandle {
             if grown {
                 work.extended = Some(Arc::clone(&stream));
             }
-            if let Some(range) = plan.ahead
-                && state.gone.is_none()
-                && self.fetches.has_room(state, Role::Stream)
-            {
+            for range in plan.ahead {
+                let role = match intent {
+                    Intent::Pieces => Role::Piece,
+                    _ => Role::Stream,
+                };
+                let possible = state.gone.is_none() && self.fetches.has_room(state, role);
                 // Without memory for it, the read that needs it will ask again.
-                _ = self.fetch(state, range, Role::Stream, now, work);
+                if !possible || self.fetch(state, range, role, now, work).is_none() {
+                    break;
+                }
             }
             return Ok(Found::Ticket(Ticket {
                 fetches: &self.fetches,
@@ -279,6 +272,37 @@ impl ReadHandle {
                 id,
                 end,
             }));
+        }
+    }
+
+    /// What may be fetched of what the planner intends.
+    fn restrain(&self, state: &State, intent: Intent) -> Intent {
+        match intent {
+            Intent::Pieces if self.affords_pieces() => Intent::Pieces,
+            Intent::Pieces | Intent::Stream if self.fetches.has_room(state, Role::Stream) => {
+                Intent::Stream
+            }
+            Intent::Pieces | Intent::Stream => Intent::Ahead(self.limits.head),
+            intent => intent,
+        }
+    }
+
+    /// Whether the file may hold the whole object in pieces. Each costs as much as a part, so
+    /// when memory is short one stream fetches the same for less.
+    fn affords_pieces(&self) -> bool {
+        let Limits { piece, pieces, .. } = self.limits;
+        let count = self.size.div_ceil(piece).min(pieces as u64);
+        let length = self.size.div_ceil(count.max(1));
+        let missing = (count * self.price(length)).saturating_sub(self.account.held());
+        self.account.room(self.limits.held).growth >= missing
+    }
+
+    /// What a fetch of `length` bytes costs that is not a stream.
+    fn price(&self, length: u64) -> u64 {
+        if length > MAX_SMALL_BUFFER {
+            length.next_multiple_of(self.limits.part_size)
+        } else {
+            length
         }
     }
 
@@ -320,13 +344,7 @@ impl ReadHandle {
             let funds = Funds::in_parts(lease, range.start, part_size, held);
             (window, funds, self.limits.tail)
         } else {
-            let length = range.end - range.start;
-            let price = if length > MAX_SMALL_BUFFER {
-                length.next_multiple_of(part_size)
-            } else {
-                length
-            };
-            let lease = self.account.lease(price)?;
+            let lease = self.account.lease(self.price(range.end - range.start))?;
             let window = Window::whole(&range, now);
             (window, Funds::whole(Some(lease)), self.size)
         };
@@ -379,7 +397,7 @@ impl ReadHandle {
     }
 
     fn role(&self, range: &Range<u64>, read: &Range<u64>, intent: Intent) -> Role {
-        if self.size <= self.limits.whole {
+        if self.size <= self.limits.whole || intent == Intent::Pieces {
             Role::Piece
         } else if range.end <= read.end {
             Role::Read
@@ -410,27 +428,6 @@ impl fmt::Debug for ReadHandle {
             .finish_non_exhaustive()
     }
 }
-
-/// Time that a window covers: a round trip, and the transfer of a part over one connection.
-const WINDOW_SECONDS: f64 = 0.2;
-
-/// Objects of at most this size are fetched whole, by the first read wherever it is.
-const WHOLE_OBJECT: u64 = 1 << 20;
-
-/// Fetched for a read at offset 0, which is most often the first of a run.
-const HEAD: u64 = 1 << 20;
-
-/// What a run elsewhere must have read before it becomes a stream.
-const PATIENCE: u64 = 2 << 20;
-
-/// The kernel has up to this many bytes of read-ahead under way, in any order.
-const REORDER: u64 = 1 << 20;
-
-/// Streams of one handle.
-const STREAMS: usize = 8;
-
-/// Bounded pieces of runs that one handle keeps.
-const KEPT: usize = 2 * STREAMS;
 
 /// The CRT gives buffers of up to this size their own memory, and larger ones whole parts.
 const MAX_SMALL_BUFFER: u64 = 512 << 10;

@@ -8,10 +8,14 @@
 //! |---|---|
 //! | of an object of at most [`Limits::whole`] bytes | the object |
 //! | at offset 0 | [`Limits::head`] bytes |
-//! | continues a run from offset 0 | everything up to the object's end, as a stream |
+//! | continues a run from offset 0 | everything up to the object's end |
 //! | begins elsewhere, or has only just been continued | exactly what is asked for |
 //! | continues a run of [`CONFIRMED_READS`] reads or [`CONFIRMED_BYTES`] | as much ahead as the run has read, but no more than [`Limits::patience`] |
-//! | continues a run that has read [`Limits::patience`] bytes | everything up to the end, as a stream |
+//! | continues a run that has read [`Limits::patience`] bytes | everything up to the end |
+//!
+//! What is fetched up to the end is one stream, which the store splits into parts and fetches in
+//! parallel. An object of at most one part cannot be split that way; its rest is cut into
+//! [`Limits::piece`]s instead, of which at most [`Limits::pieces`] are fetched at the same time.
 //!
 //! Streams that are dropped with most of what they received unread double the patience.
 
@@ -38,6 +42,10 @@ pub(super) struct Limits {
     pub(super) window: u64,
     /// Bytes that a handle may hold before the windows of its streams stop growing.
     pub(super) held: u64,
+    /// What the rest of an object of at most one part is cut into.
+    pub(super) piece: u64,
+    /// Most fetches under way for which more pieces are started.
+    pub(super) pieces: usize,
     /// Number of streams that reach to the object's end.
     pub(super) streams: usize,
     /// Number of bounded fetches that are kept beyond the read that they were made for.
@@ -51,8 +59,10 @@ pub(super) enum Intent {
     Exact,
     /// This many bytes more than what is asked for.
     Ahead(u64),
-    /// Everything that follows.
+    /// Everything that follows, by one GET.
     Stream,
+    /// Everything that follows, by several GETs at the same time.
+    Pieces,
 }
 
 /// Something that is being fetched or was fetched, as the planner sees it.
@@ -86,8 +96,9 @@ impl View {
 pub(super) struct Plan {
     /// How to serve them.
     pub(super) serve: Serve,
-    /// A stream to start as well, so that the run finds its next bytes.
-    pub(super) ahead: Option<Range<u64>>,
+    /// What to fetch as well, so that the run finds its next bytes: at most one range for a
+    /// stream, which is the rest of the object.
+    pub(super) ahead: Vec<Range<u64>>,
 }
 
 /// How to serve the first bytes of a read.
@@ -168,7 +179,11 @@ impl Planner {
             };
         }
         if trusted || asked >= self.patience {
-            Intent::Stream
+            if self.size <= self.limits.part_size {
+                Intent::Pieces
+            } else {
+                Intent::Stream
+            }
         } else if reads >= CONFIRMED_READS || asked >= CONFIRMED_BYTES {
             Intent::Ahead(asked.min(self.limits.patience))
         } else {
@@ -200,14 +215,26 @@ impl Planner {
     /// Says how to serve the first bytes of `read`, given what is being fetched already.
     pub(super) fn plan(&self, read: &Range<u64>, intent: Intent, views: &[View]) -> Plan {
         let serve = self.serve(read, intent, views);
-        let mut end = match &serve {
-            Serve::Join(_, end) => *end,
-            Serve::Fetch(range) => range.end,
+        let (end, fetched) = match &serve {
+            Serve::Join(_, end) => (*end, 0),
+            Serve::Fetch(range) => (range.end, 1),
         };
-        while let Some(further) = views.iter().find_map(|view| view.serves(end)) {
-            end = further;
-        }
-        let ahead = (intent == Intent::Stream && end < self.size).then_some(end..self.size);
+        let ahead = match intent {
+            Intent::Stream => {
+                let end = follow(end, views);
+                (end < self.size)
+                    .then_some(end..self.size)
+                    .into_iter()
+                    .collect()
+            }
+            Intent::Pieces => {
+                let is_under_way = |view: &&View| view.extent.received < view.range.end;
+                let under_way = views.iter().filter(is_under_way).count() + fetched;
+                let more = self.limits.pieces.saturating_sub(under_way);
+                self.pieces(end, views).take(more).collect()
+            }
+            Intent::Ahead(_) | Intent::Exact => Vec::new(),
+        };
         Plan { serve, ahead }
     }
 
@@ -225,6 +252,10 @@ impl Planner {
         }
         let end = match intent {
             Intent::Stream => return Serve::Fetch(read.start..self.size),
+            Intent::Pieces => {
+                let first = self.pieces(read.start, views).next();
+                first.map_or(read.end, |piece| piece.end)
+            }
             Intent::Ahead(bytes) => read.end.saturating_add(bytes).min(self.size),
             Intent::Exact => read.end,
         };
@@ -236,6 +267,33 @@ impl Planner {
             .filter(|&start| read.start < start)
             .fold(end, u64::min);
         Serve::Fetch(read.start..end)
+    }
+
+    /// What is neither held nor under way from `start` on, cut for GETs of about the same length.
+    fn pieces(&self, start: u64, views: &[View]) -> impl Iterator<Item = Range<u64>> + use<> {
+        let mut gaps = Vec::new();
+        let mut at = follow(start, views);
+        while at < self.size {
+            let next = views
+                .iter()
+                .filter(|view| view.extent.kept < view.range.end)
+                .map(|view| view.extent.kept)
+                .filter(|&kept| at < kept)
+                .fold(self.size, u64::min);
+            gaps.push(at..next);
+            at = follow(next, views);
+        }
+        let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+        let most = missing.div_ceil(self.limits.pieces.max(1) as u64);
+        let length = most.max(self.limits.piece);
+        gaps.into_iter().flat_map(move |gap| {
+            let count = (gap.end - gap.start).div_ceil(length);
+            let length = (gap.end - gap.start).div_ceil(count);
+            (0..count).map_while(move |index| {
+                let start = gap.start + index * length;
+                (start < gap.end).then(|| start..gap.end.min(start + length))
+            })
+        })
     }
 
     /// Learns from a stream that was dropped after it had received `received` bytes, of which
@@ -250,6 +308,15 @@ impl Planner {
             self.patience = self.limits.patience;
         }
     }
+}
+
+/// Where the bytes end that a reader finds without another GET, when it has come to `offset`.
+fn follow(offset: u64, views: &[View]) -> u64 {
+    let mut end = offset;
+    while let Some(further) = views.iter().find_map(|view| view.serves(end)) {
+        end = further;
+    }
+    end
 }
 
 /// Runs remembered: more than the readers that one handle usually has.
@@ -286,6 +353,8 @@ mod tests {
             tail: 2 * MIB,
             window: 16 * MIB,
             held: GIB,
+            piece: MIB,
+            pieces: 8,
             streams: 8,
             kept: 4,
         }
@@ -334,6 +403,7 @@ mod tests {
                 Intent::Exact => assert!(asked < 512 * KIB),
                 Intent::Ahead(bytes) => assert_eq!(bytes, asked),
                 Intent::Stream => assert!(asked >= 2 * MIB),
+                Intent::Pieces => panic!("it is larger than a part"),
             }
             asked += 128 * KIB;
         }
@@ -409,10 +479,10 @@ mod tests {
             std::slice::from_ref(&head),
         );
         assert_eq!(plan.serve, Serve::Join(0, MIB));
-        assert_eq!(plan.ahead, Some(MIB..GIB));
+        assert!(plan.ahead.into_iter().eq(std::iter::once(MIB..GIB)));
         let stream = view(MIB..GIB, MIB, MIB, 17 * MIB);
         let plan = planner.plan(&(128 * KIB..256 * KIB), Intent::Stream, &[head, stream]);
-        assert_eq!(plan.ahead, None);
+        assert_eq!(plan.ahead, []);
     }
 
     #[test]
@@ -428,6 +498,31 @@ mod tests {
         let planner = Planner::new(MIB, limits());
         let plan = planner.plan(&(700 * KIB..710 * KIB), Intent::Exact, &[]);
         assert_eq!(plan.serve, Serve::Fetch(0..MIB));
+    }
+
+    #[test]
+    fn cuts_the_rest_of_a_small_object_from_the_second_read_on() {
+        let mut planner = Planner::new(5 * MIB, limits());
+        let head = view(0..MIB, 0, MIB, MIB);
+        let first = 0..128 * KIB;
+        assert_eq!(planner.observe(&first), Intent::Ahead(MIB - 128 * KIB));
+        let second = 128 * KIB..256 * KIB;
+        let intent = planner.observe(&second);
+        assert_eq!(intent, Intent::Pieces);
+        let plan = planner.plan(&second, intent, &[head]);
+        assert_eq!(plan.serve, Serve::Join(0, MIB));
+        let pieces: Vec<_> = (1..5).map(|at| at * MIB..(at + 1) * MIB).collect();
+        assert_eq!(plan.ahead, pieces);
+    }
+
+    #[test]
+    fn cuts_pieces_around_what_is_held() {
+        let planner = Planner::new(8 * MIB, limits());
+        let held = view(3 * MIB..4 * MIB, 3 * MIB, 4 * MIB, 4 * MIB);
+        let plan = planner.plan(&(2 * MIB..2 * MIB + 1), Intent::Pieces, &[held]);
+        assert_eq!(plan.serve, Serve::Fetch(2 * MIB..3 * MIB));
+        let pieces: Vec<_> = (4..8).map(|at| at * MIB..(at + 1) * MIB).collect();
+        assert_eq!(plan.ahead, pieces);
     }
 
     fn any_view() -> impl Strategy<Value = View> {
@@ -462,9 +557,39 @@ mod tests {
                            prop_assert!(range.start == start || range == (0..size));
                        }
                    }
-                   if let Some(ahead) = plan.ahead {
-                       prop_assert!(start < ahead.start && ahead.start < ahead.end && ahead.end == size);
+                   for ahead in plan.ahead {
+                       prop_assert!(start < ahead.start && ahead.start < ahead.end && ahead.end <= size);
                    }
+               }
+           }
+
+           #[test]
+           fn cuts_pieces_that_are_new_and_few(
+               size in MIB + 1..8 * MIB,
+               start in any::<prop::sample::Index>(),
+               pieces in 1usize..10,
+               views in prop::collection::vec(any_view(), 0..6),
+           ) {
+               let planner = Planner::new(size, Limits { pieces, ..limits() });
+               let views: Vec<View> =
+                   views.into_iter().filter(|view| view.range.end <= size && !view.range.is_empty()).collect();
+               let start = start.index(usize::try_from(size).expect("small")) as u64;
+               let plan = planner.plan(&(start..start + 1), Intent::Pieces, &views);
+               let under_way = views.iter().filter(|view| view.extent.received < view.range.end).count();
+               prop_assert!(plan.ahead.is_empty() || under_way + plan.ahead.len() <= pieces);
+               let mut at = start;
+               if let Serve::Fetch(range) = plan.serve {
+                   prop_assert_eq!(range.start, at);
+                   at = range.end;
+               }
+               for piece in plan.ahead {
+                   prop_assert!(at <= piece.start && piece.start < piece.end && piece.end <= size);
+                   for view in &views {
+                       prop_assert_eq!(view.serves(piece.start), None);
+                       prop_assert!(!(piece.start < view.extent.kept && view.extent.kept < piece.end)
+                           || view.extent.kept == view.range.end);
+                   }
+                   at = piece.end;
                }
            }
 

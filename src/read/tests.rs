@@ -44,6 +44,8 @@ fn tiny() -> Limits {
         tail: 1000,
         window: 1,
         held: 20_000,
+        piece: 700,
+        pieces: 2,
         streams: 2,
         kept: 2,
     }
@@ -509,6 +511,75 @@ fn sixteen_threads_on_one_handle_read_right_bytes() {
     });
 }
 
+#[test]
+fn small_object_is_fetched_by_few_gets_at_a_time_and_no_byte_twice() {
+    for (part_size, size) in [(8 * MIB, 8 * MIB), (64 * MIB, 60 * MIB + 7)] {
+        let store = FakeStore::new();
+        let limits = ReadConfig {
+            part_size,
+            max_window: GIB,
+            ..ReadConfig::default()
+        };
+        let handle = open_with(&store, size, limits.limits());
+        check(&handle, 0, 128 * KIB).expect("the head");
+        for _ in 0..8 {
+            store.stall_get_after("object", 0);
+        }
+        check(&handle, 128 * KIB, 128 * KIB).expect("from the head");
+        let pieces = store.count(Op::Get) - 1;
+        assert!((7..=8).contains(&pieces), "{pieces} for {part_size}");
+        while store.waiting() < store.bodies().in_flight {
+            std::thread::yield_now();
+        }
+        store.release();
+        check_all(&handle, (1..60).map(|index| (index * MIB, MIB)));
+        check(&handle, 60 * MIB, 7).expect("the end");
+        assert!(store.count(Op::Get) <= 9, "{:?}", store.log());
+        assert_eq!(store.bodies().delivered_bytes, size);
+    }
+}
+
+#[test]
+fn large_reads_of_a_small_object_start_all_pieces_at_once() {
+    in_time(|| {
+        let store = FakeStore::new();
+        let handle = open(&store, 5 * MIB);
+        assert!(block_on(handle.fetch_head()).expect("nothing fails"));
+        check(&handle, 0, MIB).expect("from the head");
+        for _ in 0..4 {
+            store.stall_get_after("object", 0);
+        }
+        let mut read = handle.read_at(MIB, 1 << 20).boxed();
+        assert!((&mut read).now_or_never().is_none());
+        assert_eq!(store.count(Op::Get), 5);
+        while store.waiting() < 4 {
+            std::thread::yield_now();
+        }
+        store.release();
+        assert!(block_on(read).expect("served") == synthetic(SEED, MIB..2 * MIB));
+        check_all(&handle, (2..5).map(|index| (index * MIB, MIB)));
+        assert_eq!(store.count(Op::Get), 5);
+    });
+}
+
+#[test]
+fn small_object_is_streamed_when_memory_is_short() {
+    in_time(|| {
+        let store = FakeStore::deterministic();
+        let budget = Budget::new(24 * MIB, MIB);
+        let etag = store.put_synthetic("object", 5 * MIB, SEED);
+        let key = Key::new("object").expect("valid");
+        let limits = ReadConfig::default().limits();
+        let source = Arc::new(store.clone());
+        let handle = ReadHandle::with_limits(source, key, etag, 5 * MIB, limits, &budget);
+        check_all(&handle, (0..40).map(|index| (index * 128 * KIB, 128 * KIB)));
+        assert_eq!(store.count(Op::Get), 2);
+        assert!(budget.used() <= 24 * MIB);
+        drop(handle);
+        assert_eq!(budget.used(), 0);
+    });
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Jump(u64),
@@ -590,6 +661,30 @@ proptest! {
         in_time(move || {
             let store = FakeStore::deterministic();
             let handle = open_with(&store, 50_001, limits);
+            perform(&store, &handle, steps);
+            drop(handle);
+            assert_eq!(store.bodies().in_flight, 0);
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_reads_of_an_object_in_pieces_give_right_bytes(
+        limits in any_limits(),
+        (piece, pieces, kept) in (1u64..9000, 1usize..10, 1usize..17),
+        ahead in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        in_time(move || {
+            let store = FakeStore::deterministic();
+            let limits = Limits { part_size: 50_001, held: GIB, piece, pieces, kept, ..limits };
+            let handle = open_with(&store, 50_001, limits);
+            if ahead {
+                assert!(block_on(handle.fetch_head()).expect("nothing fails yet"));
+            }
             perform(&store, &handle, steps);
             drop(handle);
             assert_eq!(store.bodies().in_flight, 0);

@@ -79,6 +79,25 @@ pub struct FileVersion {
     pub info: ObjectInfo,
 }
 
+/// What is believed of a file that is being opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Belief {
+    /// The version that the inode stands for.
+    pub version: FileVersion,
+    /// What to ask S3 first; `None` when the version may be opened as it is.
+    pub doubt: Option<Doubt>,
+}
+
+/// A question to S3 that is still to be asked, about the version of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    pub(super) ino: InodeNo,
+    pub(super) since: Moment,
+    /// Whether nothing can be known of the file's bytes yet: it was not opened before, or the
+    /// open passes by what is cached.
+    pub is_cold: bool,
+}
+
 /// What S3 says that a name is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
@@ -112,6 +131,8 @@ pub(super) struct Inode {
     pub(super) named: Option<Moment>,
     /// When S3 was last asked for the attributes; never before `named`.
     pub(super) checked: Moment,
+    /// Whether it was opened, so that the kernel may have its bytes.
+    pub(super) opened: bool,
     /// What it is.
     pub(super) content: Content,
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::expiry::Moment;
-use super::inode::{Content, FileVersion, Found, InodeNo, Node, ROOT};
+use super::inode::{Belief, Content, Doubt, FileVersion, Found, InodeNo, Node, ROOT};
 use super::table::{Answer, Standing, Table};
 use super::{Core, Freshness, name};
-use crate::s3::Key;
+use crate::s3::{self, ErrorKind, Key, ObjectInfo};
 
 impl Core {
     /// See [`super::Tree::lookup`].
@@ -83,47 +83,71 @@ impl Core {
         Ok(self.node(ino, inode, self.ttl_of(&inode.content)))
     }
 
-    /// See [`super::Tree::open_file`].
-    pub(super) async fn open_file(
-        &self,
-        ino: InodeNo,
-        freshness: Freshness,
-    ) -> Result<FileVersion, Error> {
+    /// See [`super::Tree::believe`].
+    pub(super) fn believe(&self, ino: InodeNo, freshness: Freshness) -> Result<Belief, Error> {
         let now = self.clock.now();
-        let key = {
-            let table = self.table();
-            let inode = table.get(ino)?;
-            let Content::File(info) = &inode.content else {
-                return Err(Error::IsDirectory);
-            };
-            let key = self.object_key(&table, ino)?;
-            match freshness {
-                Freshness::Newest if table.standing(ino)? == Standing::Replaced => {
-                    return Err(Error::Stale);
-                }
-                Freshness::Newest => {}
-                Freshness::Cached => {
-                    let standing = self.check_standing(&table, ino, now)?;
-                    let ttl = self.config.ttl.of_version();
-                    let is_fresh = inode.checked.remaining(ttl, now).is_some();
-                    if standing == Standing::Named && is_fresh {
-                        let info = info.clone();
-                        return Ok(FileVersion { key, info });
-                    }
-                }
-            }
-            key
-        };
-        let found = self.head(&key).await?.map(Found::File);
         let mut table = self.table();
-        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), now)?;
+        let inode = table.get(ino)?;
+        let Content::File(info) = &inode.content else {
+            return Err(Error::IsDirectory);
+        };
+        let key = self.object_key(&table, ino)?;
+        let is_sure = match freshness {
+            Freshness::Newest if table.standing(ino)? == Standing::Replaced => {
+                return Err(Error::Stale);
+            }
+            Freshness::Newest => false,
+            Freshness::Cached => {
+                let standing = self.check_standing(&table, ino, now)?;
+                let ttl = self.config.ttl.of_version();
+                let is_fresh = inode.checked.remaining(ttl, now).is_some();
+                standing == Standing::Named && is_fresh
+            }
+        };
+        let info = info.clone();
+        let doubt = Doubt {
+            ino,
+            since: now,
+            is_cold: !inode.opened || freshness == Freshness::Newest,
+        };
+        table.note_opened(ino);
+        Ok(Belief {
+            version: FileVersion { key, info },
+            doubt: (!is_sure).then_some(doubt),
+        })
+    }
+
+    /// See [`super::Tree::ask`].
+    pub(super) async fn ask(&self, key: &Key, doubt: Doubt) -> Result<ObjectInfo, Error> {
+        let found = self.head(key).await?.map(Found::File);
+        let Doubt { ino, since, .. } = doubt;
+        let mut table = self.table();
+        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), since)?;
         match &table.get(ino)?.content {
-            Content::File(info) => Ok(FileVersion {
-                key,
-                info: info.clone(),
-            }),
+            Content::File(info) => Ok(info.clone()),
             Content::Directory { .. } => Err(Error::IsDirectory),
         }
+    }
+
+    /// See [`super::Tree::settle`].
+    pub(super) fn settle(
+        &self,
+        info: &ObjectInfo,
+        doubt: Doubt,
+        outcome: Result<(), s3::Error>,
+    ) -> Result<(), Error> {
+        let Doubt { ino, since, .. } = doubt;
+        let (answer, otherwise) = match outcome {
+            Ok(()) => (Answer::Is(Found::File(info.clone())), None),
+            Err(error) => match error.kind() {
+                ErrorKind::Precondition => (Answer::Other, Some(Error::Stale)),
+                ErrorKind::NotFound => (Answer::Gone, Some(Error::NotFound)),
+                _ => return Err(error.into()),
+            },
+        };
+        self.table().settle(ino, &answer, since)?;
+        // A later answer outweighs this one in the table, but not for who asked.
+        otherwise.map_or(Ok(()), Err)
     }
 
     /// What is known of `name` in `parent` and still counts. Counts a reference if it is an inode.

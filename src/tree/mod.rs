@@ -27,7 +27,7 @@ mod tests;
 
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
-pub use inode::{FileVersion, InodeNo, Node, NodeKind, ROOT};
+pub use inode::{Belief, Doubt, FileVersion, InodeNo, Node, NodeKind, ROOT};
 pub use readdir::{DirEntry, DirHandle, Emit};
 
 use std::ffi::OsStr;
@@ -35,7 +35,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::s3::{Prefix, Store};
+use crate::s3::{self, Key, ObjectInfo, Prefix, Store};
 use expiry::Moment;
 use inode::{Content, Found, Inode};
 use resolve::Flights;
@@ -120,19 +120,39 @@ impl Tree {
         self.core.getattr(ino).await
     }
 
-    /// The version of the file `ino`, to be read.
+    /// The version of the file `ino`, to be opened, and whether S3 has to be asked for it first.
+    /// Makes no request: a doubt is settled by [`Self::ask`], or by [`Self::settle`].
     ///
     /// # Errors
-    /// [`Error::IsDirectory`], and those of [`Self::getattr`].
+    /// [`Error::IsDirectory`], [`Error::Stale`] and [`Error::NotFound`] as [`Self::getattr`].
+    pub fn believe(&self, ino: InodeNo, freshness: Freshness) -> Result<Belief, Error> {
+        self.core.believe(ino, freshness)
+    }
+
+    /// Asks S3 for the metadata of `key`, whose version is in doubt. They are of the version that
+    /// was believed in.
+    ///
+    /// # Errors
+    /// Those of [`Self::getattr`].
     ///
     /// # Cancel safety
     /// Safe: a dropped future has changed nothing.
-    pub async fn open_file(
+    pub async fn ask(&self, key: &Key, doubt: Doubt) -> Result<ObjectInfo, Error> {
+        self.core.ask(key, doubt).await
+    }
+
+    /// Takes note of what became of a request for exactly the version `info` that was made after
+    /// the doubt arose: if it succeeded, that version is the newest.
+    ///
+    /// # Errors
+    /// Those of [`Self::getattr`], as `outcome` has it.
+    pub fn settle(
         &self,
-        ino: InodeNo,
-        freshness: Freshness,
-    ) -> Result<FileVersion, Error> {
-        self.core.open_file(ino, freshness).await
+        info: &ObjectInfo,
+        doubt: Doubt,
+        outcome: Result<(), s3::Error>,
+    ) -> Result<(), Error> {
+        self.core.settle(info, doubt, outcome)
     }
 
     /// Takes note that the object of the file `ino` is another version by now, or gone: whatever

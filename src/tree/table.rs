@@ -35,6 +35,8 @@ pub(super) enum Standing {
 pub(super) enum Answer {
     /// Its key is this.
     Is(Found),
+    /// Its key is another version.
+    Other,
     /// Its key is not there.
     Gone,
 }
@@ -48,6 +50,7 @@ impl Table {
             lookups: 1,
             named: Some(now),
             checked: now,
+            opened: false,
             content: Content::Directory {
                 children: BTreeMap::new(),
                 dependents: 0,
@@ -271,7 +274,7 @@ impl Table {
                 }
                 Ok(())
             }
-            Answer::Is(_) => {
+            Answer::Is(_) | Answer::Other => {
                 self.detach(ino);
                 Err(Error::Stale)
             }
@@ -279,6 +282,13 @@ impl Table {
                 self.detach(ino);
                 Err(Error::NotFound)
             }
+        }
+    }
+
+    /// Notes that the file `ino` is opened.
+    pub(super) fn note_opened(&mut self, ino: InodeNo) {
+        if let Some(inode) = self.inodes.get_mut(&ino) {
+            inode.opened = true;
         }
     }
 
@@ -345,6 +355,7 @@ impl Table {
             lookups: 0,
             named: Some(asked),
             checked: asked,
+            opened: false,
             content,
         };
         self.inodes.insert(ino, Box::new(inode));

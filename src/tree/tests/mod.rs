@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 
 use super::*;
-use crate::s3::ObjectInfo;
 use crate::s3::fake::{FakeStore, Op};
 
 /// A tree over a fake store, with a clock that stands still until it is moved.
@@ -76,7 +75,11 @@ impl Fixture {
     }
 
     fn open(&self, ino: InodeNo, freshness: Freshness) -> Result<FileVersion, Error> {
-        block_on(self.tree.open_file(ino, freshness))
+        let Belief { mut version, doubt } = self.tree.believe(ino, freshness)?;
+        if let Some(doubt) = doubt {
+            version.info = block_on(self.tree.ask(&version.key, doubt))?;
+        }
+        Ok(version)
     }
 
     fn open_dir(&self, ino: InodeNo) -> DirHandle {

@@ -1,0 +1,96 @@
+//! How much may be fetched ahead.
+
+use std::sync::Arc;
+
+use super::plan::Limits;
+use crate::memory::Budget;
+
+/// How much a [`ReadHandle`](super::ReadHandle) may fetch ahead.
+#[derive(Debug, Clone)]
+pub struct ReadConfig {
+    /// Size in bytes of the parts that the store splits a GET into; values below 1 count as 1.
+    pub part_size: u64,
+    /// The most bytes by which one handle fetches ahead of its readers. It is reached only while
+    /// a larger window still makes reading faster. Two parts for each stream are always allowed.
+    pub max_window: u64,
+    /// What pays for the buffers of all handles.
+    pub budget: Arc<Budget>,
+}
+
+impl ReadConfig {
+    /// The configuration for a throughput of `gbps` gigabits per second.
+    pub fn for_throughput(part_size: u64, gbps: f64, budget: Arc<Budget>) -> Self {
+        Self {
+            part_size,
+            max_window: Self::window_for_throughput(gbps),
+            budget,
+        }
+    }
+
+    /// The window of a stream that is to reach `gbps` gigabits per second: it holds what arrives
+    /// in 0.2 s, but no less than 64 MiB and no more than 2 GiB.
+    pub fn window_for_throughput(gbps: f64) -> u64 {
+        let mib = (gbps * 1e9 / 8.0 * WINDOW_SECONDS / f64::from(1 << 20)).clamp(64.0, 2048.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was clamped to 64..=2048; NaN becomes 0, which part windows make up for"
+        )]
+        let mib = mib as u64;
+        mib << 20
+    }
+
+    /// The limits of one handle.
+    pub(super) fn limits(&self) -> Limits {
+        let part_size = self.part_size.max(1);
+        let window = (2 * part_size).min(self.max_window).max(part_size);
+        Limits {
+            part_size,
+            whole: WHOLE_OBJECT,
+            head: HEAD,
+            patience: PATIENCE,
+            reorder: REORDER,
+            tail: part_size.clamp(2 * REORDER, 4 * REORDER),
+            window,
+            held: self.max_window.max(window),
+            piece: PIECE,
+            pieces: PIECES,
+            streams: STREAMS,
+            kept: KEPT,
+        }
+    }
+}
+
+impl Default for ReadConfig {
+    /// Parts of 8 MiB, 10 Gbit/s, as much memory as that takes.
+    fn default() -> Self {
+        Self::for_throughput(8 << 20, 10.0, Budget::unlimited())
+    }
+}
+
+/// Time that a window covers: a round trip, and the transfer of a part over one connection.
+const WINDOW_SECONDS: f64 = 0.2;
+
+/// Objects of at most this size are fetched whole, by the first read wherever it is.
+const WHOLE_OBJECT: u64 = 1 << 20;
+
+/// Fetched for a read at offset 0, which is most often the first of a run.
+const HEAD: u64 = 1 << 20;
+
+/// The rest of an object of at most one part is fetched in pieces of about this size.
+const PIECE: u64 = 1 << 20;
+
+/// Fetches that one handle has under way when it reads an object in pieces.
+const PIECES: usize = 8;
+
+/// What a run elsewhere must have read before it becomes a stream.
+const PATIENCE: u64 = 2 << 20;
+
+/// The kernel has up to this many bytes of read-ahead under way, in any order.
+const REORDER: u64 = 1 << 20;
+
+/// Streams of one handle.
+const STREAMS: usize = 8;
+
+/// Bounded pieces of runs that one handle keeps.
+const KEPT: usize = 2 * STREAMS;
