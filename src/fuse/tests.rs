@@ -483,7 +483,8 @@ fn unmounter_ends_the_session() {
 fn unmounter_detaches_a_mount_that_is_in_use() {
     let store = FakeStore::new();
     store.put("f", "x");
-    let mut mount = Mount::new(&store);
+    let store: Arc<dyn Store> = Arc::new(store);
+    let mut mount = Mount::with(Arc::clone(&store), Ttl::Minimal, |_| {});
     let file = File::open(mount.path("f")).expect("it opens");
     mount
         .session
@@ -493,7 +494,9 @@ fn unmounter_detaches_a_mount_that_is_in_use() {
         .unmount();
     assert!(!mount.is_mounted());
     mount.wait();
-    drop(file);
+    assert_eq!(Arc::strong_count(&store), 1, "somebody holds the store");
+    let read = file.read_at(&mut [0], 0);
+    assert_eq!(errno(read), Some(libc::ENOTCONN));
 }
 
 #[test]
