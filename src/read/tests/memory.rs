@@ -1,5 +1,8 @@
 //! Reads under a budget that does not suffice.
 
+use proptest::prelude::*;
+
+use super::model::{any_limits, perform, step};
 use super::*;
 
 const PART: u64 = 256 * KIB;
