@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::store::{BUCKET, MountPoint, store};
-use crate::support::{Outcome, mount_s3, run, wait_for};
+use crate::support::{Outcome, mount_s3, run};
+use crate::wait::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -70,6 +71,7 @@ impl Daemon {
             // A process that nobody waited for is a zombie, and has ended all the same.
             fs::read_to_string(format!("/proc/{}/stat", self.pid))
                 .map_or(true, |stat| stat.contains(") Z "))
+                .then_some(())
         });
     }
 }
@@ -110,10 +112,11 @@ fn process_leaves_the_terminal() {
     let mount_point = MountPoint::new();
     let (_, daemon) = start(&mount_point, &["--no-log"]);
     wait_for("the process to detach", Duration::from_secs(5), || {
-        (0..3).all(|file| {
+        let detached = (0..3).all(|file| {
             fs::read_link(format!("/proc/{}/fd/{file}", daemon.pid))
                 .is_ok_and(|target| target == Path::new("/dev/null"))
-        })
+        });
+        detached.then_some(())
     });
     assert_eq!(daemon.stat(6), daemon.pid, "it leads a session of its own");
 }

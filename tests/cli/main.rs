@@ -6,3 +6,5 @@ mod failures;
 mod store;
 mod support;
 mod usage;
+#[path = "../support/wait.rs"]
+mod wait;

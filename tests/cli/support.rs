@@ -67,15 +67,6 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
     }
 }
 
-/// Asks every few milliseconds, and panics when it takes too long.
-pub(crate) fn wait_for(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = String::new();

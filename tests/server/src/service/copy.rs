@@ -17,17 +17,13 @@ pub(super) async fn copy_object(
 ) -> S3Result<S3Response<CopyObjectOutput>> {
     let input = request.input;
     let (from_bucket, from_key) = source_of(&input.copy_source)?;
-    let source = service.store.get(from_bucket, from_key)?;
-    Conditions {
+    let conditions = Conditions {
         if_match: input.copy_source_if_match.as_ref(),
         if_none_match: input.copy_source_if_none_match.as_ref(),
         if_modified_since: input.copy_source_if_modified_since.clone(),
         if_unmodified_since: input.copy_source_if_unmodified_since.clone(),
-    }
-    .check_source(&source)?;
-    if source.is_archived() {
-        return Err(s3_error!(InvalidObjectState));
-    }
+    };
+    let source = copyable(service, from_bucket, from_key, conditions)?;
     let replace = input
         .metadata_directive
         .as_ref()
@@ -79,17 +75,13 @@ pub(super) async fn upload_part_copy(
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
     let input = request.input;
     let (from_bucket, from_key) = source_of(&input.copy_source)?;
-    let source = service.store.get(from_bucket, from_key)?;
-    Conditions {
+    let conditions = Conditions {
         if_match: input.copy_source_if_match.as_ref(),
         if_none_match: input.copy_source_if_none_match.as_ref(),
         if_modified_since: input.copy_source_if_modified_since,
         if_unmodified_since: input.copy_source_if_unmodified_since,
-    }
-    .check_source(&source)?;
-    if source.is_archived() {
-        return Err(s3_error!(InvalidObjectState));
-    }
+    };
+    let source = copyable(service, from_bucket, from_key, conditions)?;
     let size = source.size();
     let range = match input.copy_source_range.as_deref().map(Range::parse) {
         None => 0..size,
@@ -130,6 +122,21 @@ pub(super) async fn upload_part_copy(
         copy_part_result: Some(result),
         ..Default::default()
     }))
+}
+
+/// The object to copy, if `conditions` hold of it and it can be read.
+fn copyable(
+    service: &Service,
+    bucket: &str,
+    key: &str,
+    conditions: Conditions<'_>,
+) -> S3Result<Object> {
+    let source = service.store.get(bucket, key)?;
+    conditions.check_source(&source)?;
+    if source.is_archived() {
+        return Err(s3_error!(InvalidObjectState));
+    }
+    Ok(source)
 }
 
 fn source_of(source: &CopySource) -> S3Result<(&str, &str)> {
