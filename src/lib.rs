@@ -4,6 +4,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `turn` | work that a thread puts off until it holds no lock |
 //! | [`crt`] | the AWS Common Runtime, made safe |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
 //! | [`tree`] | the namespace: inodes over keys |
@@ -21,3 +22,4 @@ pub mod memory;
 pub mod read;
 pub mod s3;
 pub mod tree;
+mod turn;

@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `body` on behalf of C: a panic in it ends here.
+use crate::turn;
+
+/// Runs `body` on behalf of C, in a [turn](crate::turn): a panic in it ends here.
 ///
 /// # Errors
 /// The text of the panic.
@@ -13,7 +15,7 @@ pub(super) fn guard<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     let outer = IN_CALLBACK.replace(true);
     // The state that a panic may leave behind is that of the one object whose callback this is;
     // every caller stops using it then.
-    let result = catch_unwind(AssertUnwindSafe(body));
+    let result = catch_unwind(AssertUnwindSafe(|| turn::run(body)));
     IN_CALLBACK.set(outer);
     result.map_err(panic_text)
 }

@@ -5,16 +5,19 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 
-use futures::FutureExt;
 use futures::executor::{ThreadPool, ThreadPoolBuilder};
-use futures::task::FutureObj;
+use futures::task::{ArcWake, waker_ref};
 use log::error;
 
-/// Runs operations: on the caller's thread as far as they get without waiting, and from there on
-/// a pool of threads.
+use crate::turn;
+
+/// Runs operations: on the caller's thread as far as they get without waiting; then on the thread
+/// that brings what they wait for, when that is in a [turn](crate::turn), or else on a pool.
 #[derive(Debug)]
 pub(super) struct Executor {
     pool: ThreadPool,
@@ -40,27 +43,83 @@ impl Executor {
         name: &'static str,
         operation: impl Future<Output = ()> + Send + 'static,
     ) {
-        let operation = AssertUnwindSafe(operation).catch_unwind();
-        let mut task: Pin<Box<dyn Future<Output = ()> + Send>> =
-            Box::pin(operation.map(move |result| {
-                if let Err(panic) = result {
-                    log_panic(name, panic.as_ref());
-                }
-            }));
-        // The pool polls again at once, with a waker that works, so no wake-up can be missed.
-        if task
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-        {
-            self.pool.spawn_obj_ok(FutureObj::from(task));
-        }
+        let task = Task {
+            name,
+            operation: Mutex::new(Some(Box::pin(operation))),
+            state: AtomicU8::new(WOKEN),
+            pool: self.pool.clone(),
+        };
+        Arc::new(task).poll();
     }
 
     /// Runs an operation that never waits.
     pub(super) fn run_now(&self, name: &'static str, operation: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(operation)) {
             log_panic(name, panic.as_ref());
+        }
+    }
+}
+
+/// An operation that may have to wait.
+struct Task {
+    name: &'static str,
+    /// Locked by the one thread that polls.
+    operation: Mutex<Option<Operation>>,
+    state: AtomicU8,
+    pool: ThreadPool,
+}
+
+type Operation = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Waits to be woken.
+const IDLE: u8 = 0;
+/// Was woken; somebody polls it next, or polls it now and will do so again.
+const WOKEN: u8 = 1;
+/// Is being polled, and was not woken since that began.
+const POLLED: u8 = 2;
+
+impl Task {
+    /// Polls until the operation waits, or is done. Called by the one who made the task `WOKEN`
+    /// from `IDLE`.
+    fn poll(self: &Arc<Self>) {
+        let waker = waker_ref(self);
+        let mut context = Context::from_waker(&waker);
+        let mut operation = self
+            .operation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while let Some(running) = operation.as_mut() {
+            self.state.store(POLLED, Ordering::Release);
+            match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context))) {
+                Ok(Poll::Pending) => {
+                    let idle = self.state.compare_exchange(
+                        POLLED,
+                        IDLE,
+                        Ordering::AcqRel,
+                        Ordering::Acquire,
+                    );
+                    if idle.is_ok() {
+                        return;
+                    }
+                }
+                Ok(Poll::Ready(())) => *operation = None,
+                Err(panic) => {
+                    *operation = None;
+                    log_panic(self.name, panic.as_ref());
+                }
+            }
+        }
+    }
+}
+
+impl ArcWake for Task {
+    fn wake_by_ref(task: &Arc<Self>) {
+        if task.state.swap(WOKEN, Ordering::AcqRel) != IDLE {
+            return;
+        }
+        let woken = Arc::clone(task);
+        if let Err(poll) = turn::put_off(move || woken.poll()) {
+            task.pool.spawn_ok(async move { poll() });
         }
     }
 }
