@@ -340,7 +340,8 @@ impl ReadHandle {
                 part_size,
                 self.limits.reorder,
                 now,
-            );
+            )
+            .aiming_at(self.limits.rate / self.account.budget().sharers());
             let funds = Funds::in_parts(lease, range.start, part_size, held);
             (window, funds, self.limits.tail)
         } else {

@@ -40,6 +40,8 @@ pub(super) struct Limits {
     pub(super) tail: u64,
     /// Initial window of a stream.
     pub(super) window: u64,
+    /// Bytes per second that all streams together are to reach.
+    pub(super) rate: u64,
     /// Bytes that a handle may hold before the windows of its streams stop growing.
     pub(super) held: u64,
     /// What the rest of an object of at most one part is cut into.

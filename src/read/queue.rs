@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -290,6 +290,15 @@ impl Queue {
         inner.generation += 1;
         inner.rebase();
         Revival::Restart(inner.remaining(&self.range))
+    }
+
+    /// Notes how long the store took for the first part.
+    pub(super) fn note_delay(&self, generation: u64, delay: Duration) {
+        let mut inner = self.lock();
+        if inner.awaits(generation) {
+            let room = inner.funds.room();
+            inner.window.note_delay(delay, room);
+        }
     }
 
     /// Takes the next bytes from the store. If they are not the next, the fetch has failed.

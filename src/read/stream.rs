@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -120,6 +121,8 @@ impl Stream {
         let sink = Arc::new(Sink {
             queue: Arc::clone(&self.queue),
             generation,
+            sent: Instant::now(),
+            answered: AtomicBool::new(false),
             finished: AtomicBool::new(false),
         });
         // The store may deliver before `get` returns.
@@ -144,11 +147,17 @@ impl Drop for Stream {
 struct Sink {
     queue: Arc<Queue>,
     generation: u64,
+    sent: Instant,
+    /// Whether bytes have come.
+    answered: AtomicBool,
     finished: AtomicBool,
 }
 
 impl BodySink for Sink {
     fn part(&self, offset: u64, bytes: Bytes) {
+        if !self.answered.swap(true, Ordering::AcqRel) {
+            self.queue.note_delay(self.generation, self.sent.elapsed());
+        }
         self.queue.push(self.generation, offset, bytes);
     }
 

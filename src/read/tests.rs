@@ -43,6 +43,7 @@ fn tiny() -> Limits {
         reorder: 600,
         tail: 1000,
         window: 1,
+        rate: 1 << 30,
         held: 20_000,
         piece: 700,
         pieces: 2,

@@ -9,6 +9,7 @@ const GIB: u64 = 1 << 30;
 
 fn limits() -> Limits {
     Limits {
+        rate: 0,
         part_size: 8 * MIB,
         whole: MIB,
         head: MIB,
