@@ -46,6 +46,7 @@ impl ReadConfig {
             part_size,
             whole: WHOLE_OBJECT,
             head: HEAD,
+            opening: OPENING,
             patience: PATIENCE,
             reorder: REORDER,
             tail: part_size.clamp(2 * REORDER, 4 * REORDER),
@@ -85,6 +86,10 @@ const WHOLE_OBJECT: u64 = 1 << 20;
 
 /// Fetched for a read at offset 0, which is most often the first of a run.
 const HEAD: u64 = 1 << 20;
+
+/// Fetched of a small object when it is opened, to prove its version: most of a round trip anyway,
+/// and little to lose if the file is never read.
+const OPENING: u64 = 256 << 10;
 
 /// The rest of an object of at most one part is fetched in pieces of about this size.
 const PIECE: u64 = 1 << 20;

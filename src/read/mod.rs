@@ -146,7 +146,7 @@ impl ReadHandle {
         let length = if self.size <= self.limits.whole {
             self.size
         } else {
-            self.size.min(self.limits.head)
+            self.size.min(self.limits.opening)
         };
         if self.account.room(self.limits.held).growth < self.price(length) {
             return Ok(false);

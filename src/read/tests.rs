@@ -39,6 +39,7 @@ fn tiny() -> Limits {
         part_size: 1000,
         whole: 100,
         head: 1500,
+        opening: 400,
         patience: 1200,
         reorder: 600,
         tail: 1000,
@@ -462,7 +463,7 @@ fn request_that_ends_without_a_word_fails_its_readers() {
 fn throughput_target_decides_the_window() {
     let window = ReadConfig::window_for_throughput;
     assert_eq!(window(0.1), 64 * MIB);
-    assert_eq!(window(10.0), 238 * MIB);
+    assert_eq!(window(10.0), 298 * MIB);
     assert_eq!(window(1000.0), 2 * GIB);
 }
 
@@ -546,20 +547,23 @@ fn large_reads_of_a_small_object_start_all_pieces_at_once() {
         let store = FakeStore::new();
         let handle = open(&store, 5 * MIB);
         assert!(block_on(handle.fetch_head()).expect("nothing fails"));
-        check(&handle, 0, MIB).expect("from the head");
-        for _ in 0..4 {
+        check(&handle, 0, 128 * KIB).expect("from the head");
+        assert_eq!(store.count(Op::Get), 1);
+        let handle = open(&store, 5 * MIB);
+        assert!(block_on(handle.fetch_head()).expect("nothing fails"));
+        for _ in 0..5 {
             store.stall_get_after("object", 0);
         }
-        let mut read = handle.read_at(MIB, 1 << 20).boxed();
+        let mut read = handle.read_at(0, 1 << 20).boxed();
         assert!((&mut read).now_or_never().is_none());
-        assert_eq!(store.count(Op::Get), 5);
-        while store.waiting() < 4 {
+        assert_eq!(store.count(Op::Get), 1 + 1 + 5);
+        while store.waiting() < 5 {
             std::thread::yield_now();
         }
         store.release();
-        assert!(block_on(read).expect("served") == synthetic(SEED, MIB..2 * MIB));
-        check_all(&handle, (2..5).map(|index| (index * MIB, MIB)));
-        assert_eq!(store.count(Op::Get), 5);
+        assert!(block_on(read).expect("served") == synthetic(SEED, 0..MIB));
+        check_all(&handle, (1..5).map(|index| (index * MIB, MIB)));
+        assert_eq!(store.count(Op::Get), 1 + 1 + 5);
     });
 }
 

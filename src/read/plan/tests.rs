@@ -13,6 +13,7 @@ fn limits() -> Limits {
         part_size: 8 * MIB,
         whole: MIB,
         head: MIB,
+        opening: 256 * KIB,
         patience: 2 * MIB,
         reorder: MIB,
         tail: 2 * MIB,
@@ -56,6 +57,20 @@ fn streams_from_the_second_read_of_a_scan_from_zero() {
             Intent::Stream
         ]
     );
+}
+
+#[test]
+fn large_first_read_of_a_small_object_takes_it_whole() {
+    for (size, len, intent) in [
+        (5 * MIB, 512 * KIB, Intent::Pieces),
+        (5 * MIB, 256 * KIB, Intent::Ahead(MIB - 256 * KIB)),
+        (9 * MIB, 512 * KIB, Intent::Ahead(MIB - 512 * KIB)),
+    ] {
+        let mut planner = Planner::new(size, limits());
+        assert_eq!(planner.observe(&(0..len)), intent, "{len} of {size}");
+    }
+    let mut planner = Planner::new(5 * MIB, limits());
+    assert_eq!(planner.observe(&(MIB..2 * MIB)), Intent::Exact);
 }
 
 #[test]
