@@ -87,9 +87,9 @@ const WHOLE_OBJECT: u64 = 1 << 20;
 /// Fetched for a read at offset 0, which is most often the first of a run.
 const HEAD: u64 = 1 << 20;
 
-/// Fetched of a small object when it is opened, to prove its version: most of a round trip anyway,
+/// Fetched of a small object when it is opened, to prove its version: hardly more than a round trip,
 /// and little to lose if the file is never read.
-const OPENING: u64 = 256 << 10;
+const OPENING: u64 = 64 << 10;
 
 /// The rest of an object of at most one part is fetched in pieces of about this size.
 const PIECE: u64 = 1 << 20;

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | of an object of at most [`Limits::whole`] bytes | the object |
 //! | at offset 0 | [`Limits::head`] bytes |
-//! | at offset 0, of more than [`Limits::opening`] bytes, of an object of at most one part | the object |
+//! | at offset 0, of more than [`Limits::opening`] bytes, of an object of at most one part that all pieces hold at once | the object |
 //! | continues a run from offset 0 | everything up to the object's end |
 //! | begins elsewhere, or has only just been continued | exactly what is asked for |
 //! | continues a run of [`CONFIRMED_READS`] reads or [`CONFIRMED_BYTES`] | as much ahead as the run has read, but no more than [`Limits::patience`] |
@@ -214,7 +214,11 @@ impl Planner {
         if read.start > 0 {
             return Intent::Exact;
         }
-        if self.size <= self.limits.part_size && read.end > self.limits.opening {
+        let Limits { piece, pieces, .. } = self.limits;
+        let small = piece
+            .saturating_mul(pieces as u64)
+            .min(self.limits.part_size);
+        if self.size <= small && read.end > self.limits.opening {
             return Intent::Pieces;
         }
         let ahead = self.limits.head.checked_sub(read.end);
@@ -296,8 +300,7 @@ impl Planner {
         let most = missing.div_ceil(self.limits.pieces.max(1) as u64);
         let length = most.max(self.limits.piece);
         gaps.into_iter().flat_map(move |gap| {
-            // Rather somewhat longer ones than one more, which costs a request.
-            let count = ((gap.end - gap.start) / length).max(1);
+            let count = (gap.end - gap.start).div_ceil(length);
             let length = (gap.end - gap.start).div_ceil(count);
             (0..count).map_while(move |index| {
                 let start = gap.start + index * length;
