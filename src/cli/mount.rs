@@ -173,7 +173,7 @@ fn s3_config(config: &Config) -> S3Config {
         CredentialsSource::DefaultChain => Auth::DefaultChain,
     };
     s3.part_bytes = config.memory.part_bytes;
-    s3.memory_limit_bytes = Some(config.memory.plan.pool_limit());
+    s3.memory_limit_bytes = Some(config.memory.plan.buffers());
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;

@@ -198,7 +198,7 @@ impl ReadHandle {
             Found::Alone(range) => range,
             Found::Short => read,
         };
-        let permit = budget.permit(range.end - range.start).await;
+        let permit = budget.permit(self.price(range.end - range.start)).await;
         let mut work = Work::default();
         let ticket = self.fetch_alone(&mut self.fetches.lock(), range, permit, &mut work);
         work.finish();
@@ -228,8 +228,8 @@ impl ReadHandle {
                 Serve::Fetch(_) if let Some(error) = &state.gone => return Err(error.clone()),
                 Serve::Fetch(range) => match self.role(&range, read, intent) {
                     Role::Read => {
-                        let permit = self.account.budget().try_permit(range.end - range.start);
-                        return match permit {
+                        let price = self.price(range.end - range.start);
+                        return match self.account.budget().try_permit(price) {
                             None => Ok(Found::Alone(range)),
                             Some(permit) => self
                                 .fetch_alone(state, range, permit, work)
@@ -278,32 +278,16 @@ impl ReadHandle {
     /// What may be fetched of what the planner intends.
     fn restrain(&self, state: &State, intent: Intent) -> Intent {
         match intent {
-            Intent::Pieces if self.affords_pieces() => Intent::Pieces,
-            Intent::Pieces | Intent::Stream if self.fetches.has_room(state, Role::Stream) => {
-                Intent::Stream
+            Intent::Stream if !self.fetches.has_room(state, Role::Stream) => {
+                Intent::Ahead(self.limits.head)
             }
-            Intent::Pieces | Intent::Stream => Intent::Ahead(self.limits.head),
             intent => intent,
         }
     }
 
-    /// Whether the file may hold the whole object in pieces. Each costs as much as a part, so
-    /// when memory is short one stream fetches the same for less.
-    fn affords_pieces(&self) -> bool {
-        let Limits { piece, pieces, .. } = self.limits;
-        let count = self.size.div_ceil(piece).min(pieces as u64);
-        let length = self.size.div_ceil(count.max(1));
-        let missing = (count * self.price(length)).saturating_sub(self.account.held());
-        self.account.room(self.limits.held).growth >= missing
-    }
-
-    /// What a fetch of `length` bytes costs that is not a stream.
+    /// What a fetch of `length` bytes costs that is not a stream: the store's buffers for it.
     fn price(&self, length: u64) -> u64 {
-        if length > MAX_SMALL_BUFFER {
-            length.next_multiple_of(self.limits.part_size)
-        } else {
-            length
-        }
+        s3::get_bytes(length, self.limits.part_size)
     }
 
     /// Adds a fetch of more than what is read now, which `work` will start; `None` when there is
@@ -429,6 +413,3 @@ impl fmt::Debug for ReadHandle {
             .finish_non_exhaustive()
     }
 }
-
-/// The CRT gives buffers of up to this size their own memory, and larger ones whole parts.
-const MAX_SMALL_BUFFER: u64 = 512 << 10;

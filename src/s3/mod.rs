@@ -32,6 +32,8 @@ pub use types::{
     Restore, StorageClass,
 };
 
+pub use crate::crt::s3::get_bytes;
+
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
