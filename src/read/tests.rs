@@ -30,7 +30,17 @@ fn open_with(store: &FakeStore, size: u64, limits: Limits) -> ReadHandle {
     let etag = store.put_synthetic("object", size, SEED);
     let key = Key::new("object").expect("valid");
     let budget = Budget::unlimited();
-    ReadHandle::with_limits(Arc::new(store.clone()), key, etag, size, limits, &budget)
+    ReadHandle::with_limits(source(store, key, etag), size, limits, &budget)
+}
+
+/// What a GET is not cut into parts for.
+fn source(store: &FakeStore, key: Key, etag: ETag) -> Source {
+    Source {
+        store: Arc::new(store.clone()),
+        key,
+        etag,
+        parts: None,
+    }
 }
 
 /// Limits that make every rule matter within a few KiB.
@@ -571,8 +581,8 @@ fn small_object_is_streamed_when_memory_is_short() {
         let etag = store.put_synthetic("object", 5 * MIB, SEED);
         let key = Key::new("object").expect("valid");
         let limits = ReadConfig::default().limits();
-        let source = Arc::new(store.clone());
-        let handle = ReadHandle::with_limits(source, key, etag, 5 * MIB, limits, &budget);
+        let source = source(&store, key, etag);
+        let handle = ReadHandle::with_limits(source, 5 * MIB, limits, &budget);
         check_all(&handle, (0..40).map(|index| (index * 128 * KIB, 128 * KIB)));
         assert_eq!(store.count(Op::Get), 2);
         assert!(budget.used() <= 24 * MIB);
