@@ -1,5 +1,6 @@
 //! Reads through a [`ReadHandle`] from a fake store: right bytes, few requests, no reader left.
 
+mod hedge;
 mod memory;
 mod model;
 

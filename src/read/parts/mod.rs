@@ -39,27 +39,8 @@ pub(super) fn start(
     request: GetRequest,
     sink: Arc<dyn BodySink>,
 ) -> Box<dyn InFlight> {
-    let GetRequest {
-        key,
-        if_match,
-        range,
-        window,
-    } = request;
-    let get = Arc::new(Get {
-        core: Arc::clone(core),
-        store: Arc::clone(store),
-        key,
-        if_match,
-        sink,
-        inner: Mutex::new(Inner {
-            end: range.end,
-            asked: range.start,
-            allowed: range.start,
-            parts: VecDeque::new(),
-            delivering: false,
-            ended: false,
-        }),
-    });
+    let window = request.window;
+    let get = Arc::new(Get::new(core, store, request, sink));
     get.allow(window);
     Box::new(CancelOnDrop(get))
 }
@@ -148,6 +129,31 @@ enum Step {
 }
 
 impl Get {
+    /// A GET that allows nothing yet.
+    fn new(
+        core: &Arc<Core>,
+        store: &Arc<dyn Store>,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Self {
+        let Range { start, end } = request.range;
+        Self {
+            core: Arc::clone(core),
+            store: Arc::clone(store),
+            key: request.key,
+            if_match: request.if_match,
+            sink,
+            inner: Mutex::new(Inner {
+                end,
+                asked: start,
+                allowed: start,
+                parts: VecDeque::new(),
+                delivering: false,
+                ended: false,
+            }),
+        }
+    }
+
     /// Allows `bytes` more to be delivered, and asks for the parts that begin there.
     fn allow(self: &Arc<Self>, bytes: u64) {
         let mut more = bytes;
@@ -221,21 +227,18 @@ impl Get {
         }
     }
 
-    /// Takes a whole part from the request that was first, and cancels the other.
+    /// Takes a whole part from the request that was first, and ends both.
     fn arrived(&self, start: u64, attempt: Attempt, body: Vec<Bytes>) {
         let mut inner = self.lock();
         let Some(part) = inner.waiting(start) else {
             return;
         };
         part.progress = Progress::Arrived(body);
-        let loser = match attempt {
-            Attempt::First => part.requests[Attempt::Hedge as usize].take(),
-            Attempt::Hedge => part.requests[Attempt::First as usize].take(),
-        };
+        let requests = std::mem::take(&mut part.requests);
         let permit = part.permit.take();
         let (range, asked) = (part.range.clone(), part.asked);
         drop(inner);
-        drop((loser, permit));
+        drop((requests, permit));
         self.core
             .note_arrival(&range, asked.elapsed(), attempt == Attempt::Hedge);
         self.deliver();

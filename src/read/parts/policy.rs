@@ -169,9 +169,11 @@ mod tests {
 
     #[test]
     fn part_later_than_99_of_100_is_late() {
-        let policy = after(1000, |index| millis(100 + index % 100));
-        assert!(!policy.is_late(PART, millis(195)));
-        assert!(policy.is_late(PART, millis(250)));
+        let policy = after(1000, |index| {
+            millis(if index % 50 == 0 { 400 } else { 100 })
+        });
+        assert!(!policy.is_late(PART, millis(400)));
+        assert!(policy.is_late(PART, millis(500)));
         assert!(
             !policy.is_late(4096, Duration::from_secs(9)),
             "of another size"

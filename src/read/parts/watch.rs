@@ -97,15 +97,7 @@ impl Hedger {
     /// # Errors
     /// What [`thread::Builder::spawn`] reports.
     pub fn start(config: HedgeConfig) -> io::Result<Self> {
-        let part_size = config.part_size.max(1);
-        let core = Arc::new(Core {
-            part_size,
-            budget: config.budget,
-            policy: Mutex::new(Policy::new(config.percent, part_size)),
-            counters: Counters::default(),
-            list: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let core = Core::new(config);
         let thread = thread::Builder::new().name("hedger".to_owned()).spawn({
             let core = Arc::clone(&core);
             move || core.run()
@@ -118,18 +110,10 @@ impl Hedger {
 
     /// What became of second requests so far.
     pub fn counters(&self) -> HedgeCounters {
-        let Counters {
-            started,
-            won,
-            bytes,
-        } = &self.core.counters;
-        HedgeCounters {
-            started: started.load(Ordering::Relaxed),
-            won: won.load(Ordering::Relaxed),
-            bytes: bytes.load(Ordering::Relaxed),
-        }
+        self.core.counters()
     }
 
+    /// What GETs need of it.
     pub(in crate::read) fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -160,6 +144,31 @@ impl fmt::Debug for Hedger {
 }
 
 impl Core {
+    pub(super) fn new(config: HedgeConfig) -> Arc<Self> {
+        let part_size = config.part_size.max(1);
+        Arc::new(Self {
+            part_size,
+            budget: config.budget,
+            policy: Mutex::new(Policy::new(config.percent, part_size)),
+            counters: Counters::default(),
+            list: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    pub(super) fn counters(&self) -> HedgeCounters {
+        let Counters {
+            started,
+            won,
+            bytes,
+        } = &self.counters;
+        HedgeCounters {
+            started: started.load(Ordering::Relaxed),
+            won: won.load(Ordering::Relaxed),
+            bytes: bytes.load(Ordering::Relaxed),
+        }
+    }
+
     pub(super) fn part_size(&self) -> u64 {
         self.part_size
     }
