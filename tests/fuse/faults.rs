@@ -274,8 +274,8 @@ fn stalled_part_is_asked_for_again_and_nothing_else_is() {
     const SIZE: u64 = 64 * MIB;
     let (store, bucket) = planted();
     store.plant(&bucket, "large", SIZE, SEED);
-    let mount = store.mounting(&bucket).mount();
     for after_bytes in [0, 3 * MIB] {
+        let mount = store.mounting(&bucket).mount();
         let stall = Fault::Stall {
             after_bytes,
             seconds: 8.0,
@@ -293,15 +293,13 @@ fn stalled_part_is_asked_for_again_and_nothing_else_is() {
         let start = Instant::now();
         assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
         let took = start.elapsed();
-        assert!(took < Duration::from_secs(4), "took {took:?}");
+        assert!(took < Duration::from_secs(3), "took {took:?}");
         assert_eq!(store.faults_fired(), 1);
         let fetched = store.body_bytes_sent() - before;
         assert!(
             fetched <= SIZE + SIZE / 100 + 8 * MIB,
             "{fetched} bytes were sent"
         );
-        // The kernel's cache must not serve the second round.
-        store.plant(&bucket, "large", SIZE, SEED);
     }
 }
 
@@ -326,7 +324,7 @@ fn jitter_costs_no_more_than_a_per_cent_and_a_part() {
     let late = |ms, rate| Rule::new(Fault::Latency { ms }).on("GetObject").rate(rate);
     store.set_model(Model {
         first_byte_ms: 2,
-        rules: vec![late(15, 0.2), late(300, 0.01)],
+        rules: vec![late(15, 0.2), late(300, 0.005)],
         ..Model::default()
     });
     let file = fs::OpenOptions::new()
@@ -334,7 +332,7 @@ fn jitter_costs_no_more_than_a_per_cent_and_a_part() {
         .custom_flags(libc::O_DIRECT)
         .open(mount.join("large"))
         .unwrap();
-    let before = (store.requests(), store.body_bytes_sent());
+    let before = store.body_bytes_sent();
     thread::scope(|scope| {
         for reader in 0..4 {
             let file = &file;
@@ -349,13 +347,13 @@ fn jitter_costs_no_more_than_a_per_cent_and_a_part() {
             });
         }
     });
-    let fetched = store.body_bytes_sent() - before.1;
+    let fetched = store.body_bytes_sent() - before;
     let asked = READS * LENGTH;
     assert!(
         fetched <= asked + asked / 100 + 8 * MIB,
         "{fetched} bytes were sent for {asked}"
     );
-    let again = store.requests() - before.0 - READS;
+    let again = store.matched(0) - READS;
     assert!((1..100).contains(&again), "{again} requests were hedged");
 }
 

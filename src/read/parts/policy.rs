@@ -2,7 +2,7 @@
 //!
 //! A part is compared with those of about its size that arrived before: it is late when it has
 //! taken longer than all but one in a hundred of them. While there are too few to say that, only a
-//! part that takes much longer than any of them is late.
+//! part that takes many times as long as most of them is late.
 //!
 //! Second requests spend a credit in bytes, which what is fetched earns.
 
@@ -82,16 +82,15 @@ impl Delays {
     /// How long a part may take before it is late; `None` when nothing can be said.
     fn patience(&self) -> Option<Duration> {
         if self.total < FEW {
-            None
-        } else if self.total < ENOUGH {
-            Some((self.exceeded_by(0) * 4).max(EARLY_FLOOR))
-        } else {
-            let (median, p99) = (
-                self.exceeded_by(self.total / 2),
-                self.exceeded_by(self.total / 100),
-            );
-            Some(p99.max(median * 2).max(FLOOR))
+            return None;
         }
+        let median = self.exceeded_by(self.total / 2);
+        Some(if self.total < ENOUGH {
+            (median * 8).max(EARLY_FLOOR)
+        } else {
+            let p99 = self.exceeded_by(self.total / 100);
+            p99.max(median * 2).max(FLOOR)
+        })
     }
 
     /// A time, rounded up, that no more than `count` parts took longer than.
@@ -202,7 +201,9 @@ mod tests {
         assert!(!policy.is_late(PART, millis(999)));
         assert!(policy.is_late(PART, millis(1001)));
         let slow = after(50, |_| millis(2000));
-        assert!(!slow.is_late(PART, millis(7999)));
+        assert!(!slow.is_late(PART, millis(16_000)));
+        let stalled = after(5, |index| millis(if index == 2 { 8000 } else { 10 }));
+        assert!(stalled.is_late(PART, millis(1001)));
     }
 
     #[test]
