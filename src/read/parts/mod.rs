@@ -56,8 +56,11 @@ impl InFlight for CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        let parts = self.0.lock().end();
-        drop(parts);
+        let rest = {
+            let mut inner = self.0.lock();
+            (inner.end(), inner.spent.take())
+        };
+        drop(rest);
     }
 }
 
@@ -89,6 +92,9 @@ struct Inner {
     /// The parts that were asked for and not yet delivered. All but the object's last are equally
     /// long.
     parts: VecDeque<Part>,
+    /// What brought the latest part. It ends by itself soon, and to cancel it before would only
+    /// make work.
+    spent: Option<Box<dyn InFlight>>,
     /// A thread is in [`Get::deliver`]; it will see what others change meanwhile.
     delivering: bool,
     /// Finished or dropped.
@@ -148,6 +154,7 @@ impl Get {
                 asked: start,
                 allowed: start,
                 parts: VecDeque::new(),
+                spent: None,
                 delivering: false,
                 ended: false,
             }),
@@ -227,18 +234,21 @@ impl Get {
         }
     }
 
-    /// Takes a whole part from the request that was first, and ends both.
+    /// Takes a whole part from the request that was first, and cancels the other.
     fn arrived(&self, start: u64, attempt: Attempt, body: Vec<Bytes>) {
         let mut inner = self.lock();
         let Some(part) = inner.waiting(start) else {
             return;
         };
         part.progress = Progress::Arrived(body);
-        let requests = std::mem::take(&mut part.requests);
+        let winner = part.requests[attempt as usize].take();
+        let losers = std::mem::take(&mut part.requests);
         let permit = part.permit.take();
         let (range, asked) = (part.range.clone(), part.asked);
+        let spent = std::mem::replace(&mut inner.spent, winner);
         drop(inner);
-        drop((requests, permit));
+        drop((spent, losers, permit));
+        self.core.forget(self, start);
         self.core
             .note_arrival(&range, asked.elapsed(), attempt == Attempt::Hedge);
         self.deliver();
