@@ -18,7 +18,7 @@ use super::signals::{EndSignals, Forwarding};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
-use crate::read::ReadConfig;
+use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::tree::TreeConfig;
 
@@ -113,6 +113,10 @@ fn mount(
 
     stage("mounting");
     let options = &config.mount;
+    let budget = config.memory.plan.budget();
+    let part_bytes = config.memory.part_bytes;
+    let hedger = Hedger::start(HedgeConfig::new(part_bytes, Arc::clone(&budget)))
+        .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
     let fs = Fs::new(
         Arc::new(store),
         TreeConfig {
@@ -120,11 +124,8 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
         },
-        ReadConfig::for_throughput(
-            config.memory.part_bytes,
-            config.client.throughput.gbps,
-            config.memory.plan.budget(),
-        ),
+        ReadConfig::for_throughput(part_bytes, config.client.throughput.gbps, budget)
+            .hedged(hedger),
         FsConfig {
             uid: options.uid,
             gid: options.gid,

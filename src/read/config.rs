@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::parts::Hedger;
 use super::plan::Limits;
 use crate::memory::Budget;
 
@@ -17,6 +18,8 @@ pub struct ReadConfig {
     pub rate: u64,
     /// What pays for the buffers of all handles.
     pub budget: Arc<Budget>,
+    /// Fetches by parts and hedges the slow ones. Without it, every GET is left to the store.
+    pub hedger: Option<Arc<Hedger>>,
 }
 
 impl ReadConfig {
@@ -27,6 +30,16 @@ impl ReadConfig {
             max_window: Self::window_for_throughput(gbps),
             rate: bytes_per_second(gbps),
             budget,
+            hedger: None,
+        }
+    }
+
+    /// Lets slow parts be hedged.
+    #[must_use]
+    pub fn hedged(self, hedger: Hedger) -> Self {
+        Self {
+            hedger: Some(Arc::new(hedger)),
+            ..self
         }
     }
 

@@ -7,8 +7,9 @@
 //!    which range to fetch, and whether to stream ahead.
 //! 3. `stream` sends a GET to the [`Store`], whose body arrives in a `queue`: parts in order,
 //!    and the readers that wait for them.
-//! 4. `window` says how far ahead of the readers the store may deliver.
-//! 5. `gather` makes the reply: a slice of the part, or a copy when it lies in several.
+//! 4. `parts` makes several GETs of it, one for each part, and hedges the slow ones.
+//! 5. `window` says how far ahead of the readers the store may deliver.
+//! 6. `gather` makes the reply: a slice of the part, or a copy when it lies in several.
 //!
 //! # Memory
 //! What is fetched ahead is paid for from a [`Budget`] that all handles share (`funds`). When it
@@ -22,9 +23,11 @@
 //! Memory is reclaimed from other handles under none of them.
 
 mod config;
+mod failure;
 mod fetches;
 mod funds;
 mod gather;
+mod parts;
 mod plan;
 mod queue;
 mod stream;
@@ -45,6 +48,7 @@ pub use config::ReadConfig;
 use fetches::{Fetch, Fetches, Role, State, Ticket, Work};
 use funds::Funds;
 use gather::Pieces;
+pub use parts::{HedgeConfig, HedgeCounters, Hedger};
 use plan::{Intent, Limits, Serve};
 use queue::{Join, Queue};
 use stream::{Source, Stream};
@@ -76,22 +80,20 @@ enum Found<'a> {
 impl ReadHandle {
     /// Opens version `etag` of the object `key`, which is `size` bytes long. Fetches nothing.
     pub fn new(store: Arc<dyn Store>, key: Key, etag: ETag, size: u64, config: ReadConfig) -> Self {
-        let limits = config.limits();
-        Self::with_limits(store, key, etag, size, limits, &config.budget)
+        let source = Source {
+            store,
+            key,
+            etag,
+            parts: config.hedger.as_ref().map(|hedger| hedger.core().clone()),
+        };
+        Self::with_limits(source, size, config.limits(), &config.budget)
     }
 
-    fn with_limits(
-        store: Arc<dyn Store>,
-        key: Key,
-        etag: ETag,
-        size: u64,
-        limits: Limits,
-        budget: &Arc<Budget>,
-    ) -> Self {
+    fn with_limits(source: Source, size: u64, limits: Limits, budget: &Arc<Budget>) -> Self {
         let fetches = Fetches::new(size, limits.clone());
         let holder: Weak<dyn Holder> = Arc::downgrade(&fetches) as _;
         Self {
-            source: Arc::new(Source { store, key, etag }),
+            source: Arc::new(source),
             size,
             account: budget.open(holder),
             fetches,

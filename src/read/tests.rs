@@ -1,5 +1,6 @@
 //! Reads through a [`ReadHandle`] from a fake store: right bytes, few requests, no reader left.
 
+mod hedge;
 mod memory;
 mod model;
 
@@ -35,7 +36,17 @@ fn open_with(store: &FakeStore, size: u64, limits: Limits) -> ReadHandle {
     let etag = store.put_synthetic("object", size, SEED);
     let key = Key::new("object").expect("valid");
     let budget = Budget::unlimited();
-    ReadHandle::with_limits(Arc::new(store.clone()), key, etag, size, limits, &budget)
+    ReadHandle::with_limits(source(store, key, etag), size, limits, &budget)
+}
+
+/// What a GET is not cut into parts for.
+fn source(store: &FakeStore, key: Key, etag: ETag) -> Source {
+    Source {
+        store: Arc::new(store.clone()),
+        key,
+        etag,
+        parts: None,
+    }
 }
 
 /// Limits that make every rule matter within a few KiB.
@@ -580,8 +591,8 @@ fn small_object_is_read_in_pieces_when_there_is_no_memory_for_a_part() {
         let etag = store.put_synthetic("object", 5 * MIB, SEED);
         let key = Key::new("object").expect("valid");
         let limits = ReadConfig::default().limits();
-        let source = Arc::new(store.clone());
-        let handle = ReadHandle::with_limits(source, key, etag, 5 * MIB, limits, &budget);
+        let source = source(&store, key, etag);
+        let handle = ReadHandle::with_limits(source, 5 * MIB, limits, &budget);
         check_all(&handle, (0..40).map(|index| (index * 128 * KIB, 128 * KIB)));
         assert_eq!(store.count(Op::Get), 5);
         assert_eq!(budget.used(), 5 * MIB, "about the bytes of the object");
