@@ -248,7 +248,6 @@ impl Get {
         let spent = std::mem::replace(&mut inner.spent, winner);
         drop(inner);
         drop((spent, losers, permit));
-        self.core.forget(self, start);
         self.core
             .note_arrival(&range, asked.elapsed(), attempt == Attempt::Hedge);
         self.deliver();

@@ -1,7 +1,7 @@
 //! Looks after parts that take long: one thread of the mount.
 //!
-//! A part that is asked for is put at the end of a list, and that is nearly all that it costs: it
-//! is taken out when it could be late, and then it has most often arrived. The thread looks some
+//! A part that is asked for is put at the end of a list, and that is all that it costs: it is
+//! taken out when it could be late, and then it has nearly always arrived. The thread looks some
 //! dozen times a second while parts are asked for, and sleeps while none are.
 
 use std::collections::VecDeque;
@@ -188,18 +188,6 @@ impl Core {
         drop(list);
         if idle {
             self.changed.notify_one();
-        }
-    }
-
-    /// Forgets the part of `get` that begins at `start`, as it has arrived, if it is at hand: reads
-    /// that come one after the other then reuse the same memory. Others are forgotten later.
-    pub(super) fn forget(&self, get: &Get, start: u64) {
-        let mut list = self.lock();
-        let is_last = list.parts.back().is_some_and(|last| {
-            last.start == start && std::ptr::eq(last.get.as_ptr(), std::ptr::from_ref(get))
-        });
-        if is_last {
-            list.parts.pop_back();
         }
     }
 
