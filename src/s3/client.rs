@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::classify::{GET, HEAD, LIST, Subject};
 use super::message::{Common, Draft};
 use super::{
-    BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Store, call,
-    get, head, list,
+    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectDetails,
+    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload, call, get, head, list,
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions};
 use crate::crt::{Message, Uri};
@@ -74,6 +75,30 @@ impl Store for S3Store {
     ) -> Result<Box<dyn InFlight>, Error> {
         let subject = self.0.subject(GET, request.key.as_str());
         Ok(Box::new(get::start(&self.0, subject, request, sink)?))
+    }
+
+    fn details<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>> {
+        unimplemented!()
+    }
+
+    fn put(&self, _request: PutRequest, _body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
+        unimplemented!()
+    }
+
+    fn upload(&self, _request: PutRequest, _buffer: u64) -> Result<Box<dyn Upload>, Error> {
+        unimplemented!()
+    }
+
+    fn delete<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<(), Error>> {
+        unimplemented!()
+    }
+
+    fn copy(&self, _request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>> {
+        unimplemented!()
+    }
+
+    fn rename(&self, _request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
+        unimplemented!()
     }
 }
 
