@@ -47,6 +47,15 @@ fn wait_until_aborted(server: &Server) {
     }
 }
 
+/// Waits until the server has begun an upload.
+fn wait_until_begun(server: &Server) {
+    let start = Instant::now();
+    while server.uploads(BUCKET).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "no upload");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn error(status: u16, code: &str) -> Fault {
     Fault::Error {
         status,
@@ -212,9 +221,7 @@ fn a_shutdown_waits_for_the_abort() {
     ]);
     let mut upload = fixture.store.upload(request("k"), PLENTY).unwrap();
     block_on(upload.write(bytes(MIB))).unwrap();
-    while fixture.server.uploads(BUCKET).is_empty() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until_begun(&fixture.server);
     block_on(upload.write(bytes(MIB))).unwrap();
     drop(upload);
     let server = fixture.shut_down();
@@ -314,6 +321,7 @@ fn an_abort_is_tried_again() {
         .times(3)]);
     let mut upload = fixture.store.upload(request("k"), PLENTY).unwrap();
     block_on(upload.write(bytes(2 * MIB))).unwrap();
+    wait_until_begun(&fixture.server);
     drop(upload);
     wait_until_aborted(&fixture.server);
     assert_eq!(fixture.server.model().rules[0].fired, 3);

@@ -7,7 +7,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksum::{full_object, hasher};
 use super::get::Conditions;
-use super::{Service, multipart, timestamp};
+use super::{Service, is_unaware, multipart, timestamp};
 use crate::object::{self, Encryption, Meta, Object};
 use crate::store::WriteCondition;
 
@@ -16,6 +16,7 @@ pub(super) async fn copy_object(
     request: S3Request<CopyObjectInput>,
 ) -> S3Result<S3Response<CopyObjectOutput>> {
     let condition = WriteCondition::in_headers(&request.headers)?;
+    let unaware = is_unaware(&request);
     let input = request.input;
     let (from_bucket, from_key) = source_of(&input.copy_source)?;
     let conditions = Conditions {
@@ -42,7 +43,8 @@ pub(super) async fn copy_object(
     } else {
         source.meta.as_deref().cloned().unwrap_or_default()
     };
-    meta.encryption = input.server_side_encryption.map(|algorithm| Encryption {
+    let encryption = input.server_side_encryption.filter(|_| !unaware);
+    meta.encryption = encryption.map(|algorithm| Encryption {
         algorithm: algorithm.as_str().to_owned(),
         key: input.ssekms_key_id,
     });
