@@ -326,7 +326,10 @@ fn parts_whose_answers_are_lost_are_sent_again() {
 #[test]
 fn a_completion_whose_answer_is_lost_is_no_success() {
     let fixture = Fixture::start();
-    fixture.rules(&[Rule::new(Fault::LoseAnswer).on("CompleteMultipartUpload")]);
+    let once = Rule::new(Fault::LoseAnswer)
+        .on("CompleteMultipartUpload")
+        .times(1);
+    fixture.rules(&[once]);
     let error = upload(&fixture, MIB, 500_000).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Other, "{error}");
     assert_eq!(error.context().code.as_deref(), Some("NoSuchUpload"));
