@@ -4,12 +4,18 @@
 //! S3 operation that the file system needs. Its errors ([`Error`]) are sorted by what a caller
 //! can do about them.
 
+mod base64;
 mod bucket;
+mod buffers;
 mod call;
+mod checksum;
 mod classify;
 mod client;
 mod config;
 mod connect;
+mod copy;
+mod delete;
+mod encryption;
 mod endpoint;
 mod error;
 #[cfg(test)]
@@ -18,19 +24,28 @@ mod get;
 mod head;
 mod list;
 mod message;
+mod metadata;
+mod multipart;
 mod observe;
+mod put;
+mod rename;
 mod types;
+mod upload;
+mod write;
 mod xml;
 
 pub use bucket::{BucketName, InvalidBucketName};
+pub use checksum::UploadChecksums;
 pub use client::S3Store;
 pub use config::{Auth, S3Config};
+pub use encryption::Encryption;
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use types::{
-    ETag, InvalidKey, InvalidPrefix, Key, ListPage, ListRequest, ListedObject, ObjectInfo, Prefix,
-    Restore, StorageClass,
+    ETag, InvalidKey, InvalidPrefix, Key, ListPage, ListRequest, ListedObject, ObjectDetails,
+    ObjectInfo, Prefix, Restore, StorageClass,
 };
+pub use write::{CopyRequest, PutCondition, PutRequest, RenameRequest, Stored, Upload};
 
 pub use crate::crt::s3::get_bytes;
 
@@ -75,6 +90,75 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`BodySink::finish`].
     fn get(&self, request: GetRequest, sink: Arc<dyn BodySink>)
     -> Result<Box<dyn InFlight>, Error>;
+
+    /// Fetches all that is kept of an object beside its bytes.
+    /// S3: [HeadObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html).
+    ///
+    /// # Errors
+    /// Those of [`Self::head`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request; nothing is left in flight.
+    fn details<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>>;
+
+    /// Stores `body` as an object, or at the end of one ([`PutRequest::append_at`]), by one
+    /// request. S3: [PutObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Precondition`] when the request's condition does not hold;
+    /// [`ErrorKind::Integrity`] when what was uploaded is not what was given; any other kind as
+    /// the service answers. After an error of kind [`ErrorKind::Timeout`] or
+    /// [`ErrorKind::Connection`] the object may or may not have been stored; after one of kind
+    /// [`ErrorKind::Precondition`] it has been if an earlier try's answer was lost.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request; the object may have been stored.
+    fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>>;
+
+    /// Starts to upload an object whose length is not known yet, in parts that are sent in
+    /// parallel. `buffer` is how many bytes it may hold at first, see [`Upload::set_buffer`]; one
+    /// part is always allowed. The request has no [`PutRequest::append_at`].
+    /// S3: [multipart upload](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html).
+    ///
+    /// # Errors
+    /// Only an upload that could not be started. Later failures reach [`Upload::write`] and
+    /// [`Upload::complete`].
+    fn upload(&self, request: PutRequest, buffer: u64) -> Result<Box<dyn Upload>, Error>;
+
+    /// Deletes an object. That there is none is no error.
+    /// S3: [DeleteObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html).
+    ///
+    /// # Errors
+    /// As the service answers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request; the object may have been deleted.
+    fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Copies an object inside the bucket, without its bytes passing here.
+    /// S3: [CopyObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html), or
+    /// a multipart upload of
+    /// [UploadPartCopy](https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] without a source; [`ErrorKind::Precondition`] when it is another
+    /// version, or the condition on the target does not hold; any other kind as the service answers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request; the target may have been stored.
+    fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>>;
+
+    /// Renames an object, atomically. Directory buckets only.
+    /// S3: [RenameObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_RenameObject.html).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] without a source; [`ErrorKind::Precondition`] when it is another
+    /// version, or there is a target that may not be replaced; any other kind as the service
+    /// answers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request; the object may have been renamed.
+    fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 /// What to fetch with [`Store::get`].

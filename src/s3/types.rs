@@ -1,5 +1,6 @@
 //! Names and values of S3, parsed once and then trusted.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -159,6 +160,21 @@ impl ObjectInfo {
     pub fn is_readable(&self) -> bool {
         self.storage_class == StorageClass::Readable || self.restore == Restore::Done
     }
+}
+
+/// All that S3 keeps of an object beside its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectDetails {
+    /// What listings say as well.
+    pub info: ObjectInfo,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `x-amz-storage-class`, as S3 names it; absent for the class STANDARD.
+    pub storage_class: Option<String>,
+    /// `x-amz-version-id`, in a bucket with versions.
+    pub version_id: Option<String>,
+    /// User metadata by name, in lower case and without the prefix `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// What to list with [`Store::list`](super::Store::list).

@@ -11,5 +11,6 @@ mod lifecycle;
 mod logging;
 mod panics;
 mod pool;
+mod sending;
 mod server;
 mod support;

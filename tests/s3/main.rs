@@ -2,12 +2,19 @@
 
 mod collector;
 mod connect;
+mod copy;
 mod faults;
 mod read;
 mod rogue;
+mod seaweed;
 mod store_suite;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "most of it is for tests of mounts")]
+mod stores;
 mod strange;
 mod support;
+mod upload;
+mod write;
 
 /// What the suite that is shared with unit tests names by another path there.
 mod api {
