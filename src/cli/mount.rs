@@ -21,6 +21,7 @@ use crate::fuse::{MountConfig, Session};
 use crate::read::ReadConfig;
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::tree::TreeConfig;
+use crate::write::WriteConfig;
 
 /// A mount that answers.
 #[derive(Debug)]
@@ -125,12 +126,14 @@ fn mount(
             config.client.throughput.gbps,
             config.memory.plan.budget(),
         ),
+        WriteConfig::default(),
         FsConfig {
             uid: options.uid,
             gid: options.gid,
             file_mode: options.file_mode.bits(),
             dir_mode: options.dir_mode.bits(),
             read_only: options.read_only,
+            ..FsConfig::new(options.uid, options.gid)
         },
     );
     let signals = EndSignals::hold()

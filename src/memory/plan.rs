@@ -64,6 +64,13 @@ impl MemoryPlan {
         self.held().min(self.pool_limit() / 2)
     }
 
+    /// How many files may be open for writing at once, if each may hold a part of `write_part`
+    /// bytes, and a read of `read_part` bytes is to be possible beside them; at least one.
+    pub fn writers(&self, read_part: u64, write_part: u64) -> usize {
+        let writers = self.buffers.saturating_sub(read_part) / write_part.max(1);
+        usize::try_from(writers.max(1)).unwrap_or(usize::MAX)
+    }
+
     fn held(&self) -> u64 {
         self.buffers - self.reserve
     }
@@ -85,6 +92,14 @@ mod tests {
         assert_eq!(plan.buffers(), 384 * MIB);
         assert_eq!(plan.pool_limit(), 512 * MIB);
         assert_eq!(plan.held(), 320 * MIB);
+    }
+
+    #[test]
+    fn s19_writers_are_as_many_as_parts_fit_beside_a_read() {
+        let part = 8 * MIB;
+        assert_eq!(MemoryPlan::new(512 * MIB).writers(part, part), 47);
+        assert_eq!(MemoryPlan::new(4096 * MIB).writers(part, part), 447);
+        assert_eq!(MemoryPlan::new(512 * MIB).writers(part, 1 << 40), 1);
     }
 
     #[test]
