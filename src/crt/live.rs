@@ -95,11 +95,12 @@ impl Shared {
         true
     }
 
-    /// A number for a request that is about to start; `None` once the runtime is closed.
-    pub(super) fn next_request(&self) -> Option<u64> {
+    /// A number for a request that is about to start; `None` once the runtime is closed, unless the
+    /// request `tidies_up`.
+    pub(super) fn next_request(&self, tidies_up: bool) -> Option<u64> {
         let mut requests = self.lock_requests();
         requests.last_id += 1;
-        (!requests.closed).then_some(requests.last_id)
+        (tidies_up || !requests.closed).then_some(requests.last_id)
     }
 
     /// Enters a started request unless `finished` is true already: its finish callback may have run

@@ -27,6 +27,7 @@ mod allocator;
 mod auth;
 mod bytes;
 mod callback;
+mod checksum;
 mod error;
 mod handle;
 mod http;
@@ -39,6 +40,7 @@ mod tls;
 mod uri;
 
 pub use auth::{Credentials, CredentialsProvider, ProfileOptions};
+pub use checksum::{crc32c, crc64nvme, crc64nvme_combine};
 pub use error::{Error, ErrorKind};
 pub use http::{Headers, HeadersView, Message};
 pub use runtime::{Runtime, RuntimeConfig, ShutdownError, ShutdownStage};

@@ -194,6 +194,8 @@ fn of_s3(error: &s3::Error) -> (Errno, Level) {
         | ErrorKind::Timeout
         | ErrorKind::Integrity
         | ErrorKind::Protocol
+        | ErrorKind::Invalid
+        | ErrorKind::TooLarge
         | ErrorKind::Canceled
         | ErrorKind::Other => (Errno::EIO, Level::Warn),
     }

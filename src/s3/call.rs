@@ -1,6 +1,9 @@
-//! One request with one small answer: HEAD and LIST.
+//! One request with one small answer: everything but GET.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use futures::channel::oneshot;
 
@@ -9,7 +12,7 @@ use super::client::Shared;
 use super::message::Draft;
 use super::{Error, ErrorKind, observe};
 use crate::crt::s3::{
-    BodyPart, Finished, Flow, RequestError, RequestEvents, RequestKind, RequestMetrics,
+    BodyPart, Finished, Flow, Request, RequestError, RequestEvents, RequestKind, RequestMetrics,
 };
 use crate::crt::{Headers, HeadersView};
 
@@ -18,6 +21,14 @@ use crate::crt::{Headers, HeadersView};
 pub(super) struct Reply {
     pub(super) headers: Headers,
     pub(super) body: Vec<u8>,
+}
+
+/// A request under way. Dropping it cancels the request.
+pub(super) struct Sending<T> {
+    subject: Subject,
+    answer: oneshot::Receiver<Result<T, Error>>,
+    /// `None`: the request goes on by itself.
+    request: Option<Request>,
 }
 
 /// Sends a request and waits for all of its answer.
@@ -29,31 +40,95 @@ pub(super) async fn send(
     subject: &Subject,
     draft: &Draft,
 ) -> Result<Reply, Error> {
+    start(shared, subject, draft, |reply| reply)?.await
+}
+
+/// Starts a request. `read` makes its result of the answer, on a thread of the CRT, also when
+/// nobody waits for that any more; what it holds is dropped when the HTTP request has ended.
+pub(super) fn start<T: Send + 'static>(
+    shared: &Shared,
+    subject: &Subject,
+    draft: &Draft,
+    read: impl FnOnce(Result<Reply, Error>) -> Result<T, Error> + Send + 'static,
+) -> Result<Sending<T>, Error> {
+    begin(shared, subject, draft, false, read)
+}
+
+/// Starts a request that goes on by itself, even through a shutdown of the runtime, and calls
+/// `ended` with how it went.
+pub(super) fn tidy_up(
+    shared: &Shared,
+    subject: &Subject,
+    draft: &Draft,
+    ended: impl FnOnce(Result<Reply, Error>) + Send + 'static,
+) -> Result<(), Error> {
+    let read = |reply| {
+        ended(reply);
+        Ok(())
+    };
+    begin(shared, subject, draft, true, read)?.detach();
+    Ok(())
+}
+
+fn begin<T: Send + 'static>(
+    shared: &Shared,
+    subject: &Subject,
+    draft: &Draft,
+    tidies_up: bool,
+    read: impl FnOnce(Result<Reply, Error>) -> Result<T, Error> + Send + 'static,
+) -> Result<Sending<T>, Error> {
     let (done, answer) = oneshot::channel();
+    let ended = move |reply| {
+        // Nobody waits any more when the future was dropped.
+        let _unheard = done.send(read(reply));
+    };
     let call = Call {
         subject: subject.clone(),
         state: Mutex::new(State {
             reply: Reply::default(),
             too_large: false,
-            done: Some(done),
+            ended: Some(Box::new(ended)),
         }),
     };
-    let request = {
-        let options = shared.options(RequestKind::Default {
-            operation: subject.operation,
-        });
-        shared
-            .message(draft)
-            .and_then(|message| shared.client.start(message, &options, call))
-            .map_err(|error| subject.failed(error))?
-    };
-    let result = answer.await;
-    // Held until here, because dropping it cancels.
-    drop(request);
-    result.unwrap_or_else(|oneshot::Canceled| {
-        Err(subject.error(ErrorKind::Canceled, "the client was shut down"))
+    let mut options = shared.options(RequestKind::Default {
+        operation: subject.operation,
+    });
+    options.body = draft.body.clone();
+    options.tidies_up = tidies_up;
+    let request = shared
+        .message(draft)
+        .and_then(|message| shared.client.start(message, &options, call))
+        .map_err(|error| subject.failed(error))?;
+    Ok(Sending {
+        subject: subject.clone(),
+        answer,
+        request: Some(request),
     })
 }
+
+impl<T> Future for Sending<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(answer.unwrap_or_else(|oneshot::Canceled| {
+            let text = "the client was shut down";
+            Err(self.subject.error(ErrorKind::Canceled, text))
+        }))
+    }
+}
+
+impl<T> Sending<T> {
+    /// Lets the request go on by itself when this is dropped.
+    pub(super) fn detach(&mut self) {
+        if let Some(request) = self.request.take() {
+            request.detach();
+        }
+    }
+}
+
+/// Hears how a request went.
+type Ended = Box<dyn FnOnce(Result<Reply, Error>) + Send>;
 
 struct Call {
     subject: Subject,
@@ -63,7 +138,7 @@ struct Call {
 struct State {
     reply: Reply,
     too_large: bool,
-    done: Option<oneshot::Sender<Result<Reply, Error>>>,
+    ended: Option<Ended>,
 }
 
 impl Call {
@@ -93,19 +168,18 @@ impl RequestEvents for Call {
     }
 
     fn finish(&self, outcome: Result<Finished, RequestError>) {
-        let (reply, too_large, done) = {
+        let (reply, too_large, ended) = {
             let mut state = self.state();
             let reply = std::mem::take(&mut state.reply);
-            (reply, state.too_large, state.done.take())
+            (reply, state.too_large, state.ended.take())
         };
         let result = match outcome {
             _ if too_large => Err(self.subject.protocol("the answer is too large")),
             Ok(_) => Ok(reply),
             Err(error) => Err(self.subject.ended(&error)),
         };
-        if let Some(done) = done {
-            // Nobody waits any more when the future was dropped.
-            let _unheard = done.send(result);
+        if let Some(ended) = ended {
+            ended(result);
         }
     }
 }

@@ -179,7 +179,18 @@ fn kind_of_answer(operation: &str, status: u16, body: &ErrorBody, elsewhere: boo
             | "IllegalLocationConstraintException",
         ) => return ErrorKind::WrongRegion,
         Some("InvalidObjectState") => return ErrorKind::Archived,
-        Some("PreconditionFailed") => return ErrorKind::Precondition,
+        Some("PreconditionFailed" | "ConditionalRequestConflict" | "InvalidWriteOffset") => {
+            return ErrorKind::Precondition;
+        }
+        Some(
+            "BadDigest"
+            | "InvalidDigest"
+            | "IncompleteBody"
+            | "XAmzContentChecksumMismatch"
+            | "XAmzContentSHA256Mismatch",
+        ) => return ErrorKind::Integrity,
+        Some("EntityTooLarge") => return ErrorKind::TooLarge,
+        Some("NoSuchUpload") => return ErrorKind::Other,
         Some("InvalidRange") => return ErrorKind::InvalidRange,
         Some("SlowDown" | "ServiceUnavailable" | "Throttling" | "TooManyRequests") => {
             return ErrorKind::Throttled;
@@ -192,9 +203,14 @@ fn kind_of_answer(operation: &str, status: u16, body: &ErrorBody, elsewhere: boo
         400 if elsewhere => ErrorKind::WrongRegion,
         401 | 403 => ErrorKind::Denied,
         404 if operation == LIST => ErrorKind::NoSuchBucket,
+        // It is the upload that is not there.
+        404 if [UPLOAD_PART, COMPLETE_UPLOAD, ABORT_UPLOAD].contains(&operation) => {
+            ErrorKind::Other
+        }
         404 => ErrorKind::NotFound,
         408 => ErrorKind::Timeout,
         412 => ErrorKind::Precondition,
+        413 => ErrorKind::TooLarge,
         416 => ErrorKind::InvalidRange,
         429 | 503 => ErrorKind::Throttled,
         _ => ErrorKind::Other,
@@ -211,6 +227,15 @@ fn printable(text: &str) -> String {
 pub(super) const HEAD: &str = "HeadObject";
 pub(super) const GET: &str = "GetObject";
 pub(super) const LIST: &str = "ListObjectsV2";
+pub(super) const PUT: &str = "PutObject";
+pub(super) const DELETE: &str = "DeleteObject";
+pub(super) const COPY: &str = "CopyObject";
+pub(super) const RENAME: &str = "RenameObject";
+pub(super) const CREATE_UPLOAD: &str = "CreateMultipartUpload";
+pub(super) const UPLOAD_PART: &str = "UploadPart";
+pub(super) const UPLOAD_PART_COPY: &str = "UploadPartCopy";
+pub(super) const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
+pub(super) const ABORT_UPLOAD: &str = "AbortMultipartUpload";
 
 #[cfg(test)]
 mod tests;

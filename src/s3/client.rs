@@ -7,11 +7,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::buffers::Buffers;
 use super::classify::{GET, HEAD, LIST, Subject};
 use super::message::{Common, Draft};
 use super::{
     BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectDetails,
-    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload, call, get, head, list,
+    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, get, head,
+    list, put, rename, upload,
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions};
 use crate::crt::{Message, Uri};
@@ -31,6 +33,9 @@ pub(super) struct Shared {
     pub(super) bucket: String,
     pub(super) region: String,
     pub(super) part_bytes: u64,
+    pub(super) write_part_bytes: usize,
+    /// Of `write_part_bytes` each.
+    pub(super) buffers: Buffers,
 }
 
 impl S3Store {
@@ -77,28 +82,33 @@ impl Store for S3Store {
         Ok(Box::new(get::start(&self.0, subject, request, sink)?))
     }
 
-    fn details<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>> {
-        unimplemented!()
+    fn details<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>> {
+        async move {
+            let subject = self.0.subject(HEAD, key.as_str());
+            let reply = call::send(&self.0, &subject, &self.0.common.head(key)).await?;
+            head::object_details(&reply.headers, &subject)
+        }
+        .boxed()
     }
 
-    fn put(&self, _request: PutRequest, _body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
-        unimplemented!()
+    fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
+        put::put(&self.0, request, body).boxed()
     }
 
-    fn upload(&self, _request: PutRequest, _buffer: u64) -> Result<Box<dyn Upload>, Error> {
-        unimplemented!()
+    fn upload(&self, request: PutRequest, buffer: u64) -> Result<Box<dyn Upload>, Error> {
+        Ok(Box::new(upload::start(&self.0, request, buffer)?))
     }
 
-    fn delete<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<(), Error>> {
-        unimplemented!()
+    fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), Error>> {
+        delete::delete(&self.0, key).boxed()
     }
 
-    fn copy(&self, _request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>> {
-        unimplemented!()
+    fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>> {
+        copy::copy(&self.0, request).boxed()
     }
 
-    fn rename(&self, _request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
-        unimplemented!()
+    fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
+        rename::rename(&self.0, request).boxed()
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Addressing, BucketName, Prefix};
+use super::{Addressing, BucketName, Encryption, Prefix, UploadChecksums};
 
 /// How to reach a bucket, and with what limits.
 #[derive(Debug, Clone)]
@@ -24,6 +24,9 @@ pub struct S3Config {
     pub auth: Auth,
     /// How large the ranged requests are that a GET is split into, in bytes; 8 MiB at first.
     pub part_bytes: u64,
+    /// How large the parts of an upload are, in bytes, 1 or more; 8 MiB at first. S3 takes 5 MiB to
+    /// 5 GiB, and 10,000 parts.
+    pub write_part_bytes: u64,
     /// The throughput that connections and buffers are sized for, in Gbit/s; 10 at first.
     pub throughput_target_gbps: f64,
     /// How often an HTTP request is tried in all; 10 at first. 1 counts as 2: the CRT has no way to
@@ -40,6 +43,12 @@ pub struct S3Config {
     pub requester_pays: bool,
     /// The account that has to own the bucket.
     pub expected_bucket_owner: Option<String>,
+    /// The class of what is stored, as S3 names it (`INTELLIGENT_TIERING`). Without one S3 chooses.
+    pub storage_class: Option<String>,
+    /// How what is stored is encrypted. Without it the bucket says.
+    pub encryption: Option<Encryption>,
+    /// Which checksums uploads have. [`UploadChecksums::Crc32c`] at first.
+    pub upload_checksums: UploadChecksums,
     /// What the `User-Agent` begins with.
     pub user_agent_prefix: Option<String>,
     /// Certificates to trust instead of the system's: a PEM file.
@@ -78,6 +87,7 @@ impl S3Config {
             addressing: Addressing::default(),
             auth: Auth::default(),
             part_bytes: 8 << 20,
+            write_part_bytes: 8 << 20,
             throughput_target_gbps: 10.0,
             max_attempts: MAX_ATTEMPTS,
             memory_limit_bytes: None,
@@ -85,6 +95,9 @@ impl S3Config {
             connect_timeout: Duration::from_secs(3),
             requester_pays: false,
             expected_bucket_owner: None,
+            storage_class: None,
+            encryption: None,
+            upload_checksums: UploadChecksums::default(),
             user_agent_prefix: None,
             ca_bundle: None,
         }

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::channel::{mpsc as channel, oneshot};
 use futures::future::{Either, select};
 
+use super::buffers::Buffers;
 use super::classify::{LIST, Subject};
 use super::client::{S3Store, Shared};
 use super::endpoint::Endpoint;
@@ -225,6 +226,8 @@ impl Identity {
             bytes_per_second: 1,
             interval: stall_timeout.max(Duration::from_secs(1)),
         });
+        let write_part_bytes = config.write_part_bytes.clamp(1, LARGEST_PART);
+        let write_part_bytes = usize::try_from(write_part_bytes).unwrap_or(usize::MAX);
         Ok(S3Store::new(Shared {
             client: Client::new(runtime, &client).map_err(failed)?,
             endpoint: Uri::parse(runtime, &endpoint.origin).map_err(failed)?,
@@ -233,10 +236,15 @@ impl Identity {
                 user_agent: config.user_agent(),
                 requester_pays: config.requester_pays,
                 expected_bucket_owner: config.expected_bucket_owner.clone(),
+                storage_class: config.storage_class.clone(),
+                encryption: config.encryption.clone(),
+                checksums: config.upload_checksums,
             },
             bucket: config.bucket.to_string(),
             region: region.to_owned(),
             part_bytes: config.part_bytes,
+            write_part_bytes,
+            buffers: Buffers::new(write_part_bytes),
         }))
     }
 }
@@ -293,6 +301,9 @@ fn after(time: Duration) -> Deadline {
         _stop: stop,
     }
 }
+
+/// What S3 takes: 5 GiB.
+const LARGEST_PART: u64 = 5 << 30;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
 const FIRST_REGION: &str = "us-east-1";

@@ -20,7 +20,8 @@ pub enum ErrorKind {
     BadCredentials,
     /// The bucket lives in another region; the error's context may name it.
     WrongRegion,
-    /// The object is no longer the version that was asked for (412).
+    /// The key does not hold what was asked for: another version, an object, or none (412); or
+    /// another request was writing to it (409).
     Precondition,
     /// The object is archived and not restored.
     Archived,
@@ -36,8 +37,13 @@ pub enum ErrorKind {
     Tls,
     /// No answer in time, also after all retries.
     Timeout,
-    /// Bytes that arrived do not match their checksum.
+    /// Bytes that arrived, here or at the store, are not those that were sent, or the store did not
+    /// keep them as it was told.
     Integrity,
+    /// The request says what S3 or HTTP cannot carry; nothing was sent.
+    Invalid,
+    /// The object is too large for S3, or for the parts that it is sent in.
+    TooLarge,
     /// The server's answer cannot be understood.
     Protocol,
     /// The request was dropped.

@@ -6,8 +6,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::classify::Subject;
+use super::metadata;
 use super::xml::etag;
-use super::{Error, ObjectInfo, Restore, StorageClass};
+use super::{Error, ObjectDetails, ObjectInfo, Restore, StorageClass};
+use crate::crt::Headers;
 
 /// Reads the metadata that `header` gives by name.
 pub(super) fn object_info<'a>(
@@ -24,6 +26,18 @@ pub(super) fn object_info<'a>(
         last_modified: modified.ok_or_else(|| wrong("Last-Modified"))?,
         storage_class: StorageClass::from_name(header("x-amz-storage-class")),
         restore: header("x-amz-restore").map_or(Restore::None, restore),
+    })
+}
+
+/// Reads all that the headers of the answer say.
+pub(super) fn object_details(headers: &Headers, subject: &Subject) -> Result<ObjectDetails, Error> {
+    let text = |name| headers.get(name).map(str::to_owned);
+    Ok(ObjectDetails {
+        info: object_info(|name| headers.get(name), subject)?,
+        content_type: text("Content-Type"),
+        storage_class: text("x-amz-storage-class"),
+        version_id: text("x-amz-version-id"),
+        metadata: metadata::read(headers),
     })
 }
 

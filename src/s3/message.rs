@@ -1,21 +1,32 @@
 //! What requests say: method, path, query and headers. Pure text; signing comes later.
 
+mod write;
+
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{ETag, Key, ListRequest};
+pub(super) use write::condition;
 
-/// A request without a body, before it is signed.
+use super::{ETag, Encryption, Key, ListRequest, UploadChecksums};
+
+/// The name and the value of a header.
+pub(super) type Header = (Cow<'static, str>, String);
+
+/// A request, before it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Draft {
-    /// `GET` or `HEAD`.
+    /// `GET`, `HEAD`, `PUT`, `POST` or `DELETE`.
     pub(super) method: &'static str,
     /// The percent-encoded path and the query.
     pub(super) path_and_query: String,
     /// Headers beside `Host`, which follows from the endpoint.
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<Header>,
+    /// The body.
+    pub(super) body: Bytes,
 }
 
 /// What all requests of a bucket have in common.
@@ -29,6 +40,19 @@ pub(super) struct Common {
     pub(super) requester_pays: bool,
     /// The account that has to own the bucket.
     pub(super) expected_bucket_owner: Option<String>,
+    /// The class of what is stored, as S3 names it; `None` leaves it to S3.
+    pub(super) storage_class: Option<String>,
+    /// How what is stored is encrypted; `None` leaves it to the bucket.
+    pub(super) encryption: Option<Encryption>,
+    /// Which checksums uploads have.
+    pub(super) checksums: UploadChecksums,
+}
+
+impl Draft {
+    /// Adds a header.
+    pub(super) fn header(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        self.headers.push((name.into(), value.into()));
+    }
 }
 
 impl Common {
@@ -41,10 +65,8 @@ impl Common {
     pub(super) fn get(&self, key: &Key, range: &Range<u64>, if_match: &ETag) -> Draft {
         let mut draft = self.draft("GET", self.object_path(key));
         let last = range.end.saturating_sub(1);
-        let range = format!("bytes={}-{last}", range.start);
-        draft.headers.push(("Range", range));
-        let tag = if_match.as_str().to_owned();
-        draft.headers.push(("If-Match", tag));
+        draft.header("Range", format!("bytes={}-{last}", range.start));
+        draft.header("If-Match", if_match.as_str());
         draft
     }
 
@@ -67,10 +89,7 @@ impl Common {
             path.extend(utf8_percent_encode(token, QUERY));
         }
         let mut draft = self.draft("GET", path);
-        let restore = "RestoreStatus".to_owned();
-        draft
-            .headers
-            .push(("x-amz-optional-object-attributes", restore));
+        draft.header("x-amz-optional-object-attributes", "RestoreStatus");
         draft
     }
 
@@ -80,18 +99,20 @@ impl Common {
     }
 
     fn draft(&self, method: &'static str, path_and_query: String) -> Draft {
-        let mut headers = vec![("User-Agent", self.user_agent.clone())];
-        if self.requester_pays {
-            headers.push(("x-amz-request-payer", "requester".to_owned()));
-        }
-        if let Some(owner) = &self.expected_bucket_owner {
-            headers.push(("x-amz-expected-bucket-owner", owner.clone()));
-        }
-        Draft {
+        let mut draft = Draft {
             method,
             path_and_query,
-            headers,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        };
+        draft.header("User-Agent", self.user_agent.as_str());
+        if self.requester_pays {
+            draft.header("x-amz-request-payer", "requester");
         }
+        if let Some(owner) = &self.expected_bucket_owner {
+            draft.header("x-amz-expected-bucket-owner", owner.as_str());
+        }
+        draft
     }
 }
 

@@ -4,12 +4,18 @@
 //! S3 operation that the file system needs. Its errors ([`Error`]) are sorted by what a caller
 //! can do about them.
 
+mod base64;
 mod bucket;
+mod buffers;
 mod call;
+mod checksum;
 mod classify;
 mod client;
 mod config;
 mod connect;
+mod copy;
+mod delete;
+mod encryption;
 mod endpoint;
 mod error;
 #[cfg(test)]
@@ -18,14 +24,21 @@ mod get;
 mod head;
 mod list;
 mod message;
+mod metadata;
+mod multipart;
 mod observe;
+mod put;
+mod rename;
 mod types;
+mod upload;
 mod write;
 mod xml;
 
 pub use bucket::{BucketName, InvalidBucketName};
+pub use checksum::UploadChecksums;
 pub use client::S3Store;
 pub use config::{Auth, S3Config};
+pub use encryption::Encryption;
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use types::{

@@ -1,4 +1,4 @@
-//! S3's XML documents: the result of ListObjectsV2 and the body of an error.
+//! S3's XML documents: the results of requests and the body of an error.
 //!
 //! Documents come from servers that are not trusted. Unknown elements and another order of
 //! elements are fine; what is missing or malformed is an error, never a guess.
@@ -20,8 +20,8 @@ pub(super) enum BadDocument {
     Utf8(#[from] std::str::Utf8Error),
     #[error("the answer is not the XML document expected: {0}")]
     Xml(#[from] quick_xml::DeError),
-    #[error("the answer holds an error where a listing was expected")]
-    NoListing,
+    #[error("the answer holds another document than was expected")]
+    NotExpected,
     #[error("an entry of the listing has no {0}")]
     Missing(&'static str),
     #[error("an entry of the listing has a key that is not UTF-8")]
@@ -30,6 +30,21 @@ pub(super) enum BadDocument {
     Date,
     #[error("the listing goes on, but does not say where")]
     NoToken,
+    #[error("the answer does not say what was asked for")]
+    NoAnswer,
+}
+
+/// The one thing that is of interest in the result of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// The id of the upload that CreateMultipartUpload began.
+    UploadId,
+    /// The ETag of the part that UploadPartCopy made.
+    PartETag,
+    /// The ETag of the object that CompleteMultipartUpload made.
+    ObjectETag,
+    /// The ETag of the object that CopyObject made.
+    CopyETag,
 }
 
 /// What the body of an error says.
@@ -48,7 +63,7 @@ pub(super) struct ErrorBody {
 /// Reads the result of ListObjectsV2.
 pub(super) fn list_page(document: &[u8]) -> Result<ListPage, BadDocument> {
     let Document::ListBucketResult(result) = parse(document)? else {
-        return Err(BadDocument::NoListing);
+        return Err(BadDocument::NotExpected);
     };
     let mut page = ListPage::default();
     let mut truncated = None;
@@ -79,6 +94,19 @@ pub(super) fn list_page(document: &[u8]) -> Result<ListPage, BadDocument> {
         (_, token) => token,
     };
     Ok(page)
+}
+
+/// Reads the result of a request that writes; what it says is never empty.
+pub(super) fn answer(document: &[u8], wanted: Answered) -> Result<String, BadDocument> {
+    let answer = match (parse(document)?, wanted) {
+        (Document::InitiateMultipartUploadResult(result), Answered::UploadId) => result.upload_id,
+        (Document::CopyPartResult(result), Answered::PartETag)
+        | (Document::CompleteMultipartUploadResult(result), Answered::ObjectETag)
+        | (Document::CopyObjectResult(result), Answered::CopyETag) => result.etag,
+        _ => return Err(BadDocument::NotExpected),
+    };
+    let answer = answer.filter(|answer| !answer.is_empty());
+    answer.ok_or(BadDocument::NoAnswer)
 }
 
 /// Reads the body of an error as far as it can be read: servers and proxies send many things.
@@ -136,7 +164,23 @@ fn date(text: &str) -> Result<SystemTime, BadDocument> {
 #[derive(Deserialize)]
 enum Document {
     ListBucketResult(ListBucketResult),
+    InitiateMultipartUploadResult(Initiated),
+    CopyPartResult(Made),
+    CompleteMultipartUploadResult(Made),
+    CopyObjectResult(Made),
     Error(ErrorResult),
+}
+
+#[derive(Deserialize)]
+struct Initiated {
+    #[serde(rename = "UploadId")]
+    upload_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    #[serde(rename = "ETag")]
+    etag: Option<String>,
 }
 
 /// A list of elements in any order: servers mix `Contents` and `CommonPrefixes`.

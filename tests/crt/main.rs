@@ -10,5 +10,6 @@ mod errors;
 mod lifecycle;
 mod logging;
 mod panics;
+mod sending;
 mod server;
 mod support;

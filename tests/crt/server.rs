@@ -65,6 +65,7 @@ struct Shared {
     script: Box<dyn Fn(&Incoming) -> Answer + Send + Sync>,
     object_size: u64,
     seen: Mutex<Vec<Incoming>>,
+    bodies: Mutex<Vec<Vec<u8>>>,
     count: AtomicUsize,
     body_bytes: AtomicU64,
     stopping: AtomicBool,
@@ -83,6 +84,7 @@ impl Server {
             script: Box::new(script),
             object_size,
             seen: Mutex::default(),
+            bodies: Mutex::default(),
             count: AtomicUsize::new(0),
             body_bytes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -123,6 +125,11 @@ impl Server {
         self.shared.seen.lock().unwrap().clone()
     }
 
+    /// The bodies of the requests so far that have one, each whole.
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
+        self.shared.bodies.lock().unwrap().clone()
+    }
+
     /// Bytes of bodies sent so far.
     pub(crate) fn body_bytes(&self) -> u64 {
         self.shared.body_bytes.load(Ordering::SeqCst)
@@ -158,12 +165,24 @@ impl Shared {
                 return;
             }
             if io::copy(&mut stream.take(head), &mut io::sink()).is_err()
+                || self.receive(stream, &incoming).is_none()
                 || self.answer(stream, &incoming, &answer).is_none()
             {
                 break;
             }
         }
         let _ = stream.shutdown(Shutdown::Both);
+    }
+
+    /// Takes the body of a request, if it has one.
+    fn receive(&self, mut stream: &TcpStream, incoming: &Incoming) -> Option<()> {
+        let Some(length) = incoming.header("content-length") else {
+            return Some(());
+        };
+        let mut body = vec![0; length.parse().ok()?];
+        stream.read_exact(&mut body).ok()?;
+        self.bodies.lock().unwrap().push(body);
+        Some(())
     }
 
     /// The next request, still unread, and the length of its head.

@@ -2,12 +2,15 @@
 
 mod collector;
 mod connect;
+mod copy;
 mod faults;
 mod read;
 mod rogue;
 mod store_suite;
 mod strange;
 mod support;
+mod upload;
+mod write;
 
 /// What the suite that is shared with unit tests names by another path there.
 mod api {

@@ -59,7 +59,21 @@ impl Fixture {
 
     /// With a configuration that `change` has changed.
     pub(crate) fn with(change: impl FnOnce(&mut S3Config)) -> Self {
-        let server = server(Config::default());
+        Self::over(Config::default(), change)
+    }
+
+    /// Over a server of directory buckets.
+    pub(crate) fn directory() -> Self {
+        let directory = Config {
+            directory: true,
+            ..Config::default()
+        };
+        Self::over(directory, |_| ())
+    }
+
+    /// Over a server of another configuration.
+    pub(crate) fn over(server_config: Config, change: impl FnOnce(&mut S3Config)) -> Self {
+        let server = server(server_config);
         let crt = Crt::start();
         let mut config = config(&server);
         change(&mut config);
@@ -76,6 +90,18 @@ impl Fixture {
     pub(crate) fn plant(&self, key: &str, seed: u64, size: u64) {
         self.server
             .put_object(&ObjectSpec::synthetic(BUCKET, key, seed, size));
+    }
+
+    /// Ends the store and its runtime, as the end of the program does.
+    pub(crate) fn shut_down(self) -> Server {
+        let Self {
+            store,
+            _crt: crt,
+            server,
+        } = self;
+        drop(store);
+        drop(crt);
+        server
     }
 
     /// Puts faults in force.
@@ -116,6 +142,7 @@ impl Bucket for Fixture {
 pub(crate) fn server(config: Config) -> Server {
     let config = Config {
         buckets: vec![BUCKET.to_owned()],
+        min_part_size: 1,
         ..config
     };
     Server::start(config).expect("a server")
@@ -127,6 +154,7 @@ pub(crate) fn config(server: &Server) -> S3Config {
         endpoint_url: Some(server.endpoint()),
         region: Some("us-east-1".to_owned()),
         part_bytes: MIB,
+        write_part_bytes: MIB,
         stall_timeout: Duration::from_secs(2),
         ..with_key("test", "test")
     }

@@ -207,13 +207,15 @@ impl Client {
         }
         let id = self
             .shared()
-            .next_request()
+            .next_request(options.tidies_up)
             .ok_or_else(|| Error::from_constant(sys::AWS_ERROR_INVALID_STATE))?;
-        let state = State::new(Box::new(events), id, self);
+        let state = State::new(Box::new(events), options.body.clone(), id, self);
         let request = Request::start(&message, options, state)?;
-        if !self
-            .shared()
-            .request_started(id, request.handle(), || request.is_finished())
+        let canceled_at_shutdown = !options.tidies_up;
+        if canceled_at_shutdown
+            && !self
+                .shared()
+                .request_started(id, request.handle(), || request.is_finished())
         {
             request.cancel();
         }

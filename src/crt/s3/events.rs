@@ -89,6 +89,8 @@ pub(super) struct State {
     panicked: AtomicBool,
     failed: Mutex<Option<FailedAttempt>>,
     finished: Arc<AtomicBool>,
+    /// What C sends, and reads again for each retry.
+    body: bytes::Bytes,
     id: u64,
     client: Handle<sys::aws_s3_client>,
     // Last: the count of requests includes the rest of this.
@@ -158,13 +160,19 @@ unsafe impl Send for BodyPart {}
 unsafe impl Sync for BodyPart {}
 
 impl State {
-    pub(super) fn new(events: Box<dyn RequestEvents>, id: u64, client: &Client) -> Box<Self> {
+    pub(super) fn new(
+        events: Box<dyn RequestEvents>,
+        body: bytes::Bytes,
+        id: u64,
+        client: &Client,
+    ) -> Box<Self> {
         Box::new(Self {
             events,
             panic: Mutex::new(None),
             panicked: AtomicBool::new(false),
             failed: Mutex::new(None),
             finished: Arc::new(AtomicBool::new(false)),
+            body,
             id,
             client: client.handle().clone(),
             keep: client.shared().keep(Kind::Request),
@@ -177,6 +185,11 @@ impl State {
 
     pub(super) fn client(&self) -> &Handle<sys::aws_s3_client> {
         &self.client
+    }
+
+    /// The body to send: it lies where it lies until the state is dropped.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// Set when the finish callback begins.

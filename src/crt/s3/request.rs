@@ -5,6 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use crt_sys as sys;
 
 use super::events::{self, State};
@@ -35,6 +36,12 @@ pub struct RequestOptions<'a> {
     /// has [`backpressure`](super::ClientConfig::backpressure). Counted in parts: one is fetched
     /// and delivered whole as soon as any byte of it fits, and the first always is.
     pub read_window: u64,
+    /// The body to send, without a copy; for [`RequestKind::Default`]. It is held until the request,
+    /// with all its retries, needs it no more.
+    pub body: Bytes,
+    /// Whether the request may be started while the runtime shuts down, which then waits for it and
+    /// does not cancel it: for what tidies up behind requests that the shutdown has ended.
+    pub tidies_up: bool,
 }
 
 /// How the CRT treats a request.
@@ -43,7 +50,7 @@ pub struct RequestOptions<'a> {
 pub enum RequestKind<'a> {
     /// GetObject, split into ranged requests that run in parallel.
     GetObject,
-    /// One HTTP request, sent as it is; the body comes whole.
+    /// One HTTP request, sent as it is; the body of the answer comes whole.
     Default {
         /// The operation, as S3 names it: `HeadObject`. Drives how answers are checked for errors.
         operation: &'a str,
@@ -56,6 +63,7 @@ pub enum RequestKind<'a> {
 pub struct Request {
     handle: Handle<sys::aws_s3_meta_request>,
     finished: Arc<AtomicBool>,
+    detached: bool,
     // After `handle`: its release may still need the allocator.
     _keep: Keep,
 }
@@ -70,6 +78,8 @@ impl<'a> RequestOptions<'a> {
             object_size_hint: None,
             validate_checksum: false,
             read_window: 0,
+            body: Bytes::new(),
+            tidies_up: false,
         }
     }
 }
@@ -82,6 +92,11 @@ impl Request {
         // SAFETY: live by the handle; may be called on any thread at any time, more than once
         // (s3_meta_request.c: takes the request's lock).
         unsafe { sys::aws_s3_meta_request_cancel(self.handle.as_ptr()) };
+    }
+
+    /// Gives up the request without cancelling it; its events still come.
+    pub fn detach(mut self) {
+        self.detached = true;
     }
 
     /// Lets the body go on for `bytes` more; without effect if the client has no back-pressure.
@@ -111,6 +126,9 @@ impl Request {
                 cursor(operation.as_bytes()),
             ),
         };
+        if !state.body().is_empty() {
+            raw.request_body = cursor(state.body());
+        }
         raw.message = message.as_ptr();
         raw.endpoint = options.endpoint.as_ptr();
         raw.part_size = options.part_bytes.unwrap_or(0);
@@ -122,8 +140,8 @@ impl Request {
         let state = Box::into_raw(state);
         events::register(&mut raw, state);
         // SAFETY: a live client; everything that the options point to is copied or acquired during
-        // the call, but for the user data, which lives until the shutdown callback
-        // (aws/s3/s3_client.h).
+        // the call, but for the user data and the body that it holds, which live until the
+        // shutdown callback (aws/s3/s3_client.h).
         let request =
             unsafe { sys::aws_s3_client_make_meta_request(client.as_ptr(), &raw const raw) };
         // SAFETY: a new reference, or NULL.
@@ -136,6 +154,7 @@ impl Request {
         Ok(Self {
             handle: handle?,
             finished,
+            detached: false,
             _keep: keep,
         })
     }
@@ -153,7 +172,7 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         // Only to spare the client a look for work: cancelling what has finished does nothing.
-        if !self.is_finished() {
+        if !self.detached && !self.is_finished() {
             self.cancel();
         }
     }

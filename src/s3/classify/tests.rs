@@ -1,4 +1,7 @@
-use super::{Answer, GET, HEAD, LIST, Subject};
+use super::{
+    ABORT_UPLOAD, Answer, COMPLETE_UPLOAD, CREATE_UPLOAD, DELETE, GET, HEAD, LIST, PUT, RENAME,
+    Subject, UPLOAD_PART,
+};
 use crate::s3::{Error, ErrorKind};
 
 fn answered(operation: &'static str, status: u16, region: Option<&str>, body: &str) -> Error {
@@ -26,6 +29,15 @@ fn answered_without_a_body_goes_by_status() {
         (GET, 429, ErrorKind::Throttled),
         (GET, 503, ErrorKind::Throttled),
         (GET, 500, ErrorKind::Other),
+        (PUT, 412, ErrorKind::Precondition),
+        (PUT, 413, ErrorKind::TooLarge),
+        (PUT, 501, ErrorKind::Other),
+        (DELETE, 403, ErrorKind::Denied),
+        (RENAME, 404, ErrorKind::NotFound),
+        (CREATE_UPLOAD, 404, ErrorKind::NotFound),
+        (UPLOAD_PART, 404, ErrorKind::Other),
+        (COMPLETE_UPLOAD, 404, ErrorKind::Other),
+        (ABORT_UPLOAD, 404, ErrorKind::Other),
     ];
     for (operation, status, kind) in cases {
         let error = answered(operation, status, None, "");
@@ -59,6 +71,14 @@ fn answered_with_a_code_goes_by_code() {
         (503, "SlowDown", ErrorKind::Throttled),
         (400, "RequestTimeout", ErrorKind::Timeout),
         (400, "SomethingElse", ErrorKind::Other),
+        (409, "ConditionalRequestConflict", ErrorKind::Precondition),
+        (400, "InvalidWriteOffset", ErrorKind::Precondition),
+        (400, "BadDigest", ErrorKind::Integrity),
+        (400, "IncompleteBody", ErrorKind::Integrity),
+        (400, "XAmzContentSHA256Mismatch", ErrorKind::Integrity),
+        (400, "EntityTooLarge", ErrorKind::TooLarge),
+        (404, "NoSuchUpload", ErrorKind::Other),
+        (400, "InvalidPart", ErrorKind::Other),
     ];
     for (status, code, kind) in cases {
         let body = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");

@@ -25,7 +25,8 @@ fn head_encodes_all_of_a_key_but_slashes() {
     assert_eq!(draft.method, "HEAD");
     let path = "/a%20b/%2B%26%3D%3F%23%25/../%C3%BC%0A~.x//";
     assert_eq!(draft.path_and_query, path);
-    assert_eq!(draft.headers, [("User-Agent", "mount-s3/1".to_owned())]);
+    let headers = [("User-Agent".into(), "mount-s3/1".to_owned())];
+    assert_eq!(draft.headers, headers);
 }
 
 #[test]

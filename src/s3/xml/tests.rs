@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::{BadDocument, ErrorBody, error_body, etag, list_page};
+use super::{Answered, BadDocument, ErrorBody, answer, error_body, etag, list_page};
 use crate::s3::{Restore, StorageClass};
 
 const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -124,11 +124,39 @@ fn list_page_refuses_what_is_no_listing() {
         );
     }
     let refused = list_page(b"<Error><Code>SlowDown</Code></Error>");
-    assert!(matches!(refused, Err(BadDocument::NoListing)));
+    assert!(matches!(refused, Err(BadDocument::NotExpected)));
     assert!(matches!(
         list_page(b"<a>\xff</a>"),
         Err(BadDocument::Utf8(_))
     ));
+}
+
+#[test]
+fn answer_reads_the_one_thing_wanted() {
+    let namespace = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+    let created = format!(
+        "<InitiateMultipartUploadResult {namespace}><Bucket>b</Bucket><Key>k</Key>\
+         <UploadId>i&amp;d</UploadId></InitiateMultipartUploadResult>"
+    );
+    let read = answer(created.as_bytes(), Answered::UploadId).unwrap();
+    assert_eq!(read, "i&d");
+    for (root, wanted) in [
+        ("CopyPartResult", Answered::PartETag),
+        ("CompleteMultipartUploadResult", Answered::ObjectETag),
+        ("CopyObjectResult", Answered::CopyETag),
+    ] {
+        let made = format!("<{root} {namespace}><Other/><ETag>&quot;e&quot;</ETag></{root}>");
+        assert_eq!(answer(made.as_bytes(), wanted).unwrap(), "\"e\"");
+        let refused = answer(created.as_bytes(), wanted);
+        assert!(matches!(refused, Err(BadDocument::NotExpected)));
+        let refused = answer(made.as_bytes(), Answered::UploadId);
+        assert!(matches!(refused, Err(BadDocument::NotExpected)));
+        for nothing in ["", "<ETag/>", "<ETag></ETag>"] {
+            let document = format!("<{root}>{nothing}</{root}>");
+            let refused = answer(document.as_bytes(), wanted);
+            assert!(matches!(refused, Err(BadDocument::NoAnswer)), "{document}");
+        }
+    }
 }
 
 #[test]
@@ -179,6 +207,7 @@ proptest! {
     fn prop_random_bytes_never_panic(document in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(list_page(&document).is_err());
         prop_assert_eq!(error_body(&document), ErrorBody::default());
+        prop_assert!(answer(&document, Answered::UploadId).is_err());
     }
 
     #[test]

@@ -170,16 +170,34 @@ pub(crate) struct RequestBody {
     inner: Incoming,
     bandwidth: u64,
     sleep: Option<Pin<Box<Sleep>>>,
-    connection: Arc<Connection>,
+    received: u64,
+    context: RequestContext,
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, bandwidth: u64, connection: Arc<Connection>) -> Self {
+    /// The body of the request of `context`.
+    pub(crate) fn new(inner: Incoming, bandwidth: u64, context: RequestContext) -> Self {
         Self {
             inner,
             bandwidth,
             sleep: None,
-            connection,
+            received: 0,
+            context,
+        }
+    }
+
+    /// What arrives of `data`, the next bytes.
+    fn arrived(&mut self, data: Bytes) -> Bytes {
+        let begin = self.received;
+        self.received += data.len() as u64;
+        let decision = self.context.decision();
+        match decision.and_then(|decision| decision.corrupt_upload) {
+            Some(at) if (begin..self.received).contains(&at) => {
+                let mut bytes = data.to_vec();
+                bytes[usize::try_from(at - begin).expect("within a frame")] ^= 1;
+                bytes.into()
+            }
+            _ => data,
         }
     }
 }
@@ -203,11 +221,12 @@ impl http_body::Body for RequestBody {
             && this.bandwidth > 0
         {
             let next = this
-                .connection
+                .context
+                .connection()
                 .pace(Direction::In, data.len(), this.bandwidth);
             this.sleep = Some(Box::pin(sleep_until(next)));
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|data| this.arrived(data)))))
     }
 
     fn is_end_stream(&self) -> bool {

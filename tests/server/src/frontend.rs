@@ -53,9 +53,15 @@ impl Frontend {
                     .await?
             }
         };
+        if context
+            .decision()
+            .is_some_and(|decision| decision.wrong_checksum)
+        {
+            falsify_checksums(&mut parts.headers);
+        }
         let status = if context
             .decision()
-            .is_some_and(|decision| decision.reset_before_headers)
+            .is_some_and(|decision| decision.reset_before_headers || decision.lose_answer)
         {
             0
         } else {
@@ -131,13 +137,8 @@ impl Frontend {
         host_id: &str,
     ) -> io::Result<(http::response::Parts, Bytes)> {
         let bandwidth = self.model.bandwidth();
-        let mut request = request.map(|body| {
-            s3s::Body::http_body(RequestBody::new(
-                body,
-                bandwidth,
-                Arc::clone(context.connection()),
-            ))
-        });
+        let mut request = request
+            .map(|body| s3s::Body::http_body(RequestBody::new(body, bandwidth, context.clone())));
         request.extensions_mut().insert(context.clone());
         let response = self.service.call(request).await.map_err(|error| {
             io::Error::other(Box::<dyn std::error::Error + Send + Sync>::from(error).to_string())
@@ -239,6 +240,15 @@ fn log_entry<B>(request: &Request<B>, connection: u64) -> LogEntry {
         if_match: text(header::IF_MATCH),
         connection,
         ..LogEntry::default()
+    }
+}
+
+/// Makes checksums those of other bytes.
+fn falsify_checksums(headers: &mut HeaderMap) {
+    for name in ["crc32c", "crc64nvme"] {
+        if let Some(value) = headers.get_mut(format!("x-amz-checksum-{name}")) {
+            *value = HeaderValue::from_static("AAAAAAAAAAA=");
+        }
     }
 }
 

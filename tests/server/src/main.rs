@@ -45,6 +45,9 @@ struct Args {
     /// Make ETags of uploads by a fast hash instead of MD5
     #[arg(long)]
     fast_etag: bool,
+    /// Make directory buckets: objects can be appended to and renamed
+    #[arg(long)]
+    directory: bool,
     /// Threads that serve
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -79,6 +82,7 @@ fn run(args: Args) -> io::Result<()> {
         region: args.region,
         domain: args.domain,
         fast_etag: args.fast_etag,
+        directory: args.directory,
         threads: args.threads,
         ..Config::default()
     })?;

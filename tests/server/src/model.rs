@@ -104,6 +104,19 @@ pub enum Fault {
         /// Which byte of the body.
         offset: u64,
     },
+    /// One bit of the request's body is flipped on its way in.
+    CorruptUpload {
+        /// Which byte of the body.
+        offset: u64,
+    },
+    /// The answer tells of a checksum of other bytes.
+    WrongChecksum,
+    /// A TCP reset instead of the answer, after what was asked for was done.
+    LoseAnswer,
+    /// The server knows nothing of appending, renaming and encryption, as many stores: it stores
+    /// what is to be appended as a whole object, answers a rename and does nothing, and encrypts
+    /// nothing.
+    Unaware,
 }
 
 impl Rule {
@@ -162,6 +175,10 @@ pub(crate) struct Decision {
     pub(crate) cut: Option<Cut>,
     pub(crate) stall: Option<(u64, Duration)>,
     pub(crate) corrupt: Option<u64>,
+    pub(crate) corrupt_upload: Option<u64>,
+    pub(crate) wrong_checksum: bool,
+    pub(crate) lose_answer: bool,
+    pub(crate) unaware: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -298,6 +315,10 @@ impl Decision {
                 self.stall = Some((after_bytes, stop));
             }
             Fault::Corrupt { offset } => self.corrupt = Some(offset),
+            Fault::CorruptUpload { offset } => self.corrupt_upload = Some(offset),
+            Fault::WrongChecksum => self.wrong_checksum = true,
+            Fault::LoseAnswer => self.lose_answer = true,
+            Fault::Unaware => self.unaware = true,
         }
     }
 }

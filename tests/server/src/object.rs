@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use s3s::dto::Checksum;
+use s3s::dto::{Checksum, ServerSideEncryption};
 
 use crate::synthetic;
 
@@ -53,8 +53,16 @@ pub(crate) struct Meta {
     pub(crate) content_encoding: Option<String>,
     pub(crate) content_language: Option<String>,
     pub(crate) user: HashMap<String, String>,
+    pub(crate) encryption: Option<Encryption>,
     /// Checksum of a synthetic object, when one was asked for.
     pub(crate) checksum: Option<Checksum>,
+}
+
+/// How an object is said to be encrypted.
+#[derive(Debug, Clone)]
+pub(crate) struct Encryption {
+    pub(crate) algorithm: String,
+    pub(crate) key: Option<String>,
 }
 
 /// Whether an archived object can be read.
@@ -136,6 +144,16 @@ impl Object {
     pub(crate) fn is_archived(&self) -> bool {
         matches!(self.storage_class(), Some("GLACIER" | "DEEP_ARCHIVE"))
             && !matches!(self.restore(), Restore::Until(_))
+    }
+}
+
+impl Meta {
+    /// What the headers tell of an encryption: its algorithm and its key.
+    pub(crate) fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        match &self.encryption {
+            Some(Encryption { algorithm, key }) => (Some(algorithm.clone().into()), key.clone()),
+            None => (None, None),
+        }
     }
 }
 

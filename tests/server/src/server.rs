@@ -19,7 +19,7 @@ use crate::frontend::Frontend;
 use crate::gate::{Gate, Keys};
 use crate::model::LiveModel;
 use crate::object::{self, Object};
-use crate::service::Service;
+use crate::service::{RenameRoute, Service};
 use crate::stats::Counters;
 use crate::store::{Store, WriteCondition};
 use crate::uploads::Uploads;
@@ -48,6 +48,8 @@ pub struct Config {
     pub fast_etag: bool,
     /// Least size of every part of a multipart upload but the last, in bytes.
     pub min_part_size: u64,
+    /// The buckets are directory buckets: objects can be appended to and renamed.
+    pub directory: bool,
     /// Threads that serve.
     pub threads: usize,
 }
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) model: Arc<LiveModel>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) uploads: Arc<Uploads>,
 }
 
 impl Default for Config {
@@ -94,6 +97,7 @@ impl Default for Config {
             domain: None,
             fast_etag: false,
             min_part_size: 5 * 1024 * 1024,
+            directory: false,
             threads: 2,
         }
     }
@@ -115,6 +119,7 @@ impl Server {
             store: Arc::new(Store::default()),
             model: Arc::new(LiveModel::default()),
             counters: Arc::new(Counters::default()),
+            uploads: Arc::new(Uploads::default()),
         };
         config.buckets.iter().for_each(|bucket| {
             shared.store.create_bucket(bucket);
@@ -230,6 +235,13 @@ impl Server {
         keys.unwrap_or_default()
     }
 
+    /// The keys of a bucket's multipart uploads under way, in order: one for each upload.
+    #[must_use]
+    pub fn uploads(&self, bucket: &str) -> Vec<String> {
+        let uploads = self.shared.uploads.of_bucket(bucket);
+        uploads.into_iter().map(|(_, upload)| upload.key).collect()
+    }
+
     /// The model in force.
     #[must_use]
     pub fn model(&self) -> Model {
@@ -310,17 +322,24 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 
 fn frontend(config: &Config, shared: &Shared) -> Frontend {
     let region: Arc<str> = config.region.as_str().into();
-    let mut builder = S3ServiceBuilder::new(Service {
+    let service = Service {
         store: Arc::clone(&shared.store),
-        uploads: Arc::new(Uploads::default()),
+        uploads: Arc::clone(&shared.uploads),
+        directory: config.directory,
         region: Arc::clone(&region),
         fast_etag: config.fast_etag,
         min_part_size: config.min_part_size,
-    });
-    builder.set_auth(Keys(config.keys.iter().cloned().collect::<HashMap<_, _>>()));
-    builder.set_access(Gate {
+    };
+    let gate = || Gate {
         model: Arc::clone(&shared.model),
         anonymous: config.anonymous,
+    };
+    let mut builder = S3ServiceBuilder::new(service.clone());
+    builder.set_auth(Keys(config.keys.iter().cloned().collect::<HashMap<_, _>>()));
+    builder.set_access(gate());
+    builder.set_route(RenameRoute {
+        service: service.clone(),
+        gate: gate(),
     });
     if let Some(domain) = &config.domain {
         builder.set_host(crate::gate::Domain::new(domain));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use http::HeaderMap;
 use s3s::dto::ETagCondition;
 use s3s::{S3Result, s3_error};
 
@@ -129,6 +130,26 @@ impl Store {
         Ok(())
     }
 
+    /// Gives an object another key, if `source` holds of it and `target` of what it replaces.
+    pub(crate) fn rename(
+        &self,
+        bucket: &str,
+        (from, source): (&str, &WriteCondition),
+        (to, target): (&str, &WriteCondition),
+    ) -> S3Result<()> {
+        let mut buckets = self.write();
+        let bucket = buckets
+            .get_mut(bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let object = bucket.objects.get(from.as_bytes());
+        let object = object.cloned().ok_or_else(|| s3_error!(NoSuchKey))?;
+        source.check(Some(&object))?;
+        target.check(bucket.objects.get(to.as_bytes()))?;
+        bucket.objects.remove(from.as_bytes());
+        bucket.objects.insert(to.as_bytes().into(), object);
+        Ok(())
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Bucket>> {
         self.buckets.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,6 +160,23 @@ impl Store {
 }
 
 impl WriteCondition {
+    /// The conditions in a request's headers, for operations whose input has none.
+    pub(crate) fn in_headers(headers: &HeaderMap) -> S3Result<Self> {
+        Ok(Self {
+            if_match: Self::header(headers, "if-match")?,
+            if_none_match: Self::header(headers, "if-none-match")?,
+        })
+    }
+
+    /// One condition of a request's headers.
+    pub(crate) fn header(headers: &HeaderMap, name: &str) -> S3Result<Option<ETagCondition>> {
+        let condition = headers.get(name).map(|value| {
+            let bytes = value.as_bytes();
+            ETagCondition::parse_http_header(bytes).map_err(|_| s3_error!(InvalidRequest))
+        });
+        condition.transpose()
+    }
+
     fn check(&self, present: Option<&Object>) -> S3Result<()> {
         if let Some(condition) = &self.if_match {
             let present = present.ok_or_else(|| s3_error!(NoSuchKey))?;

@@ -7,14 +7,16 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksum::{full_object, hasher};
 use super::get::Conditions;
-use super::{Service, multipart, timestamp};
-use crate::object::{self, Meta, Object};
+use super::{Service, is_unaware, multipart, timestamp};
+use crate::object::{self, Encryption, Meta, Object};
 use crate::store::WriteCondition;
 
 pub(super) async fn copy_object(
     service: &Service,
     request: S3Request<CopyObjectInput>,
 ) -> S3Result<S3Response<CopyObjectOutput>> {
+    let condition = WriteCondition::in_headers(&request.headers)?;
+    let unaware = is_unaware(&request);
     let input = request.input;
     let (from_bucket, from_key) = source_of(&input.copy_source)?;
     let conditions = Conditions {
@@ -41,6 +43,12 @@ pub(super) async fn copy_object(
     } else {
         source.meta.as_deref().cloned().unwrap_or_default()
     };
+    let encryption = input.server_side_encryption.filter(|_| !unaware);
+    meta.encryption = encryption.map(|algorithm| Encryption {
+        algorithm: algorithm.as_str().to_owned(),
+        key: input.ssekms_key_id,
+    });
+    let (server_side_encryption, ssekms_key_id) = meta.encryption();
     meta.checksum = source.checksum().cloned();
     meta.storage_class = input.storage_class.map(|class| class.as_str().to_owned());
     meta.restore = object::Restore::None;
@@ -62,8 +70,10 @@ pub(super) async fn copy_object(
     };
     service
         .store
-        .put(&input.bucket, &input.key, copy, &WriteCondition::default())?;
+        .put(&input.bucket, &input.key, copy, &condition)?;
     Ok(S3Response::new(CopyObjectOutput {
+        server_side_encryption,
+        ssekms_key_id,
         copy_object_result: Some(result),
         ..Default::default()
     }))

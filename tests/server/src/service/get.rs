@@ -92,6 +92,7 @@ pub(super) async fn head_object(
     let part = Selection::new(&object, input.range, input.part_number)?;
     let checksum = part.checksum(&object, input.checksum_mode.as_ref());
     let meta = object.meta.as_deref().cloned().unwrap_or_default();
+    let (server_side_encryption, ssekms_key_id) = meta.encryption();
     let Checksum {
         checksum_crc32,
         checksum_crc32c,
@@ -102,6 +103,8 @@ pub(super) async fn head_object(
         ..
     } = checksum;
     Ok(S3Response::new(HeadObjectOutput {
+        server_side_encryption,
+        ssekms_key_id,
         accept_ranges: Some("bytes".to_owned()),
         content_length: Some(length(part.range.end - part.range.start)),
         content_range: part.content_range(&object),

@@ -15,6 +15,13 @@ macro_rules! meta_of {
             content_encoding: $crate::service::stored_encoding(input.content_encoding.as_deref()),
             content_language: input.content_language.clone(),
             user: input.metadata.clone().unwrap_or_default(),
+            encryption: input
+                .server_side_encryption
+                .as_ref()
+                .map(|algorithm| Encryption {
+                    algorithm: algorithm.as_str().to_owned(),
+                    key: input.ssekms_key_id.clone(),
+                }),
             ..Meta::default()
         }
     }};
@@ -28,13 +35,17 @@ mod get;
 mod list;
 mod multipart;
 mod put;
+mod rename;
 mod upload;
+
+pub(crate) use rename::RenameRoute;
 
 use std::sync::Arc;
 
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::context::RequestContext;
 use crate::store::Store;
 use crate::uploads::Uploads;
 
@@ -48,6 +59,8 @@ pub(crate) struct Service {
     pub(crate) fast_etag: bool,
     /// Least size of every part but the last, in bytes.
     pub(crate) min_part_size: u64,
+    /// Whether objects can be appended to and renamed.
+    pub(crate) directory: bool,
 }
 
 /// Implements `S3` by one function of the module named for each operation.
@@ -83,6 +96,12 @@ operations! {
     multipart::abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
     multipart::list_parts(ListPartsInput) -> ListPartsOutput;
     multipart::list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput;
+}
+
+/// Whether the store is to know nothing of what not every store has.
+fn is_unaware<T>(request: &S3Request<T>) -> bool {
+    let context = request.extensions.get::<RequestContext>();
+    context.is_some_and(|context| context.decision().is_some_and(|decision| decision.unaware))
 }
 
 /// A time in seconds since 1970 as S3 writes it.

@@ -12,8 +12,8 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::checksum::{Algorithm, Stated, full_object, hasher};
 use super::list::{is_url, url_encode};
 use super::upload::{Announced, hex};
-use super::{Service, bucket::owner, length, timestamp};
-use crate::object::{self, Blob, Content, Meta, Object, PartInfo, Stored};
+use super::{Service, bucket::owner, is_unaware, length, timestamp};
+use crate::object::{self, Blob, Content, Encryption, Meta, Object, PartInfo, Stored};
 use crate::store::WriteCondition;
 use crate::uploads;
 
@@ -21,6 +21,7 @@ pub(super) async fn create_multipart_upload(
     service: &Service,
     request: S3Request<CreateMultipartUploadInput>,
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+    let unaware = is_unaware(&request);
     let input = request.input;
     service.store.with_bucket(&input.bucket, |_| ())?;
     let algorithm = input
@@ -41,8 +42,13 @@ pub(super) async fn create_multipart_upload(
         (Some(asked), _) => asked == ChecksumType::FULL_OBJECT,
         (None, algorithm) => algorithm == Algorithm::Crc64Nvme,
     };
+    let mut meta = meta_of!(&input);
+    if unaware {
+        meta.encryption = None;
+    }
+    let (server_side_encryption, ssekms_key_id) = meta.encryption();
     let id = service.uploads.begin(uploads::Upload {
-        meta: Arc::new(meta_of!(&input)),
+        meta: Arc::new(meta),
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         algorithm: algorithm.name().to_owned(),
@@ -54,6 +60,8 @@ pub(super) async fn create_multipart_upload(
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(id),
+        server_side_encryption,
+        ssekms_key_id,
         checksum_type: input
             .checksum_algorithm
             .as_ref()

@@ -1,0 +1,82 @@
+//! RenameObject, which the service behind does not know of; in path style only.
+
+use http::{Extensions, HeaderMap, Method, Uri};
+use percent_encoding::percent_decode_str;
+use s3s::route::S3Route;
+use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
+
+use super::{Service, is_unaware};
+use crate::context::{RequestContext, Target};
+use crate::gate::Gate;
+use crate::store::WriteCondition;
+
+/// Takes RenameObject out of the requests.
+#[derive(Debug)]
+pub(crate) struct RenameRoute {
+    pub(crate) service: Service,
+    pub(crate) gate: Gate,
+}
+
+#[async_trait::async_trait]
+impl S3Route for RenameRoute {
+    fn is_match(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        _headers: &HeaderMap,
+        _extensions: &mut Extensions,
+    ) -> bool {
+        let query = uri.query().unwrap_or_default();
+        let renames = query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some("renameObject"));
+        method == Method::PUT && renames
+    }
+
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        let context = request.extensions.get::<RequestContext>().cloned();
+        let context = context.ok_or_else(|| s3_error!(InternalError))?;
+        let (bucket, key) = target(&request.uri)?;
+        let target = Target {
+            operation: "RenameObject".to_owned(),
+            bucket,
+            key,
+        };
+        let signed = request.credentials.is_some();
+        self.gate.pass(&context, target, signed).await
+    }
+
+    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        let done = || Ok(S3Response::new(Body::empty()));
+        if is_unaware(&request) {
+            return done();
+        }
+        if !self.service.directory {
+            return Err(s3_error!(NotImplemented));
+        }
+        let (bucket, to) = target(&request.uri)?;
+        let from = request.headers.get("x-amz-rename-source");
+        let from = from.and_then(|from| from.to_str().ok());
+        let from = decode(from.ok_or_else(|| s3_error!(InvalidRequest))?)?;
+        let source = WriteCondition {
+            if_match: WriteCondition::header(&request.headers, "x-amz-rename-source-if-match")?,
+            if_none_match: None,
+        };
+        let target = WriteCondition::in_headers(&request.headers)?;
+        let store = &self.service.store;
+        store.rename(&bucket, (&from, &source), (&to, &target))?;
+        done()
+    }
+}
+
+/// Bucket and key.
+fn target(uri: &Uri) -> S3Result<(String, String)> {
+    let path = uri.path().trim_start_matches('/');
+    let (bucket, key) = path.split_once('/').ok_or_else(|| s3_error!(InvalidURI))?;
+    Ok((bucket.to_owned(), decode(key)?))
+}
+
+fn decode(text: &str) -> S3Result<String> {
+    let text = percent_decode_str(text).decode_utf8();
+    text.map(Into::into).map_err(|_| s3_error!(InvalidURI))
+}
