@@ -18,10 +18,11 @@ use super::signals::{EndSignals, Forwarding};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
+use crate::memory::Budget;
 use crate::read::ReadConfig;
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::tree::TreeConfig;
-use crate::write::WriteConfig;
+use crate::write::{Places, WriteConfig};
 
 /// A mount that answers.
 #[derive(Debug)]
@@ -114,6 +115,7 @@ fn mount(
 
     stage("mounting");
     let options = &config.mount;
+    let budget = config.memory.plan.budget();
     let fs = Fs::new(
         Arc::new(store),
         TreeConfig {
@@ -124,16 +126,20 @@ fn mount(
         ReadConfig::for_throughput(
             config.memory.part_bytes,
             config.client.throughput.gbps,
-            config.memory.plan.budget(),
+            Arc::clone(&budget),
         ),
-        WriteConfig::default(),
+        write_config(config, budget),
         FsConfig {
             uid: options.uid,
             gid: options.gid,
             file_mode: options.file_mode.bits(),
             dir_mode: options.dir_mode.bits(),
             read_only: options.read_only,
-            ..FsConfig::new(options.uid, options.gid)
+            allow_delete: options.allow_delete,
+            allow_overwrite: options.allow_overwrite,
+            incremental_upload: options.incremental_upload,
+            can_rename: options.directory_bucket,
+            infer_content_type: config.objects.infer_content_type,
         },
     );
     let signals = EndSignals::hold()
@@ -159,6 +165,19 @@ fn mount(
     Ok((session, signals))
 }
 
+fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
+    let memory = &config.memory;
+    let writers = memory
+        .plan
+        .writers(memory.part_bytes, memory.write_part_bytes);
+    WriteConfig {
+        part_size: memory.write_part_bytes,
+        max_buffer: ReadConfig::window_for_throughput(config.client.throughput.gbps),
+        budget,
+        places: Places::new(writers),
+    }
+}
+
 fn s3_config(config: &Config) -> S3Config {
     let client = &config.client;
     let mut s3 = S3Config::new(config.bucket.clone());
@@ -176,6 +195,10 @@ fn s3_config(config: &Config) -> S3Config {
         CredentialsSource::DefaultChain => Auth::DefaultChain,
     };
     s3.part_bytes = config.memory.part_bytes;
+    s3.write_part_bytes = config.memory.write_part_bytes;
+    s3.storage_class.clone_from(&config.objects.storage_class);
+    s3.encryption.clone_from(&config.objects.encryption);
+    s3.upload_checksums = config.objects.checksums;
     s3.memory_limit_bytes = Some(config.memory.plan.pool_limit());
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {

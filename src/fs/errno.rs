@@ -169,6 +169,9 @@ fn of_write(error: &write::Error, too_large: Errno) -> (Errno, Level) {
         write::Error::S3(error) if error.kind() == s3::ErrorKind::NotFound => {
             (Errno::EIO, Level::Warn)
         }
+        write::Error::S3(error) if error.kind() == s3::ErrorKind::TooLarge => {
+            (too_large, Level::Warn)
+        }
         write::Error::S3(error) => of_s3(error),
     }
 }
@@ -306,6 +309,7 @@ mod tests {
             (write::Error::TooLarge { largest: 1 }, "EFBIG", "ENOSPC"),
             (write::Error::Stored, "EIO", "EIO"),
             (write::Error::GivenUp, "EIO", "EIO"),
+            (s3(ErrorKind::TooLarge), "EFBIG", "ENOSPC"),
             (s3(ErrorKind::NotFound), "EIO", "EIO"),
             (s3(ErrorKind::Denied), "EACCES", "EACCES"),
             (s3(ErrorKind::Precondition), "ESTALE", "ESTALE"),
