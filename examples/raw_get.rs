@@ -57,6 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         ..Addressing::default()
     };
     config.auth = Auth::Anonymous;
+    config.ca_bundle = env::var_os("AWS_CA_BUNDLE").map(Into::into);
     let store = block_on(S3Store::connect(&runtime, config))?;
     match count {
         Some(count) => fetch_blocks(&store, &keys, count, bytes)?,

@@ -10,10 +10,11 @@ declare -A may_import=(
     [s3]="crt"
     [memory]=""
     [read]="s3 memory"
+    [write]="s3 memory"
     [tree]="s3"
-    [fs]="s3 memory read tree"
+    [fs]="s3 memory read write tree"
     [fuse]="fs turn"
-    [cli]="crt s3 memory read tree fs fuse"
+    [cli]="crt s3 memory read write tree fs fuse"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

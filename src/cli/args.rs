@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser,
+};
 
 use super::values::{
-    Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_prefix,
-    parse_ttl, parse_word,
+    Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_key_arn,
+    parse_prefix, parse_ttl, parse_word,
 };
 use crate::memory::MemoryPlan;
 use crate::s3::Prefix;
@@ -69,6 +71,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = BUCKET, value_name = "ACCOUNT_ID", value_parser = parse_word)]
     pub(super) expected_bucket_owner: Option<String>,
 
+    /// Kind of the bucket [default: general-purpose]
+    #[arg(long, help_heading = BUCKET, value_name = "TYPE")]
+    pub(super) bucket_type: Option<BucketType>,
+
     /// Do not sign requests, and load no credentials: for public buckets
     #[arg(long, help_heading = CREDENTIALS)]
     pub(super) no_sign_request: bool,
@@ -80,6 +86,18 @@ pub(super) struct Args {
     /// Mount the file system read-only
     #[arg(long, help_heading = MOUNT)]
     pub(super) read_only: bool,
+
+    /// Allow to delete objects
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) allow_delete: bool,
+
+    /// Allow to replace objects: by opening with O_TRUNC, and by renaming
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) allow_overwrite: bool,
+
+    /// Write files by appending to their objects, which may exist before. Directory buckets only
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) incremental_upload: bool,
 
     /// Unmount when the process ends, however it ends
     #[arg(long, help_heading = MOUNT)]
@@ -134,7 +152,7 @@ pub(super) struct Args {
 
     /// Size of the parts in which objects are transferred, in bytes [default: 8388608]
     #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
-    #[arg(conflicts_with = "read_part_size")]
+    #[arg(conflicts_with_all = ["read_part_size", "write_part_size"])]
     #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
     pub(super) part_size: Option<u64>,
 
@@ -143,6 +161,11 @@ pub(super) struct Args {
     #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
     pub(super) read_part_size: Option<u64>,
 
+    /// Size of the parts in which objects are written, in bytes [default: 8388608]
+    #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
+    #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
+    pub(super) write_part_size: Option<u64>,
+
     /// Trust the certificates in this file (PEM) instead of the system's [default: AWS_CA_BUNDLE]
     #[arg(long, help_heading = CLIENT, value_name = "FILE")]
     pub(super) ca_bundle: Option<PathBuf>,
@@ -150,6 +173,27 @@ pub(super) struct Args {
     /// Text to put in front of the User-Agent header
     #[arg(long, help_heading = CLIENT, value_name = "PREFIX", value_parser = parse_header_text)]
     pub(super) user_agent_prefix: Option<String>,
+
+    /// Storage class of new objects [default: S3's]
+    #[arg(long, help_heading = OBJECTS, value_name = "CLASS", value_parser = parse_word)]
+    pub(super) storage_class: Option<String>,
+
+    /// How S3 encrypts new objects [default: as the bucket says]
+    #[arg(long, help_heading = OBJECTS, value_name = "ENCRYPTION")]
+    pub(super) sse: Option<Sse>,
+
+    /// ARN of the key that encrypts new objects, with --sse aws:kms or aws:kms:dsse
+    #[arg(long, help_heading = OBJECTS, value_name = "ARN", value_parser = parse_key_arn)]
+    #[arg(requires = "sse")]
+    pub(super) sse_kms_key_id: Option<String>,
+
+    /// Checksums of uploads, which S3 compares with what it received
+    #[arg(long, help_heading = OBJECTS, value_name = "ALGORITHM", default_value = "crc32c")]
+    pub(super) upload_checksums: Checksums,
+
+    /// Give new objects a Content-Type after the ending of their names
+    #[arg(long, help_heading = OBJECTS)]
+    pub(super) infer_content_type: bool,
 
     /// Write log files to this directory [default: syslog; standard error in the foreground]
     #[arg(short, long, help_heading = LOGGING, value_name = "DIRECTORY")]
@@ -180,6 +224,34 @@ pub(super) struct Args {
     pub(super) negative_metadata_ttl: Option<Ttl>,
 }
 
+/// The value of `--bucket-type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum BucketType {
+    GeneralPurpose,
+    Directory,
+}
+
+/// The value of `--sse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Sse {
+    #[value(name = "aws:kms")]
+    Kms,
+    #[value(name = "aws:kms:dsse")]
+    KmsDualLayer,
+    #[value(name = "AES256")]
+    S3,
+}
+
+/// The value of `--upload-checksums`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Checksums {
+    #[value(name = "crc32c")]
+    Crc32c,
+    #[value(name = "crc64nvme")]
+    Crc64Nvme,
+    Off,
+}
+
 /// A command line that asks for help or the version, or that is wrong.
 #[derive(Debug)]
 pub(super) struct Refusal(clap::Error);
@@ -207,12 +279,24 @@ impl Args {
                 Self::from_arg_matches(&matches)
             })
             .map_err(Refusal)?;
-        match args.source {
-            Source::Uri(..) if args.prefix.is_some() => Err(Refusal(command.error(
-                ErrorKind::ArgumentConflict,
-                "explicit prefix option not allowed with S3 URI",
-            ))),
-            Source::Uri(..) | Source::Name(_) => Ok(args),
+        match args.conflict() {
+            Some(text) => Err(Refusal(command.error(ErrorKind::ArgumentConflict, text))),
+            None => Ok(args),
+        }
+    }
+
+    /// What cannot be true at the same time.
+    fn conflict(&self) -> Option<&'static str> {
+        if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
+            Some("explicit prefix option not allowed with S3 URI")
+        } else if self.sse == Some(Sse::S3) && self.sse_kms_key_id.is_some() {
+            Some("--sse-kms-key-id can not be used with --sse AES256")
+        } else if self.incremental_upload && self.bucket_type != Some(BucketType::Directory) {
+            Some(
+                "--incremental-upload is only possible in a directory bucket (--bucket-type directory)",
+            )
+        } else {
+            None
         }
     }
 }
@@ -285,20 +369,11 @@ const BUCKET: &str = "Bucket options";
 const CREDENTIALS: &str = "AWS credentials options";
 const MOUNT: &str = "Mount options";
 const CLIENT: &str = "Client options";
+const OBJECTS: &str = "New object options";
 const LOGGING: &str = "Logging options";
 const CACHING: &str = "Caching options";
 
 const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("bucket-type"),
-    UnsupportedFlag::with_value("storage-class"),
-    UnsupportedFlag::with_value("sse"),
-    UnsupportedFlag::with_value("sse-kms-key-id"),
-    UnsupportedFlag::with_value("upload-checksums"),
-    UnsupportedFlag::switch("infer-content-type"),
-    UnsupportedFlag::switch("allow-delete"),
-    UnsupportedFlag::switch("allow-overwrite"),
-    UnsupportedFlag::switch("incremental-upload"),
-    UnsupportedFlag::with_value("write-part-size"),
     UnsupportedFlag::with_value("bind"),
     UnsupportedFlag::switch("log-metrics"),
     UnsupportedFlag::with_value("otlp-endpoint"),
@@ -356,6 +431,7 @@ mod tests {
             &["--no-log", "--debug-crt"],
             &["--no-log", "-l", "/tmp"],
             &["--part-size", "8388608", "--read-part-size", "8388608"],
+            &["--part-size", "8388608", "--write-part-size", "8388608"],
         ];
         for flags in conflicts {
             let words = [&["bucket", "/mnt"], *flags].concat();
@@ -375,6 +451,42 @@ mod tests {
     }
 
     #[test]
+    fn parse_checks_what_belongs_together() {
+        const ARN: &str = "arn:aws:kms:us-east-1:1:key/0a-1b";
+        let refused: &[(&[&str], &str)] = &[
+            (&["--sse-kms-key-id", ARN], "--sse <ENCRYPTION>"),
+            (
+                &["--sse", "AES256", "--sse-kms-key-id", ARN],
+                "--sse-kms-key-id can not be used with --sse AES256",
+            ),
+            (
+                &["--sse", "aws:kms", "--sse-kms-key-id", "0a-1b"],
+                "must be the ARN of a key",
+            ),
+            (&["--sse", "aes"], "invalid value 'aes'"),
+            (&["--upload-checksums", "md5"], "invalid value 'md5'"),
+            (&["--incremental-upload"], "--bucket-type directory"),
+            (
+                &["--incremental-upload", "--bucket-type", "general-purpose"],
+                "--bucket-type directory",
+            ),
+        ];
+        for (flags, reason) in refused {
+            let words = [&["bucket", "/mnt"], *flags].concat();
+            let error = parse(&words).expect_err("refused");
+            assert!(error.contains(reason), "{flags:?}: {error}");
+        }
+        let words = "bucket /mnt --sse aws:kms:dsse --upload-checksums crc64nvme --sse-kms-key-id";
+        let words: Vec<&str> = words.split(' ').chain([ARN]).collect();
+        let args = parse(&words).expect("valid");
+        assert_eq!(args.sse, Some(Sse::KmsDualLayer));
+        assert_eq!(args.sse_kms_key_id.as_deref(), Some(ARN));
+        assert_eq!(args.upload_checksums, Checksums::Crc64Nvme);
+        let words = "bucket /mnt --bucket-type directory --incremental-upload";
+        assert!(parse(&words.split(' ').collect::<Vec<_>>()).is_ok());
+    }
+
+    #[test]
     fn parse_refuses_numbers_out_of_range() {
         for flags in [
             ["--uid", "0"],
@@ -385,6 +497,7 @@ mod tests {
             ["--part-size", "0"],
             ["--memory-target", "511"],
             ["--read-part-size", "5368709121"],
+            ["--write-part-size", "5368709121"],
         ] {
             let words = [&["bucket", "/mnt"], flags.as_slice()].concat();
             let error = parse(&words).expect_err("out of range");

@@ -8,13 +8,13 @@ use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use super::args::Args;
+use super::args::{Args, BucketType, Checksums, Sse};
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
 use super::values::{Permissions, Source, parse_endpoint, parse_word};
 use crate::fuse::Access;
-use crate::s3::{BucketName, Prefix};
+use crate::s3::{BucketName, Encryption, Prefix, UploadChecksums};
 use crate::tree::Ttl;
 
 /// Set for the background process, so that it knows itself.
@@ -28,6 +28,7 @@ pub(super) struct Config {
     pub(super) directory: PathBuf,
     pub(super) role: Role,
     pub(super) client: ClientOptions,
+    pub(super) objects: ObjectOptions,
     pub(super) mount: MountOptions,
     pub(super) memory: Memory,
     pub(super) log: LogOptions,
@@ -73,10 +74,24 @@ pub(super) enum CredentialsSource {
     DefaultChain,
 }
 
-/// How the file system looks.
+/// What is asked for new objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ObjectOptions {
+    pub(super) storage_class: Option<String>,
+    pub(super) encryption: Option<Encryption>,
+    pub(super) checksums: UploadChecksums,
+    pub(super) infer_content_type: bool,
+}
+
+/// How the file system looks, and what it allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MountOptions {
     pub(super) read_only: bool,
+    pub(super) allow_delete: bool,
+    pub(super) allow_overwrite: bool,
+    pub(super) incremental_upload: bool,
+    /// Whether the bucket is a directory bucket, which can append and rename.
+    pub(super) directory_bucket: bool,
     pub(super) auto_unmount: bool,
     pub(super) access: Access,
     pub(super) uid: u32,
@@ -158,7 +173,34 @@ impl Config {
             .read_part_size
             .or(args.part_size)
             .unwrap_or(DEFAULT_PART_BYTES);
-        let memory = Memory::new(args.memory_target, throughput.gbps, part_bytes)?;
+        let write_part_bytes = args
+            .write_part_size
+            .or(args.part_size)
+            .unwrap_or(DEFAULT_PART_BYTES);
+        let memory = Memory::new(
+            args.memory_target,
+            throughput.gbps,
+            part_bytes,
+            write_part_bytes,
+        )?;
+        let objects = ObjectOptions {
+            storage_class: args.storage_class,
+            encryption: args.sse.map(|sse| match sse {
+                Sse::S3 => Encryption::S3,
+                Sse::Kms => Encryption::Kms {
+                    key: args.sse_kms_key_id,
+                },
+                Sse::KmsDualLayer => Encryption::KmsDualLayer {
+                    key: args.sse_kms_key_id,
+                },
+            }),
+            checksums: match args.upload_checksums {
+                Checksums::Crc32c => UploadChecksums::Crc32c,
+                Checksums::Crc64Nvme => UploadChecksums::Crc64Nvme,
+                Checksums::Off => UploadChecksums::Off,
+            },
+            infer_content_type: args.infer_content_type,
+        };
         let (bucket, prefix) = match args.source {
             Source::Name(bucket) => (bucket, args.prefix.unwrap_or_default()),
             Source::Uri(bucket, prefix) => (bucket, prefix),
@@ -193,8 +235,13 @@ impl Config {
                     .or_else(|| environment.ca_bundle.map(PathBuf::from)),
                 user_agent_prefix: args.user_agent_prefix,
             },
+            objects,
             mount: MountOptions {
                 read_only: args.read_only,
+                allow_delete: args.allow_delete,
+                allow_overwrite: args.allow_overwrite,
+                incremental_upload: args.incremental_upload,
+                directory_bucket: args.bucket_type == Some(BucketType::Directory),
                 auto_unmount: args.auto_unmount,
                 access,
                 uid: args.uid.unwrap_or_else(|| nix::unistd::getuid().as_raw()),

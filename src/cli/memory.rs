@@ -12,12 +12,14 @@ use crate::read::ReadConfig;
 pub(super) struct Memory {
     pub(super) plan: MemoryPlan,
     pub(super) part_bytes: u64,
+    pub(super) write_part_bytes: u64,
     /// What to tell about parts that were made smaller, once there is a log.
     pub(super) warning: Option<String>,
 }
 
 impl Memory {
-    /// Divides `target_mib`, or what is available and useful, and fits `part_bytes` into it.
+    /// Divides `target_mib`, or what is available and useful, and fits parts for reading of
+    /// `part_bytes` bytes into it, and parts for writing of `write_part_bytes`.
     ///
     /// # Errors
     /// A part does not fit into the memory that was explicitly asked for.
@@ -25,6 +27,7 @@ impl Memory {
         target_mib: Option<u64>,
         throughput_gbps: f64,
         part_bytes: u64,
+        write_part_bytes: u64,
     ) -> Result<Self, Failure> {
         let target = target_mib.map_or_else(
             || {
@@ -34,28 +37,32 @@ impl Memory {
             |mib| mib << 20,
         );
         let plan = MemoryPlan::new(target);
-        let most = plan.largest_part();
-        if part_bytes <= most {
-            return Ok(Self {
-                plan,
-                part_bytes,
-                warning: None,
-            });
-        }
-        let message = format!(
-            "read part size ({} MiB) exceeds the memory available for data buffers ({} MiB)",
-            part_bytes.div_ceil(1 << 20),
-            most >> 20
-        );
-        if target_mib.is_some() {
-            return Err(Failure::new(message).with_remedy(
-                "choose smaller parts (--read-part-size) or a larger --memory-target",
-            ));
-        }
+        let mut warnings = Vec::new();
+        let mut fit = |kind: &str, bytes: u64| {
+            let most = plan.largest_part();
+            if bytes <= most {
+                return Ok(bytes);
+            }
+            let message = format!(
+                "{kind} part size ({} MiB) exceeds the memory available for data buffers ({} MiB)",
+                bytes.div_ceil(1 << 20),
+                most >> 20
+            );
+            if target_mib.is_some() {
+                return Err(Failure::new(message).with_remedy(format!(
+                    "choose smaller parts (--{kind}-part-size) or a larger --memory-target"
+                )));
+            }
+            warnings.push(format!("{message}: parts of that size are used instead"));
+            Ok(most)
+        };
+        let part_bytes = fit("read", part_bytes)?;
+        let write_part_bytes = fit("write", write_part_bytes)?;
         Ok(Self {
             plan,
-            part_bytes: most,
-            warning: Some(format!("{message}: parts of that size are used instead")),
+            part_bytes,
+            write_part_bytes,
+            warning: (!warnings.is_empty()).then(|| warnings.join("; ")),
         })
     }
 }
@@ -155,19 +162,24 @@ mod tests {
 
     #[test]
     fn parts_that_do_not_fit_are_refused_or_made_smaller() {
-        let fits = Memory::new(Some(512), 10.0, 8 * MIB).expect("fits");
+        let fits = Memory::new(Some(512), 10.0, 8 * MIB, 8 * MIB).expect("fits");
         assert_eq!((fits.part_bytes, fits.warning), (8 * MIB, None));
 
-        let failure = Memory::new(Some(512), 10.0, 1024 * MIB).expect_err("too large");
+        let failure = Memory::new(Some(512), 10.0, 1024 * MIB, MIB).expect_err("too large");
         let text = "read part size (1024 MiB) exceeds the memory available for data buffers (320";
         assert!(failure.to_string().contains(text), "{failure}");
 
-        let clamped = Memory::new(None, 1.0, 5 << 30).expect("clamped");
+        let clamped = Memory::new(None, 1.0, 5 << 30, 8 * MIB).expect("clamped");
         assert_eq!(clamped.part_bytes, clamped.plan.largest_part());
         let warning = clamped.warning.expect("told");
         assert!(
             warning.starts_with("read part size (5120 MiB)"),
             "{warning}"
         );
+        let failure = Memory::new(Some(512), 10.0, MIB, 1024 * MIB).expect_err("too large");
+        let text = failure.to_string();
+        assert!(text.starts_with("write part size (1024 MiB)"), "{text}");
+        let clamped = Memory::new(None, 1.0, MIB, 5 << 30).expect("clamped");
+        assert_eq!(clamped.write_part_bytes, clamped.plan.largest_part());
     }
 }

@@ -18,9 +18,11 @@ use super::signals::{EndSignals, Forwarding};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
+use crate::memory::Budget;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::tree::TreeConfig;
+use crate::write::{Places, WriteConfig};
 
 /// A mount that answers.
 #[derive(Debug)]
@@ -124,14 +126,24 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
         },
-        ReadConfig::for_throughput(part_bytes, config.client.throughput.gbps, budget)
-            .hedged(hedger),
+        ReadConfig::for_throughput(
+            part_bytes,
+            config.client.throughput.gbps,
+            Arc::clone(&budget),
+        )
+        .hedged(hedger),
+        write_config(config, budget),
         FsConfig {
             uid: options.uid,
             gid: options.gid,
             file_mode: options.file_mode.bits(),
             dir_mode: options.dir_mode.bits(),
             read_only: options.read_only,
+            allow_delete: options.allow_delete,
+            allow_overwrite: options.allow_overwrite,
+            incremental_upload: options.incremental_upload,
+            can_rename: options.directory_bucket,
+            infer_content_type: config.objects.infer_content_type,
         },
     );
     let signals = EndSignals::hold()
@@ -157,6 +169,19 @@ fn mount(
     Ok((session, signals))
 }
 
+fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
+    let memory = &config.memory;
+    let writers = memory
+        .plan
+        .writers(memory.part_bytes, memory.write_part_bytes);
+    WriteConfig {
+        part_size: memory.write_part_bytes,
+        max_buffer: ReadConfig::window_for_throughput(config.client.throughput.gbps),
+        budget,
+        places: Places::new(writers),
+    }
+}
+
 fn s3_config(config: &Config) -> S3Config {
     let client = &config.client;
     let mut s3 = S3Config::new(config.bucket.clone());
@@ -174,6 +199,10 @@ fn s3_config(config: &Config) -> S3Config {
         CredentialsSource::DefaultChain => Auth::DefaultChain,
     };
     s3.part_bytes = config.memory.part_bytes;
+    s3.write_part_bytes = config.memory.write_part_bytes;
+    s3.storage_class.clone_from(&config.objects.storage_class);
+    s3.encryption.clone_from(&config.objects.encryption);
+    s3.upload_checksums = config.objects.checksums;
     s3.memory_limit_bytes = Some(config.memory.plan.buffers());
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {

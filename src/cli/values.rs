@@ -138,6 +138,17 @@ pub(super) fn parse_word(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The ARN of a key of the Key Management Service. An id or an alias alone would be looked for in
+/// the account of whoever uploads.
+pub(super) fn parse_key_arn(text: &str) -> Result<String, String> {
+    let word = parse_word(text)?;
+    if word.starts_with("arn:") && word.contains(":key") {
+        Ok(word)
+    } else {
+        Err("must be the ARN of a key: arn:...:key/...".to_owned())
+    }
+}
+
 /// A text that goes into a header: no control characters.
 pub(super) fn parse_header_text(text: &str) -> Result<String, String> {
     if !text

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::config::FsConfig;
 use crate::s3::ObjectInfo;
-use crate::tree::{InodeNo, Node, NodeKind};
+use crate::tree::{InodeNo, LocalAttr, Node, NodeKind};
 
 /// Attributes of a file or directory.
 /// POSIX: [`<sys/stat.h>`](https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/sys_stat.h.html).
@@ -18,7 +18,9 @@ pub struct Attr {
     pub size: u64,
     /// Length in units of 512 bytes, rounded up.
     pub blocks: u64,
-    /// Time of last access, modification and status change, which are one in S3.
+    /// Time of last access. In S3 it is that of the last modification.
+    pub accessed: SystemTime,
+    /// Time of last modification, and of status change.
     pub modified: SystemTime,
     /// Permission bits.
     pub mode: u16,
@@ -38,6 +40,7 @@ impl Attr {
         match &node.kind {
             NodeKind::Directory { modified } => Self::of_directory(node.ino, *modified, config),
             NodeKind::File(info) => Self::of_file(node.ino, info, config),
+            NodeKind::Local(attr) => Self::of_local(node.ino, attr, config),
         }
     }
 
@@ -47,6 +50,7 @@ impl Attr {
             kind: FileKind::File,
             size: info.size,
             blocks: info.size.div_ceil(512),
+            accessed: info.last_modified,
             modified: info.last_modified,
             // An archived object cannot be read by anybody.
             mode: if info.is_readable() {
@@ -60,12 +64,28 @@ impl Attr {
         }
     }
 
+    pub(super) fn of_local(ino: InodeNo, attr: &LocalAttr, config: &FsConfig) -> Self {
+        Self {
+            ino,
+            kind: FileKind::File,
+            size: attr.size,
+            blocks: attr.size.div_ceil(512),
+            accessed: attr.accessed,
+            modified: attr.modified,
+            mode: config.file_mode,
+            nlink: 1,
+            uid: config.uid,
+            gid: config.gid,
+        }
+    }
+
     fn of_directory(ino: InodeNo, modified: SystemTime, config: &FsConfig) -> Self {
         Self {
             ino,
             kind: FileKind::Directory,
             size: 0,
             blocks: 0,
+            accessed: modified,
             modified,
             mode: config.dir_mode,
             // Only file systems that count sub-directories have more, and `find` knows that 2
@@ -125,13 +145,13 @@ mod tests {
     use crate::s3::{ETag, Restore, StorageClass};
     use crate::tree::ROOT;
 
-    const CONFIG: FsConfig = FsConfig {
-        uid: 7,
-        gid: 8,
-        file_mode: 0o640,
-        dir_mode: 0o750,
-        read_only: false,
-    };
+    fn config() -> FsConfig {
+        FsConfig {
+            file_mode: 0o640,
+            dir_mode: 0o750,
+            ..FsConfig::new(7, 8)
+        }
+    }
 
     fn info(size: u64, storage_class: StorageClass, restore: Restore) -> ObjectInfo {
         ObjectInfo {
@@ -144,7 +164,7 @@ mod tests {
     }
 
     fn file(size: u64, storage_class: StorageClass, restore: Restore) -> Attr {
-        Attr::of_file(ROOT, &info(size, storage_class, restore), &CONFIG)
+        Attr::of_file(ROOT, &info(size, storage_class, restore), &config())
     }
 
     #[test]
@@ -156,7 +176,7 @@ mod tests {
             },
             valid_for: Duration::ZERO,
         };
-        let attr = Attr::of_node(&node, &CONFIG);
+        let attr = Attr::of_node(&node, &config());
         assert_eq!(attr.kind, FileKind::Directory);
         assert_eq!((attr.nlink, attr.mode), (2, 0o750));
         assert_eq!(attr.modified, UNIX_EPOCH);

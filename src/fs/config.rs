@@ -1,4 +1,4 @@
-//! What the operator chose about the look of the file system.
+//! What the operator chose about the look of the file system, and what he allows.
 
 /// Settings of an [`Fs`](super::Fs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,4 +14,39 @@ pub struct FsConfig {
     /// Whether every change is refused with `EROFS`. The kernel does so by itself where the mount
     /// carries the flag, but a mount made by somebody else may lack it.
     pub read_only: bool,
+    /// Whether objects may be deleted.
+    pub allow_delete: bool,
+    /// Whether objects may be replaced: by an open that truncates, or by a rename.
+    pub allow_overwrite: bool,
+    /// Whether files are written by appending to their objects, which then may exist before.
+    /// Directory buckets only.
+    pub incremental_upload: bool,
+    /// Whether files can be renamed. Directory buckets only.
+    pub can_rename: bool,
+    /// Whether new objects get a `Content-Type` after the ending of their names.
+    pub infer_content_type: bool,
+}
+
+impl FsConfig {
+    /// Files and directories of this owner and group, `0644` and `0755`; nothing that exists can
+    /// be changed.
+    pub const fn new(uid: u32, gid: u32) -> Self {
+        Self {
+            uid,
+            gid,
+            file_mode: 0o644,
+            dir_mode: 0o755,
+            read_only: false,
+            allow_delete: false,
+            allow_overwrite: false,
+            incremental_upload: false,
+            can_rename: false,
+            infer_content_type: false,
+        }
+    }
+
+    /// Whether a file that exists may be opened for writing.
+    pub(super) fn can_reopen(&self) -> bool {
+        self.allow_overwrite || self.incremental_upload
+    }
 }

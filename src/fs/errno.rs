@@ -5,7 +5,7 @@ use std::fmt;
 use log::Level;
 
 use super::handles::HandleKind;
-use crate::{s3, tree};
+use crate::{s3, tree, write};
 
 /// A failed file system operation.
 #[derive(Debug, thiserror::Error)]
@@ -16,12 +16,30 @@ pub enum Error {
     /// The bytes of an open file could not be read.
     #[error(transparent)]
     Read(s3::Error),
+    /// Bytes could not be written.
+    #[error(transparent)]
+    Write(write::Error),
+    /// What was written could not be stored.
+    #[error(transparent)]
+    Complete(write::Error),
     /// Nothing open has this handle.
     #[error("no open {0} has this handle")]
     UnknownHandle(HandleKind),
     /// A write to a handle that was opened for reading.
     #[error("the file is open for reading only")]
     NotOpenForWriting,
+    /// A read from a handle that was opened for writing.
+    #[error("the file is open for writing only")]
+    NotOpenForReading,
+    /// The file was closed, and opened again by somebody else.
+    #[error("the handle is invalid: the file was closed, and opened anew")]
+    Replaced,
+    /// No memory for one more file that is written.
+    #[error("too many files are open for writing: a larger --memory-target allows for more")]
+    TooManyWriters,
+    /// A kind of file that S3 cannot have, or a kind of renaming.
+    #[error("{0} is not possible here")]
+    Impossible(&'static str),
     /// `O_SYNC` or `O_DSYNC`.
     #[error("O_SYNC and O_DSYNC are not supported")]
     SynchronousOpen,
@@ -62,9 +80,15 @@ impl Error {
                 (Errno::ESTALE, Level::Warn)
             }
             Self::Read(error) => of_s3(error),
+            Self::Write(error) => of_write(error, Errno::EFBIG),
+            Self::Complete(error) => of_write(error, Errno::ENOSPC),
             Self::UnknownHandle(HandleKind::File) => (Errno::EBADF, Level::Warn),
             Self::UnknownHandle(HandleKind::Directory) => (Errno::EINVAL, Level::Warn),
             Self::NotOpenForWriting => (Errno::EBADF, Level::Debug),
+            Self::NotOpenForReading => (Errno::EBADF, Level::Debug),
+            Self::Replaced => (Errno::EBADF, Level::Debug),
+            Self::TooManyWriters => (Errno::ENOMEM, Level::Warn),
+            Self::Impossible(_) => (Errno::EINVAL, Level::Debug),
             Self::SynchronousOpen => (Errno::EINVAL, Level::Debug),
             Self::Archived(_) => (Errno::EACCES, Level::Warn),
             Self::NotPermitted(_) => (Errno::EPERM, Level::Warn),
@@ -108,7 +132,8 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EACCES EBADF EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOSYS ENOTCONN ENOTDIR EPERM EROFS ESTALE
+    EACCES EBADF EEXIST EFBIG EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOMEM ENOSPC ENOSYS ENOTCONN
+    ENOTDIR ENOTEMPTY EPERM EROFS ESTALE
 }
 
 impl fmt::Debug for Errno {
@@ -127,7 +152,27 @@ fn of_tree(error: &tree::Error) -> (Errno, Level) {
         // The kernel looks the name up again and retries, so nobody sees this one.
         tree::Error::Stale => (Errno::ESTALE, Level::Debug),
         tree::Error::BadOffset => (Errno::EBADF, Level::Debug),
+        tree::Error::Exists => (Errno::EEXIST, Level::Debug),
+        tree::Error::NotEmpty => (Errno::ENOTEMPTY, Level::Debug),
+        tree::Error::InS3 => (Errno::EPERM, Level::Debug),
         tree::Error::S3(error) => of_s3(error),
+    }
+}
+
+fn of_write(error: &write::Error, too_large: Errno) -> (Errno, Level) {
+    match error {
+        write::Error::NotAtEnd { .. } => (Errno::EINVAL, Level::Warn),
+        write::Error::TooLarge { .. } => (too_large, Level::Warn),
+        write::Error::Stored => (Errno::EIO, Level::Debug),
+        write::Error::GivenUp => (Errno::EIO, Level::Warn),
+        // Not the file is missing, but what S3 keeps of its upload.
+        write::Error::S3(error) if error.kind() == s3::ErrorKind::NotFound => {
+            (Errno::EIO, Level::Warn)
+        }
+        write::Error::S3(error) if error.kind() == s3::ErrorKind::TooLarge => {
+            (too_large, Level::Warn)
+        }
+        write::Error::S3(error) => of_s3(error),
     }
 }
 
@@ -189,6 +234,9 @@ mod tests {
             (Tree::InvalidName, "EINVAL", Level::Debug),
             (Tree::Stale, "ESTALE", Level::Debug),
             (Tree::BadOffset, "EBADF", Level::Debug),
+            (Tree::Exists, "EEXIST", Level::Debug),
+            (Tree::NotEmpty, "ENOTEMPTY", Level::Debug),
+            (Tree::InS3, "EPERM", Level::Debug),
         ];
         for (error, errno, level) in table {
             let error = Error::from(error);
@@ -234,6 +282,10 @@ mod tests {
             (Error::UnknownHandle(HandleKind::File), "EBADF"),
             (Error::UnknownHandle(HandleKind::Directory), "EINVAL"),
             (Error::NotOpenForWriting, "EBADF"),
+            (Error::NotOpenForReading, "EBADF"),
+            (Error::Replaced, "EBADF"),
+            (Error::TooManyWriters, "ENOMEM"),
+            (Error::Impossible("it"), "EINVAL"),
             (Error::SynchronousOpen, "EINVAL"),
             (Error::Archived(key), "EACCES"),
             (Error::NotPermitted("no"), "EPERM"),
@@ -242,6 +294,39 @@ mod tests {
         ];
         for (error, errno) in table {
             assert_eq!(error.errno().to_string(), errno, "{error}");
+        }
+    }
+
+    #[test]
+    fn s22_s23_s24_errors_of_writing_map_to_their_errno() {
+        let s3 = |kind| write::Error::S3(s3(kind, None));
+        let table = [
+            (
+                write::Error::NotAtEnd { offset: 1, end: 0 },
+                "EINVAL",
+                "EINVAL",
+            ),
+            (write::Error::TooLarge { largest: 1 }, "EFBIG", "ENOSPC"),
+            (write::Error::Stored, "EIO", "EIO"),
+            (write::Error::GivenUp, "EIO", "EIO"),
+            (s3(ErrorKind::TooLarge), "EFBIG", "ENOSPC"),
+            (s3(ErrorKind::NotFound), "EIO", "EIO"),
+            (s3(ErrorKind::Denied), "EACCES", "EACCES"),
+            (s3(ErrorKind::Precondition), "ESTALE", "ESTALE"),
+            (s3(ErrorKind::Timeout), "EIO", "EIO"),
+        ];
+        for (error, write, complete) in table {
+            let text = error.to_string();
+            assert_eq!(
+                Error::Write(error.clone()).errno().to_string(),
+                write,
+                "{text}"
+            );
+            assert_eq!(
+                Error::Complete(error).errno().to_string(),
+                complete,
+                "{text}"
+            );
         }
     }
 

@@ -1,16 +1,22 @@
 //! A POSIX file system over a [`Store`], without any notion of FUSE.
 //!
 //! [`Fs`] has one function an operation, named as in FUSE. It joins the namespace
-//! ([`crate::tree`]) with the bytes ([`crate::read`]): a lookup asks the tree, an open pins the
-//! version that the tree names, and every read of that handle is of that version.
+//! ([`crate::tree`]) with the bytes ([`crate::read`], [`crate::write`]): a lookup asks the tree, an
+//! open pins the version that the tree names, and every read of that handle is of that version. A
+//! file that is written is local to the tree until it is complete.
 //! What a failure means to the caller of a system call is decided in [`errno`] alone.
 
 mod attr;
+mod change;
 mod config;
+mod content_type;
 pub mod errno;
+mod file;
 mod handles;
 mod open;
+mod opens;
 mod pins;
+mod process;
 mod refuse;
 #[cfg(test)]
 mod tests;
@@ -23,19 +29,25 @@ use bytes::Bytes;
 use log::debug;
 
 pub use attr::{Attr, Entry, FileKind, StatFs};
+pub use change::{RenameMode, SetAttr};
 pub use config::FsConfig;
 pub use errno::{Errno, Error};
 pub use handles::{HandleKind, HandleNo};
 pub use open::OpenFlags;
+pub use process::Pid;
 pub use refuse::Refused;
 
 pub use crate::tree::{Emit, InodeNo};
 
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
-use crate::tree::{Belief, DirHandle, FileVersion, Node, Tree, TreeConfig};
+use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
+use crate::write::WriteConfig;
+use file::WriterKind;
 use handles::HandleTable;
-use pins::Pins;
+use open::Intent;
+use opens::{Entrance, Opens, Reading, Writer};
+use pins::{Pinned, Pins};
 
 /// A mounted bucket. Every method may be called from any thread, and any number at once.
 #[derive(Debug)]
@@ -43,10 +55,32 @@ pub struct Fs {
     store: Arc<dyn Store>,
     tree: Tree,
     read: ReadConfig,
+    write: WriteConfig,
     config: FsConfig,
     files: HandleTable<OpenFile>,
+    opens: Arc<Opens>,
     pins: Pins,
     dirs: HandleTable<DirHandle>,
+}
+
+/// A file that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The handle.
+    pub file: HandleNo,
+    /// What it is good for.
+    pub kind: OpenKind,
+}
+
+/// What a handle is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenKind {
+    /// It reads, and nothing has to be done when a descriptor of it is closed.
+    Reads,
+    /// It reads, and whoever wants to write waits for it to be closed: [`Fs::flush`] tells.
+    ReadsUntilClosed,
+    /// It writes.
+    Writes,
 }
 
 /// One entry of a directory.
@@ -67,14 +101,17 @@ impl Fs {
         store: Arc<dyn Store>,
         tree: TreeConfig,
         read: ReadConfig,
+        write: WriteConfig,
         config: FsConfig,
     ) -> Self {
         Self {
             tree: Tree::new(Arc::clone(&store), tree),
             store,
             read,
+            write,
             config,
             files: HandleTable::new(HandleKind::File),
+            opens: Arc::default(),
             pins: Pins::default(),
             dirs: HandleTable::new(HandleKind::Directory),
         }
@@ -107,28 +144,68 @@ impl Fs {
     /// # Cancel safety
     /// A dropped call has changed nothing.
     pub async fn getattr(&self, ino: InodeNo) -> Result<Entry, Error> {
-        if let Some(info) = self.pins.get(ino) {
-            return Ok(Entry {
-                attr: Attr::of_file(ino, &info, &self.config),
-                valid_for: PINNED_VALID_FOR,
-            });
+        match self.pins.get(ino) {
+            Some(Pinned::Version(info)) => {
+                return Ok(Entry {
+                    attr: Attr::of_file(ino, &info, &self.config),
+                    valid_for: PINNED_VALID_FOR,
+                });
+            }
+            Some(Pinned::Local(file)) => return Ok(self.local_entry(ino, &file)),
+            None => {}
         }
         let node = self.tree.getattr(ino).await?;
         Ok(self.entry(&node))
     }
 
-    /// Opens a file and pins its version: every read of the handle is of that version, or fails.
+    /// Opens a file on behalf of the thread `by`. A handle that reads pins the version: every read
+    /// of it is of that version, or fails. A file that somebody has written and closed is stored
+    /// first, if it was not.
     ///
     /// # Errors
-    /// What the rules of opening refuse; [`Error::Archived`]; any failure of the namespace, among
-    /// them `ESTALE` when the inode stands for a version that is no longer the object's.
+    /// What the rules of opening refuse; [`Error::Archived`]; [`Error::TooManyWriters`];
+    /// [`Error::Complete`]; any failure of the namespace, among them `ESTALE` when the inode stands
+    /// for a version that is no longer the object's.
     ///
     /// # Cancel safety
     /// A dropped open has opened nothing; what it fetched is given up.
-    pub async fn open(&self, ino: InodeNo, flags: OpenFlags) -> Result<HandleNo, Error> {
-        let freshness = open::check_flags(flags, &self.config)?;
+    pub async fn open(&self, ino: InodeNo, flags: OpenFlags, by: Pid) -> Result<Opened, Error> {
+        open::check_flags(flags, &self.config)?;
+        if let Some((key, _file)) = self.tree.local(ino)? {
+            if self.finish_writer_of(&key).await? {
+                return Err(tree::Error::Stale.into());
+            }
+            open::check_new(flags)?;
+            return self.open_writer(ino, key, WriterKind::New, by).await;
+        }
+        let (freshness, is_append) = match open::intent(flags, &self.config)? {
+            Intent::Read(freshness) => return self.open_reader(ino, freshness).await,
+            Intent::Replace => (Freshness::Cached, false),
+            Intent::Append => (Freshness::Newest, true),
+        };
+        let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
+        let FileVersion { key, mut info } = version;
+        if !is_append {
+            return self.open_writer(ino, key, WriterKind::Replace, by).await;
+        }
+        if let Some(doubt) = doubt {
+            info = self.tree.ask(&key, doubt).await?;
+        }
+        open::check_version(&key, &info)?;
+        let kind = WriterKind::Append(info);
+        self.open_writer(ino, key, kind, by).await
+    }
+
+    async fn open_reader(&self, ino: InodeNo, freshness: Freshness) -> Result<Opened, Error> {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
         let FileVersion { key, info } = version;
+        let reading = match self.opens.read(&key)? {
+            Entrance::Free(reading) => reading,
+            Entrance::Closed(writer) => {
+                self.finish(&writer).await?;
+                return Err(tree::Error::Stale.into());
+            }
+        };
         let reader = ReadHandle::new(
             Arc::clone(&self.store),
             key.clone(),
@@ -141,54 +218,47 @@ impl Fs {
             None => info,
         };
         open::check_version(&key, &info)?;
-        self.pins.add(ino, &info);
-        Ok(self.files.insert(OpenFile { ino, reader }))
+        self.pins.add(ino, Pinned::Version(info));
+        let file = self.files.insert(OpenFile::Reader {
+            ino,
+            reader,
+            reading,
+        });
+        let kind = if self.config.can_reopen() {
+            OpenKind::ReadsUntilClosed
+        } else {
+            OpenKind::Reads
+        };
+        Ok(Opened { file, kind })
     }
 
     /// Reads up to `size` bytes from `offset`: fewer only at the end of the file.
     ///
     /// # Errors
-    /// [`Error::UnknownHandle`], or [`Error::Read`].
+    /// [`Error::UnknownHandle`], [`Error::NotOpenForReading`], [`Error::Replaced`], or
+    /// [`Error::Read`].
     ///
     /// # Cancel safety
     /// A dropped read loses nothing: the next one may read the same bytes again.
     pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
         let file = self.files.get(file)?;
-        let result = file.reader.read_at(offset, size as usize).await;
+        let OpenFile::Reader {
+            ino,
+            reader,
+            reading,
+        } = &*file
+        else {
+            return Err(Error::NotOpenForReading);
+        };
+        reading.resume()?;
+        let result = reader.read_at(offset, size as usize).await;
         if let Err(error) = &result
             && matches!(error.kind(), ErrorKind::Precondition | ErrorKind::NotFound)
         {
             // The next open must not be given this version again, whatever the TTL says.
-            self.tree.note_replaced(file.ino);
+            self.tree.note_replaced(*ino);
         }
         result.map_err(Error::Read)
-    }
-
-    /// Refuses to write to a handle that reads.
-    pub fn write(&self, file: HandleNo) -> Error {
-        match self.files.get(file) {
-            Ok(_) => Error::NotOpenForWriting,
-            Err(error) => error,
-        }
-    }
-
-    /// Does what `close`, `fsync` and `fdatasync` ask for: nothing, as a handle that reads has
-    /// nothing to be made durable.
-    ///
-    /// # Errors
-    /// [`Error::UnknownHandle`].
-    pub fn flush(&self, file: HandleNo) -> Result<(), Error> {
-        self.files.get(file).map(drop)
-    }
-
-    /// Closes a file. Its requests to S3 end with the reads that are under way.
-    ///
-    /// # Errors
-    /// [`Error::UnknownHandle`].
-    pub fn release(&self, file: HandleNo) -> Result<(), Error> {
-        let file = self.files.remove(file)?;
-        self.pins.remove(file.ino);
-        Ok(())
     }
 
     /// Opens a directory for reading.
@@ -262,13 +332,17 @@ impl Fs {
     }
 }
 
-/// A file that is open for reading.
+/// A file that is open.
 #[derive(Debug)]
-struct OpenFile {
-    ino: InodeNo,
-    reader: ReadHandle,
+enum OpenFile {
+    Reader {
+        ino: InodeNo,
+        reader: ReadHandle,
+        reading: Reading,
+    },
+    Writer(Arc<Writer>),
 }
 
-/// How long the attributes of an open file are believed. Its version cannot change; what the
+/// How long the attributes of a file that is open for reading are believed. Its version cannot change; what the
 /// name leads to is another question, which the kernel asks with a lookup.
 const PINNED_VALID_FOR: Duration = Duration::from_secs(3600);

@@ -1,34 +1,48 @@
 //! What is known for good of the inodes that are open.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::s3::ObjectInfo;
-use crate::tree::InodeNo;
+use crate::tree::{InodeNo, LocalFile};
 
-/// The versions of open files, by inode: an inode stands for one version, so all handles of an
-/// inode agree. Every method may be called from any thread.
+/// What open files are, by inode. An inode stands for one version, or for what one writer writes,
+/// so all handles of an inode agree. Every method may be called from any thread.
 #[derive(Debug, Default)]
 pub(super) struct Pins(RwLock<HashMap<InodeNo, Pin>>);
 
+/// What an open file is.
+#[derive(Debug, Clone)]
+pub(super) enum Pinned {
+    /// This version.
+    Version(ObjectInfo),
+    /// What is being written.
+    Local(Arc<LocalFile>),
+}
+
 #[derive(Debug)]
 struct Pin {
-    info: ObjectInfo,
+    pinned: Pinned,
     handles: usize,
 }
 
 impl Pins {
-    /// Counts one more handle of `ino`.
-    pub(super) fn add(&self, ino: InodeNo, info: &ObjectInfo) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(ino)
-            .or_insert_with(|| Pin {
-                info: info.clone(),
-                handles: 0,
-            })
-            .handles += 1;
+    /// Counts one more handle of `ino`. A writer outdoes the readers that closed the file before.
+    pub(super) fn add(&self, ino: InodeNo, pinned: Pinned) {
+        let mut pins = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match pins.entry(ino) {
+            Entry::Vacant(pin) => {
+                pin.insert(Pin { pinned, handles: 1 });
+            }
+            Entry::Occupied(mut pin) => {
+                let pin = pin.get_mut();
+                pin.handles += 1;
+                if matches!(pinned, Pinned::Local(_)) {
+                    pin.pinned = pinned;
+                }
+            }
+        }
     }
 
     /// Counts one handle of `ino` less.
@@ -42,13 +56,13 @@ impl Pins {
         }
     }
 
-    /// The version of `ino`, if it is open.
-    pub(super) fn get(&self, ino: InodeNo) -> Option<ObjectInfo> {
+    /// What `ino` is, if it is open.
+    pub(super) fn get(&self, ino: InodeNo) -> Option<Pinned> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&ino)
-            .map(|pin| pin.info.clone())
+            .map(|pin| pin.pinned.clone())
     }
 }
 
@@ -70,14 +84,14 @@ mod tests {
         };
         let pins = Pins::default();
         let ino = InodeNo(5);
-        assert_eq!(pins.get(ino), None);
-        pins.add(ino, &info);
-        pins.add(ino, &info);
+        assert!(pins.get(ino).is_none());
+        pins.add(ino, Pinned::Version(info.clone()));
+        pins.add(ino, Pinned::Version(info.clone()));
         pins.remove(ino);
-        assert_eq!(pins.get(ino), Some(info));
-        assert_eq!(pins.get(InodeNo(6)), None);
+        assert!(matches!(pins.get(ino), Some(Pinned::Version(found)) if found == info));
+        assert!(pins.get(InodeNo(6)).is_none());
         pins.remove(ino);
-        assert_eq!(pins.get(ino), None);
+        assert!(pins.get(ino).is_none());
         pins.remove(ino);
     }
 }

@@ -1,4 +1,4 @@
-//! Operations that are refused, all of them, and why.
+//! Operations that are refused whatever they are about, and why.
 
 use super::config::FsConfig;
 use super::errno::Error;
@@ -10,7 +10,6 @@ pub enum Refused {
     Access,
     Bmap,
     CopyFileRange,
-    Create,
     Fallocate,
     Fsyncdir,
     Getlk,
@@ -19,18 +18,12 @@ pub enum Refused {
     Link,
     Listxattr,
     Lseek,
-    Mkdir,
-    Mknod,
     Poll,
     Readlink,
     Removexattr,
-    Rename,
-    Rmdir,
-    Setattr,
     Setlk,
     Setxattr,
     Symlink,
-    Unlink,
 }
 
 impl Refused {
@@ -40,7 +33,6 @@ impl Refused {
             Self::Access => "access",
             Self::Bmap => "bmap",
             Self::CopyFileRange => "copy_file_range",
-            Self::Create => "create",
             Self::Fallocate => "fallocate",
             Self::Fsyncdir => "fsync of a directory",
             Self::Getlk => "getlk",
@@ -49,18 +41,12 @@ impl Refused {
             Self::Link => "link",
             Self::Listxattr => "listxattr",
             Self::Lseek => "lseek",
-            Self::Mkdir => "mkdir",
-            Self::Mknod => "mknod",
             Self::Poll => "poll",
             Self::Readlink => "readlink",
             Self::Removexattr => "removexattr",
-            Self::Rename => "rename",
-            Self::Rmdir => "rmdir",
-            Self::Setattr => "setattr",
             Self::Setlk => "setlk",
             Self::Setxattr => "setxattr",
             Self::Symlink => "symlink",
-            Self::Unlink => "unlink",
         }
     }
 
@@ -83,13 +69,8 @@ impl Refused {
             | Self::Removexattr
             | Self::Setlk
             | Self::Setxattr => Error::Unsupported(self.name()),
-            _ if config.read_only => Error::ReadOnly,
-            Self::Create | Self::Mkdir | Self::Mknod => Error::ReadOnly,
-            Self::Rename => Error::Unsupported(self.name()),
+            Self::Link | Self::Symlink if config.read_only => Error::ReadOnly,
             Self::Link | Self::Symlink => Error::NotPermitted("S3 has no links"),
-            Self::Rmdir => Error::NotPermitted("directories that exist in S3 cannot be removed"),
-            Self::Setattr => Error::NotPermitted("attributes of objects in S3 cannot be changed"),
-            Self::Unlink => Error::NotPermitted("deleting is not allowed on this mount"),
         }
     }
 }
@@ -101,11 +82,8 @@ mod tests {
 
     fn errno(operation: Refused, read_only: bool) -> Errno {
         let config = FsConfig {
-            uid: 1,
-            gid: 1,
-            file_mode: 0o644,
-            dir_mode: 0o755,
             read_only,
+            ..FsConfig::new(1, 1)
         };
         operation.error(&config).errno()
     }
@@ -148,33 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn s28_s29_s30_changes_are_refused() {
-        assert_eq!(errno(Refused::Unlink, false), Errno::EPERM);
-        assert_eq!(errno(Refused::Rmdir, false), Errno::EPERM);
-        assert_eq!(errno(Refused::Rename, false), Errno::ENOSYS);
-        assert_eq!(errno(Refused::Setattr, false), Errno::EPERM);
-    }
-
-    #[test]
-    fn creation_is_refused_because_the_file_system_only_reads() {
-        for operation in [Refused::Create, Refused::Mkdir, Refused::Mknod] {
-            assert_eq!(errno(operation, false), Errno::EROFS, "{operation:?}");
-        }
-    }
-
-    #[test]
     fn changes_on_a_read_only_mount_are_refused_as_such() {
-        for operation in [
-            Refused::Create,
-            Refused::Link,
-            Refused::Mkdir,
-            Refused::Mknod,
-            Refused::Rename,
-            Refused::Rmdir,
-            Refused::Setattr,
-            Refused::Symlink,
-            Refused::Unlink,
-        ] {
+        for operation in [Refused::Link, Refused::Symlink] {
             assert_eq!(errno(operation, true), Errno::EROFS, "{operation:?}");
         }
     }

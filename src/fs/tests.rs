@@ -1,5 +1,8 @@
 //! The operations, over the in-memory store, without a mount.
 
+mod model;
+mod writing;
+
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,13 +14,9 @@ use crate::s3::fake::{FakeStore, Op, synthetic};
 use crate::s3::{ErrorKind, Restore, StorageClass};
 use crate::tree::{ROOT, Ttl};
 
-const CONFIG: FsConfig = FsConfig {
-    uid: 7,
-    gid: 8,
-    file_mode: 0o644,
-    dir_mode: 0o755,
-    read_only: false,
-};
+const CONFIG: FsConfig = FsConfig::new(7, 8);
+
+const ME: Pid = Pid(1);
 
 fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
     let tree = TreeConfig {
@@ -25,7 +24,8 @@ fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
         ttl,
         negative_ttl: ttl,
     };
-    Fs::new(Arc::new(store.clone()), tree, ReadConfig::default(), CONFIG)
+    let (read, write) = (ReadConfig::default(), WriteConfig::default());
+    Fs::new(Arc::new(store.clone()), tree, read, write, CONFIG)
 }
 
 fn lookup(fs: &Fs, name: &str) -> Result<Entry, Errno> {
@@ -33,7 +33,9 @@ fn lookup(fs: &Fs, name: &str) -> Result<Entry, Errno> {
 }
 
 fn open(fs: &Fs, ino: InodeNo, flags: i32) -> Result<HandleNo, Errno> {
-    block_on(fs.open(ino, OpenFlags(flags))).map_err(|error| error.errno())
+    block_on(fs.open(ino, OpenFlags(flags), ME))
+        .map(|opened| opened.file)
+        .map_err(|error| error.errno())
 }
 
 /// Opens by name as the kernel does: after `ESTALE` the name is looked up once more.
@@ -183,7 +185,7 @@ fn s13_getattr_of_an_open_file_is_of_its_version_and_costs_no_request() {
         .attr;
     assert_eq!(attr, entry.attr);
     assert_eq!(store.log(), []);
-    fs.release(file).expect("it closes");
+    block_on(fs.release(file)).expect("it closes");
     store.remove("f");
     std::thread::sleep(Duration::from_millis(110));
     let gone = block_on(fs.getattr(entry.attr.ino)).map_err(|error| error.errno());
@@ -197,9 +199,10 @@ fn s15_handle_that_reads_refuses_writes() {
     let fs = mount(&store, Ttl::Minimal);
     let ino = lookup(&fs, "f").expect("a file").attr.ino;
     let file = open(&fs, ino, libc::O_RDWR).expect("it opens for reading");
-    assert_eq!(fs.write(file).errno(), Errno::EBADF);
+    let written = fs.write_now(file, 0, b"y").expect("an answer");
+    assert_eq!(written.map_err(|error| error.errno()), Err(Errno::EBADF));
     assert_eq!(read(&fs, file, 0, 9), Ok(Bytes::from("x")));
-    assert!(fs.flush(file).is_ok());
+    assert!(block_on(fs.flush(file, ME)).is_ok());
     for flags in [libc::O_SYNC, libc::O_DSYNC] {
         assert_eq!(open(&fs, ino, flags), Err(Errno::EINVAL));
     }
@@ -301,7 +304,7 @@ fn cold_file_of_less_than_a_part_is_read_in_disjoint_pieces() {
         let ends = ranges.iter().map(|range| range.1);
         let starts = ranges.iter().skip(1).map(|range| range.0);
         assert!(ends.eq(starts.chain([size])), "{ranges:?}");
-        fs.release(file).expect("it closes");
+        block_on(fs.release(file)).expect("it closes");
         assert_eq!(store.bodies().in_flight, 0);
     }
 }
@@ -412,7 +415,7 @@ fn dropped_open_and_release_cancel_what_the_open_fetches() {
     let fs = mount(&store, Ttl::Minimal);
     let ino = lookup(&fs, "f").expect("a file").attr.ino;
     store.stall_get_after("f", 0);
-    let mut opening = Box::pin(fs.open(ino, OpenFlags(libc::O_RDONLY | libc::O_DIRECT)));
+    let mut opening = Box::pin(fs.open(ino, OpenFlags(libc::O_RDONLY | libc::O_DIRECT), ME));
     assert!((&mut opening).now_or_never().is_none());
     assert_eq!(store.bodies().in_flight, 1);
     drop(opening);
@@ -420,7 +423,7 @@ fn dropped_open_and_release_cancel_what_the_open_fetches() {
     store.stall_get_after("f", 1000);
     let file = open(&fs, ino, libc::O_RDONLY | libc::O_DIRECT).expect("the first bytes are here");
     assert_eq!(store.bodies().in_flight, 1);
-    fs.release(file).expect("it closes");
+    block_on(fs.release(file)).expect("it closes");
     assert_eq!(store.bodies().in_flight, 0);
 }
 
@@ -435,7 +438,8 @@ fn cold_open_without_memory_asks_by_head() {
     };
     let budget = crate::memory::Budget::new(0, 1);
     let reads = ReadConfig::for_throughput(8 << 20, 10.0, budget);
-    let fs = Fs::new(Arc::new(store.clone()), config, reads, CONFIG);
+    let writes = WriteConfig::default();
+    let fs = Fs::new(Arc::new(store.clone()), config, reads, writes, CONFIG);
     let ino = lookup(&fs, "f").expect("a file").attr.ino;
     store.clear_log();
     let file = open(&fs, ino, libc::O_RDONLY).expect("it opens");
@@ -534,8 +538,10 @@ fn use_of_a_closed_handle_is_refused() {
     store.put("f", "x");
     let fs = mount(&store, Ttl::Minimal);
     let file = open_name(&fs, "f");
-    fs.release(file).expect("it closes");
+    block_on(fs.release(file)).expect("it closes");
     assert_eq!(read(&fs, file, 0, 1), Err(Errno::EBADF));
-    assert_eq!(fs.write(file).errno(), Errno::EBADF);
-    assert_eq!(fs.release(file).map_err(|e| e.errno()), Err(Errno::EBADF));
+    let written = fs.write_now(file, 0, b"y").expect("an answer");
+    assert_eq!(written.map_err(|e| e.errno()), Err(Errno::EBADF));
+    let released = block_on(fs.release(file));
+    assert_eq!(released.map_err(|e| e.errno()), Err(Errno::EBADF));
 }

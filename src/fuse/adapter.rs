@@ -20,16 +20,17 @@ use fuser::{
 };
 use log::{debug, log};
 
+use super::change::open_reply;
 use super::convert::{GENERATION, file_attr, file_type, handle, inode};
 use super::executor::Executor;
 use super::served::Served;
-use crate::fs::{self, DirEntry, Emit, Entry, Fs, Refused};
+use crate::fs::{self, DirEntry, Emit, Entry, Fs, Pid, Refused};
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]
 pub(super) struct Adapter {
-    served: Arc<Served>,
-    executor: Executor,
+    pub(super) served: Arc<Served>,
+    pub(super) executor: Executor,
 }
 
 impl Adapter {
@@ -104,12 +105,13 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let served = Arc::clone(&self.served);
+        let (flags, by) = (fs::OpenFlags(flags.0), Pid(req.pid()));
         self.executor.run("open", async move {
-            let open = async |fs: Arc<Fs>| fs.open(inode(ino), fs::OpenFlags(flags.0)).await;
+            let open = async |fs: Arc<Fs>| fs.open(inode(ino), flags, by).await;
             match served.run(open).await {
-                Ok(file) => reply.opened(FileHandle(file.0), OPEN_REPLY),
+                Ok(opened) => reply.opened(FileHandle(opened.file.0), open_reply(opened.kind)),
                 Err(error) => reply.error(fail("open", format_args!("inode {ino}"), &error)),
             }
         });
@@ -145,30 +147,25 @@ impl Filesystem for Adapter {
         _req: &Request,
         ino: INodeNo,
         file: FileHandle,
-        _offset: u64,
-        _data: &[u8],
+        offset: u64,
+        data: &[u8],
         _write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let error = match self.served.fs() {
-            Ok(fs) => fs.write(handle(file)),
-            Err(closed) => closed,
-        };
-        reply.error(fail("write", format_args!("inode {ino}"), &error));
+        self.do_write(ino, file, offset, data, reply);
     }
 
     fn flush(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         file: FileHandle,
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let result = self.served.fs().and_then(|fs| fs.flush(handle(file)));
-        finish("flush", ino, result, reply);
+        self.do_flush(req, ino, file, reply);
     }
 
     fn fsync(
@@ -179,8 +176,7 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        let result = self.served.fs().and_then(|fs| fs.flush(handle(file)));
-        finish("fsync", ino, result, reply);
+        self.do_fsync(ino, file, reply);
     }
 
     fn release(
@@ -193,11 +189,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let served = Arc::clone(&self.served);
-        self.executor.run("release", async move {
-            let result = served.fs().and_then(|fs| fs.release(handle(file)));
-            finish("release", ino, result, reply);
-        });
+        self.do_release(ino, file, reply);
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -303,9 +295,6 @@ impl Filesystem for Adapter {
         }
     }
 
-    // Everything below is refused. The defaults of the trait would refuse as well, but with other
-    // numbers and a warning for each.
-
     fn setattr(
         &self,
         _req: &Request,
@@ -313,9 +302,9 @@ impl Filesystem for Adapter {
         _mode: Option<u32>,
         _uid: Option<u32>,
         _gid: Option<u32>,
-        _size: Option<u64>,
-        _atime: Option<TimeOrNow>,
-        _mtime: Option<TimeOrNow>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
         _fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
@@ -324,44 +313,73 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        reply.error(self.refuse(Refused::Setattr, ino));
+        self.do_setattr(ino, size, atime, mtime, reply);
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        reply.error(self.refuse(Refused::Readlink, ino));
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        self.do_create(req, parent, name, flags, reply);
     }
 
     fn mknod(
         &self,
         _req: &Request,
         parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
+        name: &OsStr,
+        mode: u32,
         _umask: u32,
         _rdev: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(self.refuse(Refused::Mknod, parent));
+        self.do_mknod(parent, name, mode, reply);
     }
 
     fn mkdir(
         &self,
         _req: &Request,
         parent: INodeNo,
-        _name: &OsStr,
+        name: &OsStr,
         _mode: u32,
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(self.refuse(Refused::Mkdir, parent));
+        self.do_mkdir(parent, name, reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(self.refuse(Refused::Unlink, parent));
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.do_unlink(parent, name, reply);
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(self.refuse(Refused::Rmdir, parent));
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.do_rmdir(parent, name, reply);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.do_rename((parent, name), (new_parent, new_name), flags, reply);
+    }
+
+    // Everything below is refused. The defaults of the trait would refuse as well, but with other
+    // numbers and a warning for each.
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        reply.error(self.refuse(Refused::Readlink, ino));
     }
 
     fn symlink(
@@ -373,19 +391,6 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         reply.error(self.refuse(Refused::Symlink, parent));
-    }
-
-    fn rename(
-        &self,
-        _req: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _new_parent: INodeNo,
-        _new_name: &OsStr,
-        _flags: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(self.refuse(Refused::Rename, parent));
     }
 
     fn link(
@@ -437,19 +442,6 @@ impl Filesystem for Adapter {
 
     fn access(&self, _req: &Request, ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
         reply.error(self.refuse(Refused::Access, ino));
-    }
-
-    fn create(
-        &self,
-        _req: &Request,
-        parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _flags: i32,
-        reply: ReplyCreate,
-    ) {
-        reply.error(self.refuse(Refused::Create, parent));
     }
 
     fn getlk(
@@ -557,7 +549,12 @@ impl Filesystem for Adapter {
 }
 
 /// Sends the end of an operation that has no result.
-fn finish(operation: &str, ino: INodeNo, result: Result<(), fs::Error>, reply: ReplyEmpty) {
+pub(super) fn finish(
+    operation: &str,
+    ino: INodeNo,
+    result: Result<(), fs::Error>,
+    reply: ReplyEmpty,
+) {
     match result {
         Ok(()) => reply.ok(),
         Err(error) => reply.error(fail(operation, format_args!("inode {ino}"), &error)),
@@ -565,7 +562,11 @@ fn finish(operation: &str, ino: INodeNo, result: Result<(), fs::Error>, reply: R
 }
 
 /// Logs the failure of an operation, once, and gives what the kernel gets.
-fn fail(operation: &str, subject: fmt::Arguments<'_>, error: &fs::Error) -> fuser::Errno {
+pub(super) fn fail(
+    operation: &str,
+    subject: fmt::Arguments<'_>,
+    error: &fs::Error,
+) -> fuser::Errno {
     let errno = error.errno();
     log!(error.level(), "{operation} of {subject}: {errno}: {error}");
     fuser::Errno::from_i32(errno.code())
@@ -575,17 +576,14 @@ fn emitted(full: bool) -> Emit {
     if full { Emit::Full } else { Emit::Taken }
 }
 
-/// Pages stay cached from one open to the next, which is right because an inode stands for one
-/// version of an object: the pages of another version belong to another inode. A handle that
-/// reads has nothing to flush, which spares a request at each close.
-const OPEN_REPLY: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
-
 /// Capabilities that are asked for one by one, so that an older kernel gives what it has.
-const WANTED_CAPABILITIES: [InitFlags; 6] = [
+const WANTED_CAPABILITIES: [InitFlags; 7] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_MAX_PAGES,
+    // An open that truncates says so, and can be refused as what it is.
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
     // Attributes come with the names where the kernel sees that they are used: three times
     // faster for `ls -l`, and without cost to `find`, which `DO` without `AUTO` would slow down.
     InitFlags::FUSE_DO_READDIRPLUS,

@@ -25,7 +25,7 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
         ino: INodeNo(attr.ino.0),
         size: attr.size,
         blocks: attr.blocks,
-        atime: attr.modified,
+        atime: attr.accessed,
         mtime: attr.modified,
         ctime: attr.modified,
         crtime: attr.modified,

@@ -5,6 +5,7 @@
 //! nothing else knows of FUSE.
 
 mod adapter;
+mod change;
 mod convert;
 mod executor;
 mod readahead;

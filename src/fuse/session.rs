@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use fuser::{MountOption, SessionACL};
+use futures::executor::block_on;
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
@@ -176,7 +177,8 @@ impl Session {
         self.unmounter.clone()
     }
 
-    /// Waits until the file system is unmounted, by anybody, and lets go of it.
+    /// Waits until the file system is unmounted, by anybody, and lets go of it. Files that were
+    /// closed and are not stored yet are stored before, if that takes no longer than a while.
     ///
     /// After [`Unmounter::unmount`], programs that still use the detached mount may finish within
     /// a moment. Then their reads fail, those that wait too, and this returns.
@@ -184,6 +186,12 @@ impl Session {
     /// # Errors
     /// Requests could not be received from the kernel any more.
     pub fn wait(self) -> io::Result<()> {
+        let result = self.wait_for_end();
+        self.finish_closed();
+        result
+    }
+
+    fn wait_for_end(&self) -> io::Result<()> {
         match self.events.recv() {
             Ok(Event::Ended(result)) => result,
             Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
@@ -196,6 +204,26 @@ impl Session {
             },
             // The session's thread cannot end without a word, and we hold another sender.
             Err(mpsc::RecvError) => Ok(()),
+        }
+    }
+
+    /// Stores what was closed, which its writers take for stored. The kernel tells of no release
+    /// that comes after the unmount.
+    fn finish_closed(&self) {
+        let Ok(fs) = self.served.fs() else { return };
+        let (send, done) = mpsc::channel();
+        let finish = move || {
+            block_on(fs.finish_closed());
+            // An end after the time limit has no listener.
+            let _late = send.send(());
+        };
+        let started = thread::Builder::new()
+            .name("fuse-finish".into())
+            .spawn(finish);
+        match started.map(|_thread| done.recv_timeout(FINISH_GRACE)) {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => warn!("files that were closed could not be stored in time"),
+            Err(error) => warn!("files that were closed cannot be stored: {error}"),
         }
     }
 
@@ -396,6 +424,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long [`Session::wait`] waits for users of open files after an unmount.
 const UNMOUNT_GRACE: Duration = Duration::from_secs(2);
+
+/// How long [`Session::wait`] tries to store what was closed.
+const FINISH_GRACE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod unit {

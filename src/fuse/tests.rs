@@ -1,5 +1,7 @@
 //! Real mounts of the in-memory store. They need `/dev/fuse` and the right to mount.
 
+mod writing;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -18,11 +20,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::fs::{Fs, FsConfig};
 use crate::read::ReadConfig;
-use crate::s3::fake::{FakeStore, Op, synthetic};
+use crate::s3::fake::{FakeStore, Op, nothing_is_written, synthetic};
 use crate::s3::{
     BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Prefix, Store,
 };
 use crate::tree::{TreeConfig, Ttl};
+use crate::write::WriteConfig;
 
 /// A mount in a directory of its own. Unmounts before the directory goes.
 struct Mount {
@@ -38,6 +41,15 @@ impl Mount {
     }
 
     fn with(store: Arc<dyn Store>, ttl: Ttl, change: impl FnOnce(&mut MountConfig)) -> Self {
+        Self::allowing(store, ttl, change, |_| {})
+    }
+
+    fn allowing(
+        store: Arc<dyn Store>,
+        ttl: Ttl,
+        change: impl FnOnce(&mut MountConfig),
+        allow: impl FnOnce(&mut FsConfig),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = MountConfig {
             directory: dir.path().to_owned(),
@@ -54,14 +66,14 @@ impl Mount {
         };
         let owner = dir.path().metadata().expect("a directory");
         let owner = (owner.uid(), owner.gid());
-        let look = FsConfig {
-            uid: owner.0,
-            gid: owner.1,
+        let mut look = FsConfig {
             file_mode: 0o755,
-            dir_mode: 0o755,
             read_only: config.read_only,
+            ..FsConfig::new(owner.0, owner.1)
         };
-        let fs = Fs::new(store, tree, ReadConfig::default(), look);
+        allow(&mut look);
+        let (read, write) = (ReadConfig::default(), WriteConfig::default());
+        let fs = Fs::new(store, tree, read, write, look);
         let session = Session::mount(fs, &config).expect("it mounts: is /dev/fuse there?");
         Self {
             session: Some(session),
@@ -373,8 +385,6 @@ fn changes_are_refused_with_the_errno_of_the_contract() {
             libc::EPERM,
         ),
         ("s16", errno(File::create(&file)), libc::EPERM),
-        ("create", errno(File::create(&new)), libc::EROFS),
-        ("mkdir", errno(fs::create_dir(&new)), libc::EROFS),
         ("s08", errno(fs::remove_dir(&dir)), libc::EPERM),
         ("s20", errno(File::create(&dir)), libc::EISDIR),
         ("s28", errno(fs::remove_file(&file)), libc::EPERM),
@@ -528,18 +538,12 @@ fn mount_of_a_missing_directory_is_an_error_that_names_it() {
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
     };
-    let look = FsConfig {
-        uid: 1,
-        gid: 1,
-        file_mode: 0o644,
-        dir_mode: 0o755,
-        read_only: false,
-    };
     let fs = Fs::new(
         Arc::new(FakeStore::new()),
         tree,
         ReadConfig::default(),
-        look,
+        WriteConfig::default(),
+        FsConfig::new(1, 1),
     );
     let config = MountConfig {
         directory: "/nonexistent/mount/point".into(),
@@ -593,4 +597,6 @@ impl Store for Panicking {
     ) -> Result<Box<dyn InFlight>, Error> {
         self.0.get(request, sink)
     }
+
+    nothing_is_written!();
 }

@@ -126,13 +126,21 @@ impl Budget {
     /// Opens the account of `holder`, which is asked to give back until the account is dropped.
     pub fn open(self: &Arc<Self>, holder: Weak<dyn Holder>) -> Arc<Account> {
         let mut holders = self.holders();
-        let number = holders.next;
-        holders.next += 1;
+        let number = holders.number();
         holders.open.insert(number, holder);
         drop(holders);
         Arc::new(Account {
             budget: Arc::clone(self),
             number,
+            held: AtomicU64::new(0),
+        })
+    }
+
+    /// Opens an account that nobody is asked to give back for.
+    pub fn open_without_holder(self: &Arc<Self>) -> Arc<Account> {
+        Arc::new(Account {
+            budget: Arc::clone(self),
+            number: self.holders().number(),
             held: AtomicU64::new(0),
         })
     }
@@ -217,11 +225,16 @@ impl Account {
 
     /// Pays for `bytes` bytes; `None` when they do not fit.
     pub fn lease(self: &Arc<Self>, bytes: u64) -> Option<Lease> {
-        let mut lease = Lease {
+        let mut lease = self.empty_lease();
+        lease.grow(bytes).then_some(lease)
+    }
+
+    /// A lease of nothing, to be grown.
+    pub fn empty_lease(self: &Arc<Self>) -> Lease {
+        Lease {
             account: Arc::clone(self),
             bytes: 0,
-        };
-        lease.grow(bytes).then_some(lease)
+        }
     }
 
     /// Bytes held by all of its leases.
@@ -301,6 +314,14 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.shrink(self.bytes);
+    }
+}
+
+impl Holders {
+    /// The number of the next account.
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 }
 

@@ -57,6 +57,13 @@ impl MemoryPlan {
     pub fn largest_part(&self) -> u64 {
         self.buffers - self.reserve
     }
+
+    /// How many files may be open for writing at once, if each may hold a part of `write_part`
+    /// bytes, and a read of `read_part` bytes is to be possible beside them; at least one.
+    pub fn writers(&self, read_part: u64, write_part: u64) -> usize {
+        let writers = self.buffers.saturating_sub(read_part) / write_part.max(1);
+        usize::try_from(writers.max(1)).unwrap_or(usize::MAX)
+    }
 }
 
 const MIB: u64 = 1 << 20;
@@ -74,6 +81,14 @@ mod tests {
         let plan = MemoryPlan::new(512 * MIB);
         assert_eq!(plan.buffers(), 384 * MIB);
         assert_eq!(plan.largest_part(), 320 * MIB);
+    }
+
+    #[test]
+    fn s19_writers_are_as_many_as_parts_fit_beside_a_read() {
+        let part = 8 * MIB;
+        assert_eq!(MemoryPlan::new(512 * MIB).writers(part, part), 47);
+        assert_eq!(MemoryPlan::new(4096 * MIB).writers(part, part), 447);
+        assert_eq!(MemoryPlan::new(512 * MIB).writers(part, 1 << 40), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use futures::executor::block_on;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::s3::fake::{FakeStore, Op, synthetic};
+use crate::s3::fake::{FakeStore, Op, nothing_is_written, synthetic};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -462,6 +462,8 @@ impl Store for Silent {
         }
         Ok(Box::new(Nothing))
     }
+
+    nothing_is_written!();
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! An in-memory [`Store`] for unit tests, with S3's listing semantics and faults on demand.
+//! An in-memory [`Store`] for unit tests, with S3's listing semantics and faults on demand: each
+//! step of a request or an upload is an [`Op`] that can be made to fail or to wait.
 //!
 //! [`FakeStore::new`] delivers bodies from threads of its own, so that concurrency is real.
 //! [`FakeStore::deterministic`] delivers them inside the calls of [`Store::get`] and
@@ -8,9 +9,11 @@
 mod body;
 mod listing;
 mod tests;
+mod write;
 
 pub(crate) use body::synthetic;
 pub(crate) use listing::Order;
+pub(crate) use write::{UploadCounters, nothing_is_written};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,8 +28,9 @@ use futures::executor::ThreadPool;
 use futures::future::BoxFuture;
 
 use super::{
-    BodySink, Context, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListPage, ListRequest,
-    ObjectInfo, Restore, StorageClass, Store,
+    BodySink, Context, CopyRequest, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListPage,
+    ListRequest, ObjectDetails, ObjectInfo, PutRequest, RenameRequest, Restore, StorageClass,
+    Store, Stored, Upload,
 };
 
 /// An in-memory bucket. Clones share the bucket.
@@ -42,6 +46,22 @@ pub(crate) enum Op {
     List,
     /// [`Store::get`].
     Get,
+    /// [`Store::details`].
+    Details,
+    /// [`Store::put`].
+    Put,
+    /// The start of a [`Store::upload`], which the first write of the upload meets.
+    Upload,
+    /// One part of an upload.
+    Part,
+    /// The end of an upload.
+    Complete,
+    /// [`Store::delete`].
+    Delete,
+    /// [`Store::copy`].
+    Copy,
+    /// [`Store::rename`].
+    Rename,
 }
 
 /// A request that arrived.
@@ -90,25 +110,27 @@ impl FakeStore {
                 versions: 0,
                 page_size: 1000,
                 part_size: 8 << 20,
+                upload_part_size: 8 << 20,
                 order: Order::Utf8,
                 faults: Vec::new(),
                 held: Vec::new(),
                 stalled: Vec::new(),
                 log: Vec::new(),
                 bodies: BodyCounters::default(),
+                uploads: UploadCounters::default(),
             }),
         }))
     }
 
     /// Creates or replaces an object. Every call gives a new ETag, even for the same bytes.
     pub(crate) fn put(&self, key: &str, body: impl Into<Bytes>) -> ETag {
-        self.insert(key, Content::Bytes(body.into()))
+        self.insert(key, Content::Bytes(body.into()), Kept::default())
     }
 
     /// Creates or replaces an object of `size` bytes that takes no memory; its bytes are
     /// [`synthetic`] of the same seed.
     pub(crate) fn put_synthetic(&self, key: &str, size: u64, seed: u64) -> ETag {
-        self.insert(key, Content::Synthetic { size, seed })
+        self.insert(key, Content::Synthetic { size, seed }, Kept::default())
     }
 
     /// Removes an object and says whether there was one.
@@ -165,8 +187,8 @@ impl FakeStore {
         fault.start = Some(start);
     }
 
-    /// Lets the next `times` HEADs or LISTs (on `key`, if given) wait for [`Self::release`]; they
-    /// see the bucket as it is then.
+    /// Lets the next `times` requests of kind `op` (on `key`, if given), which is no GET, wait for
+    /// [`Self::release`]; they see the bucket as it is then.
     pub(crate) fn hold_next(&self, op: Op, key: Option<&str>, times: usize) {
         self.add_fault(op, key, times, 0, Effect::Hold);
     }
@@ -213,7 +235,7 @@ impl FakeStore {
         self.0.state().bodies
     }
 
-    fn insert(&self, key: &str, content: Content) -> ETag {
+    fn insert(&self, key: &str, content: Content, kept: Kept) -> ETag {
         let mut state = self.0.state();
         state.versions += 1;
         let etag = ETag::new(format!("\"{:032x}\"", state.versions));
@@ -225,7 +247,11 @@ impl FakeStore {
             storage_class: StorageClass::Readable,
             restore: Restore::None,
         };
-        let object = Object { info, content };
+        let object = Object {
+            info,
+            content,
+            kept,
+        };
         state.objects.insert(key.to_owned(), object);
         etag
     }
@@ -309,6 +335,44 @@ impl Store for FakeStore {
             fault,
         )))
     }
+
+    fn details<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>> {
+        async move {
+            self.arrive(Op::Details, key.as_str()).await?;
+            let state = self.0.state();
+            let object = state.objects.get(key.as_str());
+            let object =
+                object.ok_or_else(|| error(Op::Details, key.as_str(), ErrorKind::NotFound))?;
+            Ok(ObjectDetails {
+                info: object.info.clone(),
+                content_type: object.kept.content_type.clone(),
+                storage_class: None,
+                version_id: None,
+                metadata: object.kept.metadata.clone(),
+            })
+        }
+        .boxed()
+    }
+
+    fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
+        async move { self.store(Op::Put, &request, body).await }.boxed()
+    }
+
+    fn upload(&self, request: PutRequest, buffer: u64) -> Result<Box<dyn Upload>, Error> {
+        Ok(Box::new(self.start_upload(request, buffer)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), Error>> {
+        self.delete_object(key).boxed()
+    }
+
+    fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>> {
+        self.copy_object(request).boxed()
+    }
+
+    fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
+        self.rename_object(request).boxed()
+    }
 }
 
 impl fmt::Debug for FakeStore {
@@ -334,12 +398,14 @@ struct State {
     versions: u64,
     page_size: usize,
     part_size: u64,
+    upload_part_size: usize,
     order: Order,
     faults: Vec<Fault>,
     held: Vec<oneshot::Sender<()>>,
     stalled: Vec<body::FakeBody>,
     log: Vec<Logged>,
     bodies: BodyCounters,
+    uploads: UploadCounters,
 }
 
 impl State {
@@ -368,6 +434,14 @@ impl State {
 struct Object {
     info: ObjectInfo,
     content: Content,
+    kept: Kept,
+}
+
+/// What is kept of an object that only [`Store::details`] shows.
+#[derive(Clone, Default)]
+struct Kept {
+    content_type: Option<String>,
+    metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -421,6 +495,14 @@ fn error(op: Op, key: &str, kind: ErrorKind) -> Error {
             Op::Head => "HeadObject",
             Op::List => "ListObjectsV2",
             Op::Get => "GetObject",
+            Op::Details => "HeadObject",
+            Op::Put => "PutObject",
+            Op::Upload => "CreateMultipartUpload",
+            Op::Part => "UploadPart",
+            Op::Complete => "CompleteMultipartUpload",
+            Op::Delete => "DeleteObject",
+            Op::Copy => "CopyObject",
+            Op::Rename => "RenameObject",
         },
         bucket: "fake".to_owned(),
         key: key.to_owned(),

@@ -26,6 +26,15 @@ pub enum Error {
     /// A directory was read from a position that it did not hand out last.
     #[error("invalid position in a directory")]
     BadOffset,
+    /// The name leads to something already.
+    #[error("file exists")]
+    Exists,
+    /// The directory has something in it.
+    #[error("directory not empty")]
+    NotEmpty,
+    /// The directory exists in S3, by the keys that begin with its name.
+    #[error("directories that exist in S3 cannot be removed")]
+    InS3,
     /// S3 did not answer the question.
     #[error(transparent)]
     S3(#[from] s3::Error),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::inode::InodeNo;
@@ -54,6 +55,9 @@ impl Ttl {
 pub(super) struct Moment(NonZeroU64);
 
 impl Moment {
+    /// No moment is before this one.
+    pub(super) const OLDEST: Self = Self(NonZeroU64::MIN);
+
     /// What is left at `now` of `ttl` for an answer asked for at this moment.
     /// `None` when nothing is left.
     pub(super) fn remaining(self, ttl: Duration, now: Self) -> Option<Duration> {
@@ -66,6 +70,8 @@ impl Moment {
 pub struct Clock {
     start: Instant,
     read: Box<dyn Fn() -> Instant + Send + Sync>,
+    /// The least that the next moment may be.
+    least: AtomicU64,
 }
 
 impl Clock {
@@ -79,13 +85,24 @@ impl Clock {
         Self {
             start: read(),
             read: Box::new(read),
+            least: AtomicU64::new(1),
         }
     }
 
     pub(super) fn now(&self) -> Moment {
         let elapsed = (self.read)().saturating_duration_since(self.start);
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        Moment(NonZeroU64::MIN.saturating_add(micros))
+        let least = self.least.load(Ordering::Acquire);
+        let now = NonZeroU64::MIN.saturating_add(micros);
+        Moment(now.max(NonZeroU64::new(least).unwrap_or(now)))
+    }
+
+    /// The moment of a change: every moment that is read later is after it.
+    pub(super) fn tick(&self) -> Moment {
+        let now = self.now();
+        self.least
+            .fetch_max(now.0.get().saturating_add(1), Ordering::AcqRel);
+        now
     }
 }
 
@@ -97,54 +114,64 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The names that are known not to exist. Holds [`MAX_ABSENT`] of them, then drops the oldest.
+/// A moment for each of many names. Holds `MOST` of them, then drops the oldest.
 #[derive(Debug, Default)]
-pub(super) struct Absences {
+pub(super) struct Moments<const MOST: usize> {
     names: HashMap<Name, Moment>,
     /// Every insertion in order. A name that was inserted again is here twice; the moment in
     /// `names` tells which of the two counts.
     order: VecDeque<(Name, Moment)>,
+    dropped: Option<Moment>,
 }
+
+/// The names that S3 did not know when it was asked at that moment.
+pub(super) type Absences = Moments<100_000>;
+
+/// The names that this mount has changed at that moment.
+pub(super) type Changes = Moments<10_000>;
 
 type Name = (InodeNo, Arc<str>);
 
-impl Absences {
-    /// Remembers that S3, asked at `asked`, knew no `name` in `parent`.
-    pub(super) fn insert(&mut self, parent: InodeNo, name: Arc<str>, asked: Moment) {
+impl<const MOST: usize> Moments<MOST> {
+    /// Remembers `moment` for `name` in `parent`.
+    pub(super) fn insert(&mut self, parent: InodeNo, name: Arc<str>, moment: Moment) {
         let name = (parent, name);
-        self.names.insert(name.clone(), asked);
-        self.order.push_back((name, asked));
-        while self.order.len() > MAX_ABSENT {
-            let Some((oldest, asked)) = self.order.pop_front() else {
+        self.names.insert(name.clone(), moment);
+        self.order.push_back((name, moment));
+        while self.order.len() > MOST {
+            let Some((oldest, moment)) = self.order.pop_front() else {
                 break;
             };
-            if self.names.get(&oldest) == Some(&asked) {
+            if self.names.get(&oldest) == Some(&moment) {
                 self.names.remove(&oldest);
+                self.dropped = self.dropped.max(Some(moment));
             }
         }
     }
 
-    /// Forgets that `name` was missing.
+    /// Forgets `name` in `parent`.
     pub(super) fn remove(&mut self, parent: InodeNo, name: &Arc<str>) {
         if !self.names.is_empty() {
             self.names.remove(&(parent, Arc::clone(name)));
         }
     }
 
-    /// When S3 was asked for `name` and did not know it.
+    /// The moment of `name` in `parent`.
     pub(super) fn get(&self, parent: InodeNo, name: &Arc<str>) -> Option<Moment> {
         if self.names.is_empty() {
             return None;
         }
         self.names.get(&(parent, Arc::clone(name))).copied()
     }
+
+    /// The latest moment that had to make room for others.
+    pub(super) fn dropped(&self) -> Option<Moment> {
+        self.dropped
+    }
 }
 
 const MINIMAL_FILE: Duration = Duration::from_millis(100);
 const MINIMAL_DIRECTORY: Duration = Duration::from_secs(1);
-
-/// Names that are remembered to be missing, at most.
-const MAX_ABSENT: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
@@ -168,23 +195,26 @@ mod tests {
     }
 
     #[test]
-    fn absences_beyond_the_limit_drop_the_oldest() {
-        let mut absences = Absences::default();
+    fn moments_beyond_the_limit_drop_the_oldest() {
+        const MOST: usize = 100;
+        let mut moments = Moments::<MOST>::default();
         let name = |i: usize| Arc::<str>::from(i.to_string());
-        for i in 0..MAX_ABSENT {
-            absences.insert(InodeNo(1), name(i), moment(1));
+        for i in 0..MOST {
+            moments.insert(InodeNo(1), name(i), moment(1));
         }
-        absences.insert(InodeNo(1), name(0), moment(2));
-        absences.insert(InodeNo(1), name(MAX_ABSENT), moment(3));
-        assert_eq!(absences.get(InodeNo(1), &name(0)), Some(moment(2)));
-        assert_eq!(absences.get(InodeNo(1), &name(1)), None);
-        assert_eq!(absences.get(InodeNo(1), &name(2)), Some(moment(1)));
-        assert_eq!(absences.get(InodeNo(2), &name(2)), None);
-        assert!(absences.names.len() <= MAX_ABSENT && absences.order.len() <= MAX_ABSENT);
+        moments.insert(InodeNo(1), name(0), moment(2));
+        assert_eq!(moments.dropped(), None);
+        moments.insert(InodeNo(1), name(MOST), moment(3));
+        assert_eq!(moments.get(InodeNo(1), &name(0)), Some(moment(2)));
+        assert_eq!(moments.get(InodeNo(1), &name(1)), None);
+        assert_eq!(moments.dropped(), Some(moment(1)));
+        assert_eq!(moments.get(InodeNo(1), &name(2)), Some(moment(1)));
+        assert_eq!(moments.get(InodeNo(2), &name(2)), None);
+        assert!(moments.names.len() <= MOST && moments.order.len() <= MOST);
     }
 
     #[test]
-    fn absence_removed_is_not_found_and_leaves_others() {
+    fn moment_removed_is_not_found_and_leaves_others() {
         let mut absences = Absences::default();
         let (a, b) = (Arc::<str>::from("a"), Arc::<str>::from("b"));
         absences.insert(InodeNo(1), Arc::clone(&a), moment(1));
@@ -192,5 +222,16 @@ mod tests {
         absences.remove(InodeNo(1), &a);
         assert_eq!(absences.get(InodeNo(1), &a), None);
         assert_eq!(absences.get(InodeNo(1), &b), Some(moment(1)));
+    }
+
+    #[test]
+    fn tick_is_before_every_later_moment_though_the_clock_stands_still() {
+        let start = Instant::now();
+        let clock = Clock::new(move || start);
+        let before = clock.now();
+        let change = clock.tick();
+        assert!(before <= change);
+        assert!(change < clock.now());
+        assert!(clock.now() <= clock.tick());
     }
 }

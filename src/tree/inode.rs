@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::expiry::Moment;
+use super::local::{Local, LocalAttr};
 use crate::s3::{ETag, Key, ObjectInfo};
 
 /// The number of an inode.
@@ -27,6 +28,13 @@ impl InodeNo {
     pub(super) fn derive(parent: Self, name: &str, etag: Option<&ETag>) -> Self {
         let mut hasher = DefaultHasher::new();
         (parent, name, etag).hash(&mut hasher);
+        Self(hasher.finish()).skip_reserved()
+    }
+
+    /// The first number to try for the local file `name` in `parent`, the `serial`th of this mount.
+    pub(super) fn derive_local(parent: Self, name: &str, serial: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (parent, name, serial).hash(&mut hasher);
         Self(hasher.finish()).skip_reserved()
     }
 
@@ -68,6 +76,8 @@ pub enum NodeKind {
     },
     /// An object.
     File(ObjectInfo),
+    /// A file that S3 does not have yet, or that is being written.
+    Local(LocalAttr),
 }
 
 /// One version of an object, to be read.
@@ -141,15 +151,29 @@ pub(super) struct Inode {
 #[derive(Debug)]
 pub(super) enum Content {
     /// A directory.
-    Directory {
-        /// The inode that each known name stands for.
-        children: BTreeMap<Arc<str>, InodeNo>,
-        /// What keeps this inode in the table beside the kernel: the inodes whose parent it is
-        /// (those that lost their name too) and the open directory handles.
-        dependents: usize,
-    },
+    Directory(Box<Directory>),
     /// An object.
     File(ObjectInfo),
+    /// A file that S3 does not have yet, or that is being written. It keeps that content when it
+    /// has ended, as long as the kernel refers to it.
+    Local(Box<Local>),
+}
+
+/// A directory, as the table keeps it.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    /// The inode that each known name stands for.
+    pub(super) children: BTreeMap<Arc<str>, InodeNo>,
+    /// Those of the children that are local, or directories with something local in them.
+    pub(super) locals: BTreeMap<Arc<str>, InodeNo>,
+    /// What keeps this inode in the table beside the kernel: the inodes whose parent it is
+    /// (those that lost their name too) and the open directory handles.
+    pub(super) dependents: usize,
+    /// Whether it was made here, and S3 has nothing in it as far as is known.
+    pub(super) made_here: bool,
+    /// Whether S3 had nothing in it any more when it was asked last, so that it is there only for
+    /// what is local in it.
+    pub(super) gone: bool,
 }
 
 impl Inode {
@@ -164,10 +188,11 @@ impl Inode {
 
     /// Whether nothing needs this inode any more.
     pub(super) fn is_unused(&self) -> bool {
-        let dependents = match self.content {
-            Content::Directory { dependents, .. } => dependents,
-            Content::File(_) => 0,
+        let is_needed = match &self.content {
+            Content::Directory(directory) => directory.dependents > 0 || directory.is_local(),
+            Content::Local(local) => local.phase.is_local(),
+            Content::File(_) => false,
         };
-        self.lookups == 0 && dependents == 0
+        self.lookups == 0 && !is_needed
     }
 }

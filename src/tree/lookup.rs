@@ -29,27 +29,50 @@ impl Core {
             }
             key
         };
-        let id = (parent, Arc::clone(&name));
-        let mut passenger = self.board(id.clone(), key.clone(), now, self.config.ttl.of_file());
-        let mut found = passenger.wait().await;
-        let asked_before = passenger.asked < now;
-        if asked_before && matches!(found, Ok(None)) && !self.is_absent(passenger.asked, now) {
-            // The object may have been made between that question and this one.
-            passenger = self.board(id, key, now, Duration::ZERO);
-            found = passenger.wait().await;
-        }
-        let asked = passenger.asked;
+        let (found, asked) = self.ask_for(parent, &name, key, now).await?;
         let mut table = self.table();
-        let Some(found) = found? else {
-            let remember = self.is_absent(asked, asked);
-            table.learn_absence(parent, &name, asked, remember);
-            return Err(Error::NotFound);
+        let Some(found) = found else {
+            table.learn_absence(parent, &name, asked);
+            // What is local is there though S3 does not know it.
+            return match table.child(parent, &name)? {
+                Some(ino) if table.is_local(ino) => {
+                    table.reference(ino)?;
+                    let inode = table.get(ino)?;
+                    Ok(self.node(ino, inode, self.ttl_of(&inode.content)))
+                }
+                _ => Err(Error::NotFound),
+            };
         };
         let ino = table.learn(parent, &name, found, asked)?;
         let inode = table.get(ino)?;
         // From here on the kernel believes it as long as if S3 had answered just now.
         let valid_for = asked.remaining(self.ttl_of(&inode.content), now);
         Ok(self.node(ino, inode, valid_for.unwrap_or_default()))
+    }
+
+    /// What S3 says that `name` in `parent`, which is `key`, leads to, and when it was asked. It
+    /// is asked again if this mount has changed the name meanwhile.
+    async fn ask_for(
+        self: &Arc<Self>,
+        parent: InodeNo,
+        name: &Arc<str>,
+        key: Key,
+        now: Moment,
+    ) -> Result<(Option<Found>, Moment), Error> {
+        let id = (parent, Arc::clone(name));
+        let mut passenger = self.board(id.clone(), key.clone(), now, self.config.ttl.of_file());
+        let mut found = passenger.wait().await;
+        let asked_before = passenger.asked < now;
+        if asked_before && matches!(found, Ok(None)) && !self.is_absent(passenger.asked, now) {
+            // The object may have been made between that question and this one.
+            passenger = self.board(id.clone(), key.clone(), now, Duration::ZERO);
+            found = passenger.wait().await;
+        }
+        while self.table().is_outdated(parent, name, passenger.asked) {
+            passenger = self.board(id.clone(), key.clone(), self.clock.now(), Duration::ZERO);
+            found = passenger.wait().await;
+        }
+        Ok((found?, passenger.asked))
     }
 
     /// See [`super::Tree::getattr`].
@@ -62,13 +85,17 @@ impl Core {
             if ino == ROOT {
                 return Ok(self.node(ino, inode, ttl));
             }
+            if let Content::Local(_) = inode.content {
+                table.local(ino)?;
+                return Ok(self.node(ino, inode, ttl));
+            }
             let standing = self.check_standing(&table, ino, now)?;
             if let Some(left) = inode.checked.remaining(ttl, now)
                 && standing == Standing::Named
             {
                 return Ok(self.node(ino, inode, left));
             }
-            let is_directory = matches!(inode.content, Content::Directory { .. });
+            let is_directory = matches!(inode.content, Content::Directory(_));
             (self.object_key(&table, ino)?, is_directory)
         };
         let found = if is_directory {
@@ -88,8 +115,10 @@ impl Core {
         let now = self.clock.now();
         let mut table = self.table();
         let inode = table.get(ino)?;
-        let Content::File(info) = &inode.content else {
-            return Err(Error::IsDirectory);
+        let info = match &inode.content {
+            Content::File(info) => info,
+            Content::Directory(_) => return Err(Error::IsDirectory),
+            Content::Local(_) => return Err(Error::Stale),
         };
         let key = self.object_key(&table, ino)?;
         let is_sure = match freshness {
@@ -125,7 +154,8 @@ impl Core {
         table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), since)?;
         match &table.get(ino)?.content {
             Content::File(info) => Ok(info.clone()),
-            Content::Directory { .. } => Err(Error::IsDirectory),
+            Content::Directory(_) => Err(Error::IsDirectory),
+            Content::Local(_) => Err(Error::Stale),
         }
     }
 
@@ -191,7 +221,7 @@ impl Core {
     }
 
     /// The key of an inode that is not the root. It was a valid key when the inode was made.
-    fn object_key(&self, table: &Table, ino: InodeNo) -> Result<Key, Error> {
+    pub(super) fn object_key(&self, table: &Table, ino: InodeNo) -> Result<Key, Error> {
         let key = table.key(ino, &self.config.prefix)?;
         Key::new(key).map_err(|_| Error::NameTooLong)
     }

@@ -9,13 +9,21 @@
 //! all not be shown, `a//b` alone, is an empty directory. A listing of the directory above could
 //! not tell it from any other one.
 //!
+//! A file that is being written, and a directory that was made here and has no key in it yet, are
+//! local: the tree shows them beside what S3 has. Of one name, a directory in S3 counts first,
+//! then what is local, then an object (a file over which a directory appears stays hidden to its
+//! end). When a file is complete, its name leads to what S3 says
+//! from then on, and no answer that S3 gave before is believed any more.
+//!
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
-//! inode that the kernel has forgotten.
+//! inode that the kernel has forgotten, unless it is local.
 
+mod change;
 mod error;
 mod expiry;
 mod inode;
 mod listing;
+mod local;
 mod lookup;
 mod name;
 mod readdir;
@@ -25,9 +33,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use change::Named;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
 pub use inode::{Belief, Doubt, FileVersion, InodeNo, Node, NodeKind, ROOT};
+pub use local::{LocalAttr, LocalFile};
 pub use readdir::{DirEntry, DirHandle, Emit};
 
 use std::ffi::OsStr;
@@ -190,9 +200,11 @@ impl Core {
     }
 
     fn node(&self, ino: InodeNo, inode: &Inode, valid_for: Duration) -> Node {
-        let kind = match &inode.content {
-            Content::Directory { .. } => self.directory(),
-            Content::File(info) => NodeKind::File(info.clone()),
+        let (kind, valid_for) = match &inode.content {
+            Content::Directory(_) => (self.directory(), valid_for),
+            Content::File(info) => (NodeKind::File(info.clone()), valid_for),
+            // It may grow, or be complete, at any time.
+            Content::Local(local) => (NodeKind::Local(local.file.attr()), Duration::ZERO),
         };
         Node {
             ino,
@@ -210,8 +222,9 @@ impl Core {
     /// How long the attributes of such an inode are believed.
     fn ttl_of(&self, content: &Content) -> Duration {
         match content {
-            Content::Directory { .. } => self.config.ttl.of_directory(),
+            Content::Directory(_) => self.config.ttl.of_directory(),
             Content::File(_) => self.config.ttl.of_file(),
+            Content::Local(_) => Duration::ZERO,
         }
     }
 

@@ -1,16 +1,18 @@
 //! Reading an open directory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::lock::Mutex;
 
 use super::Core;
 use super::error::Error;
 use super::expiry::Moment;
-use super::inode::{Found, InodeNo, Node, NodeKind, ROOT};
+use super::inode::{Content, Found, InodeNo, Node, NodeKind, ROOT};
 use super::listing::{Entry, Listing};
+use super::local::Phase;
 use super::table::Answer;
 use crate::s3::{ListPage, ListRequest};
 
@@ -38,7 +40,8 @@ pub enum Emit {
 /// One open directory.
 ///
 /// Entries come from listings of S3 made for this handle, page by page as they are read. Names
-/// come in the order of the store; a file `a` comes where a directory `a` would.
+/// come in the order of the store; a file `a` comes where a directory `a` would. What was local
+/// when the listing began comes last, unless the listing has the name.
 pub struct DirHandle {
     core: Arc<Core>,
     ino: InodeNo,
@@ -86,6 +89,10 @@ impl DirHandle {
         if offset == 0 && !stream.is_at_start() {
             *stream = Stream::new(&self.prefix, self.core.clock.now());
         }
+        if stream.is_at_start() {
+            // Before the first page: what leaves this set later is in the listing, or was before.
+            stream.locals = self.core.table().locals(self.ino);
+        }
         if !stream.reaches(offset) {
             return Err(Error::BadOffset);
         }
@@ -119,11 +126,21 @@ impl DirHandle {
         stream.entries.clear();
         stream.asked = asked;
         stream.arrived = self.core.clock.now();
+        let mut entries = VecDeque::new();
         stream
             .listing
-            .absorb(page, &self.core.notices, &mut stream.entries);
+            .absorb(page, &self.core.notices, &mut entries);
         if next == Next::End {
-            stream.listing.finish(&mut stream.entries);
+            stream.listing.finish(&mut entries);
+        }
+        for entry in entries {
+            stream.locals.remove(&entry.name);
+            stream.entries.push_back(Item::Listed(entry));
+        }
+        if next == Next::End {
+            let locals = std::mem::take(&mut stream.locals).into_iter();
+            let locals = locals.map(|(name, ino)| Item::Local { name, ino });
+            stream.entries.extend(locals);
         }
         stream.next = next;
         Ok(())
@@ -177,10 +194,16 @@ impl DirHandle {
             if position < offset {
                 continue;
             }
-            let node = self.node(stream, entry, plus, now)?;
+            let (name, node) = match entry {
+                Item::Listed(entry) => (&entry.name, self.node(stream, entry, plus, now)?),
+                Item::Local { name, ino } => match self.local(*ino, plus) {
+                    Some(node) => (name, node),
+                    None => continue,
+                },
+            };
             let ino = node.ino;
             let entry = DirEntry {
-                name: Arc::clone(&entry.name),
+                name: Arc::clone(name),
                 offset: position + 1,
                 node,
             };
@@ -192,6 +215,22 @@ impl DirHandle {
             }
         }
         Ok(())
+    }
+
+    /// What was local when the listing began, unless it is gone. With `plus`, counts a reference.
+    fn local(&self, ino: InodeNo, plus: bool) -> Option<Node> {
+        let mut table = self.core.table();
+        let inode = table.get(ino).ok()?;
+        if let Content::Local(local) = &inode.content
+            && local.phase == Phase::Failed
+        {
+            return None;
+        }
+        let node = self.core.node(ino, inode, Duration::ZERO);
+        if plus {
+            table.reference(ino).ok()?;
+        }
+        Some(node)
     }
 
     /// What an entry of a listing stands for. With `plus`, counts a reference.
@@ -243,11 +282,22 @@ struct Stream {
     /// Position of the first buffered entry; `.` and `..` are at 0 and 1.
     first: u64,
     /// What the last page brought.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Item>,
+    /// The local names that the listing has not shown so far.
+    locals: BTreeMap<Arc<str>, InodeNo>,
     /// When the last page was asked for.
     asked: Moment,
     /// When it came.
     arrived: Moment,
+}
+
+/// One entry to be read.
+#[derive(Debug)]
+enum Item {
+    /// S3 has it.
+    Listed(Entry),
+    /// It was local when the listing began, and S3 did not list its name.
+    Local { name: Arc<str>, ino: InodeNo },
 }
 
 /// Which page comes next.
@@ -265,6 +315,7 @@ impl Stream {
             next: Next::First,
             first: DOTS,
             entries: VecDeque::new(),
+            locals: BTreeMap::new(),
             asked: now,
             arrived: now,
         }

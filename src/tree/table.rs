@@ -3,12 +3,15 @@
 //! No I/O and no clock here. Answers of S3 come in with the moment at which they were asked for;
 //! of two answers that contradict each other, the one that was asked for later counts.
 
-use std::collections::{BTreeMap, HashMap};
+mod local;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::expiry::{Absences, Moment};
-use super::inode::{Content, Found, Inode, InodeNo, ROOT};
+use super::expiry::{Absences, Changes, Moment};
+use super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
+use super::local::Phase;
 use crate::s3::Prefix;
 
 /// All inodes that the kernel, an open directory or a child refers to.
@@ -17,6 +20,9 @@ pub(super) struct Table {
     /// Boxed, so that growing a large table moves pointers only.
     inodes: HashMap<InodeNo, Box<Inode>>,
     absences: Absences,
+    changes: Changes,
+    /// Local files so far.
+    locals_made: u64,
 }
 
 /// Whether an inode is still what its name leads to, as far as is known.
@@ -51,14 +57,13 @@ impl Table {
             named: Some(now),
             checked: now,
             opened: false,
-            content: Content::Directory {
-                children: BTreeMap::new(),
-                dependents: 0,
-            },
+            content: Content::Directory(Box::default()),
         };
         Self {
             inodes: HashMap::from([(ROOT, Box::new(root))]),
             absences: Absences::default(),
+            changes: Changes::default(),
+            locals_made: 0,
         }
     }
 
@@ -90,8 +95,8 @@ impl Table {
     /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory.
     pub(super) fn child(&self, parent: InodeNo, name: &str) -> Result<Option<InodeNo>, Error> {
         match &self.get(parent)?.content {
-            Content::Directory { children, .. } => Ok(children.get(name).copied()),
-            Content::File(_) => Err(Error::NotDirectory),
+            Content::Directory(directory) => Ok(directory.children.get(name).copied()),
+            Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),
         }
     }
 
@@ -121,7 +126,7 @@ impl Table {
     /// # Errors
     /// [`Error::Stale`] or [`Error::NotDirectory`] when `ino` is no directory.
     pub(super) fn directory_prefix(&self, ino: InodeNo, mounted: &Prefix) -> Result<String, Error> {
-        if matches!(self.get(ino)?.content, Content::File(_)) {
+        if !matches!(self.get(ino)?.content, Content::Directory(_)) {
             return Err(Error::NotDirectory);
         }
         let mut key = self.key(ino, mounted)?;
@@ -170,6 +175,13 @@ impl Table {
             Some(ino) => ino,
             None => self.attach(parent, name, found, asked)?,
         };
+        if self.is_outdated(parent, name, asked)
+            && let Some(inode) = self.inodes.get_mut(&ino)
+        {
+            // Nothing of it is believed: the next question goes to S3.
+            inode.named = None;
+            inode.checked = Moment::OLDEST;
+        }
         self.reference(ino)?;
         Ok(ino)
     }
@@ -196,8 +208,16 @@ impl Table {
         asked: Moment,
     ) -> Result<Option<InodeNo>, Error> {
         let current = self.child(parent, name)?;
+        if self.is_outdated(parent, name, asked) {
+            return Ok(current);
+        }
         self.absences.remove(parent, name);
         let Some(ino) = current else { return Ok(None) };
+        if *found == Found::Directory {
+            self.note_directory_in_s3(ino);
+        } else if self.is_local(ino) {
+            return Ok(Some(ino));
+        }
         let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
         if inode.is(found) {
             inode.named = inode.named.max(Some(asked));
@@ -207,6 +227,7 @@ impl Table {
             Ok(Some(ino))
         } else {
             self.detach(ino);
+            self.drop_unused(ino);
             Ok(None)
         }
     }
@@ -223,23 +244,23 @@ impl Table {
         ino
     }
 
-    /// Takes in that S3 knows no `name` in `parent`; with `remember`, keeps it in mind.
-    pub(super) fn learn_absence(
-        &mut self,
-        parent: InodeNo,
-        name: &Arc<str>,
-        asked: Moment,
-        remember: bool,
-    ) {
+    /// Takes in that S3 knows no `name` in `parent`.
+    pub(super) fn learn_absence(&mut self, parent: InodeNo, name: &Arc<str>, asked: Moment) {
+        if self.is_outdated(parent, name, asked) {
+            return;
+        }
         if let Ok(Some(ino)) = self.child(parent, name) {
             if self.get(ino).is_ok_and(|inode| asked < inode.checked) {
                 return;
             }
+            if self.is_local(ino) {
+                self.note_only_local(ino);
+                return;
+            }
             self.detach(ino);
+            self.drop_unused(ino);
         }
-        if remember {
-            self.absences.insert(parent, Arc::clone(name), asked);
-        }
+        self.absences.insert(parent, Arc::clone(name), asked);
     }
 
     /// Takes in what S3 says about the key of `ino`.
@@ -254,6 +275,9 @@ impl Table {
         asked: Moment,
     ) -> Result<(), Error> {
         let standing = self.standing(ino)?;
+        let inode = self.get(ino)?;
+        let is_outdated = self.is_outdated(inode.parent, &inode.name, asked);
+        let is_local = standing == Standing::Named && self.is_local(ino);
         let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
         match standing {
             Standing::Replaced => return Err(Error::Stale),
@@ -261,6 +285,14 @@ impl Table {
             Standing::Named | Standing::Unknown => {}
         }
         match answer {
+            // It was so when S3 was asked; what it is now, the next question shows.
+            Answer::Is(found) if is_outdated && inode.is(found) => Ok(()),
+            _ if is_outdated => Err(Error::Stale),
+            Answer::Gone if is_local => {
+                inode.checked = asked;
+                self.note_only_local(ino);
+                Ok(())
+            }
             Answer::Is(found) if inode.is(found) => {
                 // A listing of `key/` says all about the name of a directory. The HEAD of a file
                 // does not: a directory of that name, which would hide it, is not looked for.
@@ -268,10 +300,11 @@ impl Table {
                     inode.named = inode.named.max(Some(asked));
                 }
                 inode.update(found, asked);
+                let (parent, name) = (inode.parent, Arc::clone(&inode.name));
                 if standing == Standing::Unknown {
-                    let (parent, name) = (inode.parent, Arc::clone(&inode.name));
-                    self.children_mut(parent)?.insert(name, ino);
+                    self.directory_mut(parent)?.children.insert(name, ino);
                 }
+                self.note_directory_in_s3(ino);
                 Ok(())
             }
             Answer::Is(_) | Answer::Other => {
@@ -316,7 +349,7 @@ impl Table {
     /// # Errors
     /// [`Error::Stale`] or [`Error::NotDirectory`] when it is no directory.
     pub(super) fn pin(&mut self, ino: InodeNo) -> Result<(), Error> {
-        *self.dependents_mut(ino)? += 1;
+        self.directory_mut(ino)?.dependents += 1;
         Ok(())
     }
 
@@ -335,19 +368,17 @@ impl Table {
         asked: Moment,
     ) -> Result<InodeNo, Error> {
         let ino = self.number(parent, name, &found);
-        self.children_mut(parent)?.insert(Arc::clone(name), ino);
+        let directory = self.directory_mut(parent)?;
+        directory.children.insert(Arc::clone(name), ino);
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.named = Some(asked);
             inode.update(&found, asked);
             return Ok(ino);
         }
-        *self.dependents_mut(parent)? += 1;
+        self.directory_mut(parent)?.dependents += 1;
         let content = match found {
             Found::File(info) => Content::File(info),
-            Found::Directory => Content::Directory {
-                children: BTreeMap::new(),
-                dependents: 0,
-            },
+            Found::Directory => Content::Directory(Box::default()),
         };
         let inode = Inode {
             parent,
@@ -368,11 +399,18 @@ impl Table {
             return;
         };
         inode.named = None;
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
-        if let Ok(children) = self.children_mut(parent)
-            && children.get(&name) == Some(&ino)
+        if let Content::Local(local) = &mut inode.content
+            && local.phase == Phase::Made
         {
-            children.remove(&name);
+            // Nobody can open it any more.
+            local.phase = Phase::Failed;
+        }
+        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        self.note_not_local(ino);
+        if let Ok(directory) = self.directory_mut(parent)
+            && directory.children.get(&name) == Some(&ino)
+        {
+            directory.children.remove(&name);
         }
     }
 
@@ -389,22 +427,15 @@ impl Table {
     }
 
     fn release(&mut self, ino: InodeNo) {
-        if let Ok(dependents) = self.dependents_mut(ino) {
-            *dependents = dependents.saturating_sub(1);
+        if let Ok(directory) = self.directory_mut(ino) {
+            directory.dependents = directory.dependents.saturating_sub(1);
         }
     }
 
-    fn children_mut(&mut self, ino: InodeNo) -> Result<&mut BTreeMap<Arc<str>, InodeNo>, Error> {
+    fn directory_mut(&mut self, ino: InodeNo) -> Result<&mut Directory, Error> {
         match &mut self.inodes.get_mut(&ino).ok_or(Error::Stale)?.content {
-            Content::Directory { children, .. } => Ok(children),
-            Content::File(_) => Err(Error::NotDirectory),
-        }
-    }
-
-    fn dependents_mut(&mut self, ino: InodeNo) -> Result<&mut usize, Error> {
-        match &mut self.inodes.get_mut(&ino).ok_or(Error::Stale)?.content {
-            Content::Directory { dependents, .. } => Ok(dependents),
-            Content::File(_) => Err(Error::NotDirectory),
+            Content::Directory(directory) => Ok(directory),
+            Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),
         }
     }
 }

@@ -20,6 +20,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--dual-stack",
             "--requester-pays",
             "--expected-bucket-owner",
+            "--bucket-type",
         ],
     ),
     (
@@ -30,6 +31,9 @@ const HELP: &[(&str, &[&str])] = &[
         "Mount options",
         &[
             "--read-only",
+            "--allow-delete",
+            "--allow-overwrite",
+            "--incremental-upload",
             "--auto-unmount",
             "--allow-root",
             "--allow-other",
@@ -48,8 +52,19 @@ const HELP: &[(&str, &[&str])] = &[
             "--memory-target",
             "--part-size",
             "--read-part-size",
+            "--write-part-size",
             "--ca-bundle",
             "--user-agent-prefix",
+        ],
+    ),
+    (
+        "New object options",
+        &[
+            "--storage-class",
+            "--sse",
+            "--sse-kms-key-id",
+            "--upload-checksums",
+            "--infer-content-type",
         ],
     ),
     (
@@ -175,6 +190,14 @@ fn wrong_command_line_exits_2_with_the_reason() {
             "cannot be used with",
         ),
         (
+            &["bucket", "/mnt", "--sse", "rot13"],
+            "[possible values: aws:kms, aws:kms:dsse, AES256]",
+        ),
+        (
+            &["bucket", "/mnt", "--incremental-upload"],
+            "only possible in a directory bucket",
+        ),
+        (
             &["bucket", "/mnt", "--no-log", "--debug"],
             "cannot be used with",
         ),
@@ -194,12 +217,10 @@ fn wrong_command_line_exits_2_with_the_reason() {
 #[test]
 fn flag_without_effect_exits_2_and_is_named() {
     for args in [
-        &["--allow-delete"][..],
-        &["--allow-overwrite"],
-        &["--cache", "/tmp"],
+        &["--cache", "/tmp"][..],
         &["--cache=/tmp"],
-        &["--sse", "aws:kms"],
-        &["--write-part-size", "8388608"],
+        &["--log-metrics"],
+        &["--bind", "eth0"],
     ] {
         let all = [&["bucket", "/mnt"], args].concat();
         let outcome = run(&mut mount_s3(&all), LIMIT);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::memory::Budget;
-use crate::s3::fake::synthetic;
+use crate::s3::fake::{nothing_is_written, synthetic};
 use crate::s3::{ErrorKind, ListPage, ListRequest, ObjectInfo};
 
 const PART: u64 = 100;
@@ -71,6 +71,8 @@ impl Store for Manual {
         });
         Ok(Box::new(Flight(canceled)))
     }
+
+    nothing_is_written!();
 }
 
 impl Manual {

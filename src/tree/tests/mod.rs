@@ -91,7 +91,7 @@ impl Fixture {
         read_all(&self.open_dir(ino), false, usize::MAX).unwrap()
     }
 
-    /// The names of a directory, directories with a `/`.
+    /// The names of a directory, directories with a `/`, local files with a `*`.
     fn names(&self, ino: InodeNo) -> Vec<String> {
         let entries = self.entries(ino);
         entries.iter().map(display).collect()
@@ -146,13 +146,14 @@ fn display(entry: &DirEntry) -> String {
     match entry.node.kind {
         NodeKind::Directory { .. } => format!("{}/", entry.name),
         NodeKind::File(_) => entry.name.to_string(),
+        NodeKind::Local(_) => format!("{}*", entry.name),
     }
 }
 
 fn info(node: &Node) -> &ObjectInfo {
     match &node.kind {
         NodeKind::File(info) => info,
-        NodeKind::Directory { .. } => panic!("{node:?} is a directory"),
+        NodeKind::Directory { .. } | NodeKind::Local(_) => panic!("{node:?} is no object"),
     }
 }
 

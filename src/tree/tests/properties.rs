@@ -73,6 +73,7 @@ fn crawl(f: &Fixture, plus: bool, room: usize, ordered: bool, held: &mut Held) -
                     };
                     todo.push((format!("{path}/"), ino));
                 }
+                NodeKind::Local(_) => panic!("{path:?} is local"),
             }
         }
     }
@@ -224,6 +225,7 @@ fn check_held(f: &Fixture, held: &Held, keys: &BTreeMap<String, u64>) {
                 let prefix = format!("{path}/");
                 keys.keys().any(|key| key.starts_with(&prefix))
             }
+            NodeKind::Local(_) => panic!("{path:?} is local"),
         };
         match f.getattr(node.ino) {
             Ok(now) => {

@@ -1,0 +1,238 @@
+//! Operations that change the namespace.
+
+use std::ffi::OsStr;
+use std::time::SystemTime;
+
+use super::attr::Entry;
+use super::errno::Error;
+use super::open::OpenFlags;
+use super::pins::Pinned;
+use super::process::Pid;
+use super::{Fs, Opened, open};
+use crate::tree::{self, InodeNo, Named, NodeKind};
+
+/// What `setattr` is asked to change. What is not here (mode, owner, group) has no place in S3, and
+/// is ignored where it may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SetAttr {
+    /// The length in bytes.
+    pub size: Option<u64>,
+    /// The time of last access.
+    pub accessed: Option<SystemTime>,
+    /// The time of last modification.
+    pub modified: Option<SystemTime>,
+}
+
+/// How `rename` is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenameMode {
+    /// What is there is replaced.
+    Replace,
+    /// Nothing may be there: `RENAME_NOREPLACE`.
+    KeepTarget,
+    /// Anything else that Linux has: `RENAME_EXCHANGE`, `RENAME_WHITEOUT`.
+    Other,
+}
+
+impl Fs {
+    /// Makes the file `name` in `parent`, opens it on behalf of the thread `by`, and counts one
+    /// reference to its inode, as [`Self::lookup`] does. A file that is there already is opened,
+    /// unless `flags` have `O_EXCL`. The file is local until it is written and closed.
+    ///
+    /// # Errors
+    /// Those of [`Self::mknod`] and of [`Self::open`]. Then nothing was made.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have made the file.
+    pub async fn create(
+        &self,
+        parent: InodeNo,
+        name: &OsStr,
+        flags: OpenFlags,
+        by: Pid,
+    ) -> Result<(Entry, Opened), Error> {
+        self.check_writable()?;
+        open::check_flags(flags, &self.config)?;
+        let (node, is_new) = match self.tree.create(parent, name).await {
+            Err(tree::Error::Exists) if !flags.is_exclusive() => {
+                (self.tree.lookup(parent, name).await?, false)
+            }
+            created => (created?, true),
+        };
+        let opened = self.open(node.ino, flags, by).await;
+        if opened.is_err() {
+            if is_new {
+                self.tree.end_writing(node.ino, false);
+            }
+            self.tree.forget(node.ino, 1);
+        }
+        let opened = opened?;
+        // As it is now: opening may have truncated it.
+        Ok((self.getattr(node.ino).await?, opened))
+    }
+
+    /// Makes the file `name` in `parent`, which is local until it is opened, written and closed,
+    /// and counts one reference to its inode.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Impossible`] for what is no regular file; any failure of the
+    /// namespace, among them that the name exists.
+    ///
+    /// # Cancel safety
+    /// A dropped call has made nothing.
+    pub async fn mknod(&self, parent: InodeNo, name: &OsStr, mode: u32) -> Result<Entry, Error> {
+        self.check_writable()?;
+        if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
+            return Err(Error::Impossible("a file that is not regular"));
+        }
+        let node = self.tree.create(parent, name).await?;
+        Ok(self.entry(&node))
+    }
+
+    /// Makes the directory `name` in `parent`, which is local until something is stored in it, and
+    /// counts one reference to its inode.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; any failure of the namespace, among them that the name exists.
+    ///
+    /// # Cancel safety
+    /// A dropped call has made nothing.
+    pub async fn mkdir(&self, parent: InodeNo, name: &OsStr) -> Result<Entry, Error> {
+        self.check_writable()?;
+        let node = self.tree.mkdir(parent, name).await?;
+        Ok(self.entry(&node))
+    }
+
+    /// Removes the local directory `name` in `parent`.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; any failure of the namespace, among them that the directory has
+    /// something in it, or is in S3.
+    ///
+    /// # Cancel safety
+    /// A dropped call has removed nothing.
+    pub async fn rmdir(&self, parent: InodeNo, name: &OsStr) -> Result<(), Error> {
+        self.check_writable()?;
+        Ok(self.tree.rmdir(parent, name).await?)
+    }
+
+    /// Deletes the object that is the file `name` in `parent`.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::NotPermitted`] unless deleting is allowed, or while the file
+    /// is written; any failure of the namespace.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have deleted the object.
+    pub async fn unlink(&self, parent: InodeNo, name: &OsStr) -> Result<(), Error> {
+        self.check_writable()?;
+        if !self.config.allow_delete {
+            return Err(Error::NotPermitted(
+                "objects are deleted only with --allow-delete",
+            ));
+        }
+        let named = self.find_stored(parent, name).await?;
+        match named.kind() {
+            NodeKind::Directory { .. } => Err(tree::Error::IsDirectory.into()),
+            NodeKind::Local(_) => Err(NOT_STORED),
+            NodeKind::File(_) => Ok(self.tree.unlink(&named).await?),
+        }
+    }
+
+    /// Renames the file `name` in `parent` to `new_name` in `new_parent`.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Unsupported`] unless the bucket can do it;
+    /// [`Error::Impossible`]; [`Error::NotPermitted`] for directories and files that are written;
+    /// any failure of the namespace, among them that the new name exists and may not be replaced.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have renamed the object.
+    pub async fn rename(
+        &self,
+        (parent, name): (InodeNo, &OsStr),
+        (new_parent, new_name): (InodeNo, &OsStr),
+        mode: RenameMode,
+    ) -> Result<(), Error> {
+        self.check_writable()?;
+        if !self.config.can_rename {
+            return Err(Error::Unsupported("rename"));
+        }
+        if mode == RenameMode::Other {
+            return Err(Error::Impossible("renaming in this way"));
+        }
+        let source = self.find_stored(parent, name).await?;
+        match source.kind() {
+            NodeKind::Directory { .. } => {
+                return Err(Error::NotPermitted("directories cannot be renamed"));
+            }
+            NodeKind::Local(_) => return Err(NOT_STORED),
+            NodeKind::File(_) => {}
+        }
+        let replace = self.config.allow_overwrite && mode == RenameMode::Replace;
+        match self.find_stored(new_parent, new_name).await {
+            Err(Error::Tree(tree::Error::NotFound)) => {}
+            Err(error) => return Err(error),
+            Ok(target) => match target.kind() {
+                NodeKind::Directory { .. } => return Err(tree::Error::IsDirectory.into()),
+                NodeKind::Local(_) => return Err(NOT_STORED),
+                NodeKind::File(_) if replace => {}
+                NodeKind::File(_) => return Err(tree::Error::Exists.into()),
+            },
+        }
+        let renamed = self.tree.rename(&source, new_parent, new_name, replace);
+        Ok(renamed.await?)
+    }
+
+    /// Changes attributes. Only what is local has any that can be changed: its times; the rest is
+    /// ignored.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::NotPermitted`] for what is in S3, and for cutting off what was
+    /// written; any failure of the namespace.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed the attributes.
+    pub async fn setattr(&self, ino: InodeNo, change: SetAttr) -> Result<Entry, Error> {
+        const IN_S3: Error = Error::NotPermitted("attributes of objects in S3 cannot be changed");
+        self.check_writable()?;
+        match self.tree.local(ino) {
+            Ok(Some((_key, file))) => {
+                if change.size.is_some_and(|size| size < file.attr().size) {
+                    return Err(Error::NotPermitted("what was written cannot be cut off"));
+                }
+                file.set_times(change.accessed, change.modified);
+                Ok(self.local_entry(ino, &file))
+            }
+            Err(tree::Error::IsDirectory) if self.tree.is_local_directory(ino)? => {
+                self.getattr(ino).await
+            }
+            Ok(None) | Err(tree::Error::IsDirectory) => Err(IN_S3),
+            // It was local, is stored, and still open.
+            Err(tree::Error::Stale) if matches!(self.pins.get(ino), Some(Pinned::Local(_))) => {
+                Err(IN_S3)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a name leads to after a writer that has closed it is finished.
+    async fn find_stored(&self, parent: InodeNo, name: &OsStr) -> Result<Named, Error> {
+        loop {
+            let named = self.tree.find(parent, name).await?;
+            let is_file = !matches!(named.kind(), NodeKind::Directory { .. });
+            if !(is_file && self.finish_writer_of(named.key()).await?) {
+                return Ok(named);
+            }
+        }
+    }
+
+    fn check_writable(&self) -> Result<(), Error> {
+        if self.config.read_only {
+            return Err(Error::ReadOnly);
+        }
+        Ok(())
+    }
+}
+
+const NOT_STORED: Error = Error::NotPermitted("the file is new, and not written yet");

@@ -1,0 +1,237 @@
+//! Operations on open files that write, and what becomes of the bytes.
+//!
+//! A file is complete when it is closed, so that `close` can say what became of it; but not when
+//! nothing was written yet, or by another process than the one that opened it: programs duplicate
+//! descriptors and fork before they begin to write. Then the file waits for its release, or for
+//! whoever opens it next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::{debug, error};
+
+use super::attr::Entry;
+use super::errno::Error;
+use super::handles::HandleNo;
+use super::opens::{Entrance, Writer};
+use super::pins::Pinned;
+use super::process::Pid;
+use super::{Attr, Fs, OpenFile, OpenKind, Opened, content_type};
+use crate::s3::{Key, ObjectInfo, PutRequest};
+use crate::tree::{self, InodeNo, LocalFile};
+use crate::write::{self, Progress, Target, WriteHandle};
+
+impl Fs {
+    /// Writes at `offset`, which has to be the end of the file, if that is possible without
+    /// waiting: `None` when it is not, and nothing has happened.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub fn write_now(&self, file: HandleNo, offset: u64, data: &[u8]) -> Option<Result<(), Error>> {
+        let writer = match self.writer(file) {
+            Ok(writer) => writer,
+            Err(error) => return Some(Err(error)),
+        };
+        let result = writer.handle.write_now(offset, data)?;
+        Some(written(&writer, offset, data.len(), result))
+    }
+
+    /// Writes at `offset`, which has to be the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`], [`Error::NotOpenForWriting`], [`Error::Replaced`],
+    /// [`Error::Write`]. When bytes could not be written the file has failed: nothing of it will be
+    /// stored, and every later write fails in the same way.
+    ///
+    /// # Cancel safety
+    /// A dropped write makes the file fail.
+    pub async fn write(&self, file: HandleNo, offset: u64, data: Bytes) -> Result<(), Error> {
+        let writer = self.writer(file)?;
+        let length = data.len();
+        let result = writer.handle.write(offset, data).await;
+        written(&writer, offset, length, result)
+    }
+
+    /// Does what closing a descriptor asks for, on behalf of the thread `by`: stores what was
+    /// written, as the head of this module tells.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`]; [`Error::Complete`] when the file could not be stored.
+    ///
+    /// # Cancel safety
+    /// A dropped call makes the file fail; it may have been stored.
+    pub async fn flush(&self, file: HandleNo, by: Pid) -> Result<(), Error> {
+        let file = self.files.get(file)?;
+        let writer = match &*file {
+            OpenFile::Reader { reading, .. } => {
+                reading.close();
+                return Ok(());
+            }
+            OpenFile::Writer(writer) => writer,
+        };
+        self.opens.close(writer);
+        match writer.handle.progress().await {
+            Progress::Untouched => Ok(()),
+            Progress::Written if !by.is_same_process(writer.opened_by) => {
+                debug!("{} is not complete: another process closes it", writer.key);
+                Ok(())
+            }
+            Progress::Written | Progress::Stored | Progress::Failed(_) => self.finish(writer).await,
+        }
+    }
+
+    /// Does what `fsync` and `fdatasync` ask for: stores the file, which cannot be written on then,
+    /// unless files are written by appending.
+    ///
+    /// # Errors
+    /// Those of [`Self::flush`], and [`Error::Replaced`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::flush`].
+    pub async fn fsync(&self, file: HandleNo) -> Result<(), Error> {
+        let file = self.files.get(file)?;
+        let OpenFile::Writer(writer) = &*file else {
+            return Ok(());
+        };
+        self.opens.resume(writer)?;
+        if self.config.incremental_upload {
+            return writer.handle.sync().await.map_err(Error::Complete);
+        }
+        self.finish(writer).await
+    }
+
+    /// Closes a file for good. What was written and not stored yet is stored now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHandle`]; [`Error::Complete`], which nobody else hears of.
+    ///
+    /// # Cancel safety
+    /// As [`Self::flush`]; the handle is closed in any case.
+    pub async fn release(&self, file: HandleNo) -> Result<(), Error> {
+        let file = self.files.remove(file)?;
+        let (ino, result) = match &*file {
+            OpenFile::Reader { ino, .. } => (*ino, Ok(())),
+            OpenFile::Writer(writer) => (writer.ino, self.finish(writer).await),
+        };
+        self.pins.remove(ino);
+        result
+    }
+
+    /// Stores what was written by handles that were closed, and whose release the kernel does not
+    /// tell of any more.
+    ///
+    /// # Cancel safety
+    /// As [`Self::flush`].
+    pub async fn finish_closed(&self) {
+        for writer in self.opens.closed_writers() {
+            if let Err(error) = self.finish(&writer).await {
+                error!("{} could not be stored: {error}", writer.key);
+            }
+        }
+    }
+
+    /// Finishes the writer of `key` if it has closed the file. Returns whether there was one, as
+    /// the name leads elsewhere then.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while the file is written; [`Error::Complete`].
+    pub(super) async fn finish_writer_of(&self, key: &Key) -> Result<bool, Error> {
+        match self.opens.closed_writer(key)? {
+            Some(writer) => self.finish(&writer).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Opens the file `ino`, whose key is `key`, for writing: `base` is what it is to be appended
+    /// to, for an object that exists and is not replaced.
+    pub(super) async fn open_writer(
+        &self,
+        ino: InodeNo,
+        key: Key,
+        kind: WriterKind,
+        by: Pid,
+    ) -> Result<Opened, Error> {
+        let is_new = matches!(kind, WriterKind::New);
+        let opening = match self.opens.write(&key, is_new)? {
+            Entrance::Free(opening) => opening,
+            Entrance::Closed(writer) => {
+                self.finish(&writer).await?;
+                return Err(tree::Error::Stale.into());
+            }
+        };
+        let place = self.write.places.take().ok_or(Error::TooManyWriters)?;
+        let (target, size) = match kind {
+            WriterKind::New | WriterKind::Replace if self.config.incremental_upload => {
+                (Target::AppendToNew, 0)
+            }
+            WriterKind::New | WriterKind::Replace => (Target::Whole, 0),
+            WriterKind::Append(ObjectInfo { etag, size, .. }) => {
+                (Target::AppendTo { etag, size }, size)
+            }
+        };
+        let mut request = PutRequest::new(key.clone());
+        if self.config.infer_content_type {
+            request.content_type = content_type::of(&key);
+        }
+        let file = self.tree.start_writing(ino, size)?;
+        let store = Arc::clone(&self.store);
+        let handle = WriteHandle::new(store, request, target, self.write.clone(), place);
+        let writer = Writer::new(ino, key, Arc::clone(&file), handle, by);
+        opening.take(&writer);
+        self.pins.add(ino, Pinned::Local(file));
+        Ok(Opened {
+            file: self.files.insert(OpenFile::Writer(writer)),
+            kind: OpenKind::Writes,
+        })
+    }
+
+    /// Stores what was written, once, and lets the name lead to it.
+    pub(super) async fn finish(&self, writer: &Writer) -> Result<(), Error> {
+        let result = writer.handle.complete().await;
+        self.tree.end_writing(writer.ino, result.is_ok());
+        self.opens.end(writer);
+        result.map_err(Error::Complete)
+    }
+
+    fn writer(&self, file: HandleNo) -> Result<Arc<Writer>, Error> {
+        match &*self.files.get(file)? {
+            OpenFile::Reader { .. } => Err(Error::NotOpenForWriting),
+            OpenFile::Writer(writer) => {
+                self.opens.resume(writer)?;
+                Ok(Arc::clone(writer))
+            }
+        }
+    }
+
+    /// What `stat` says of a file that is local.
+    pub(super) fn local_entry(&self, ino: InodeNo, file: &LocalFile) -> Entry {
+        Entry {
+            attr: Attr::of_local(ino, &file.attr(), &self.config),
+            // It may be complete, and then be another inode, at any time.
+            valid_for: Duration::ZERO,
+        }
+    }
+}
+
+/// What a file is that is opened for writing.
+#[derive(Debug)]
+pub(super) enum WriterKind {
+    /// It was made here, and nobody has opened it yet.
+    New,
+    /// An object that is to be replaced.
+    Replace,
+    /// An object that is to be appended to.
+    Append(ObjectInfo),
+}
+
+fn written(
+    writer: &Writer,
+    offset: u64,
+    length: usize,
+    result: Result<(), write::Error>,
+) -> Result<(), Error> {
+    result.map_err(Error::Write)?;
+    writer.file.set_size(offset + length as u64);
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Who has a file open: many readers, or one writer.
+//!
+//! The rule is about a name. Closing gives way: `close` of one descriptor is the last that is
+//! heard of a handle before the kernel releases it, some time later. So a handle that was closed
+//! once, but not yet released, does not keep others out. It may still be used, through another
+//! descriptor, and then counts again, unless another handle has taken over meanwhile.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, OccupiedEntry};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::errno::Error;
+use super::process::Pid;
+use crate::s3::Key;
+use crate::tree::{InodeNo, LocalFile};
+use crate::write::WriteHandle;
+
+/// What is open, by key. Every method may be called from any thread.
+#[derive(Debug, Default)]
+pub(super) struct Opens(Mutex<HashMap<Key, Slot>>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Handles that read and were not closed.
+    readers: usize,
+    writer: Option<Holder>,
+}
+
+#[derive(Debug)]
+enum Holder {
+    /// Somebody is about to write.
+    Opening,
+    Open(Arc<Writer>),
+}
+
+/// An answer to who wants to open a file.
+#[derive(Debug)]
+pub(super) enum Entrance<T> {
+    /// The file is free, and now held by this.
+    Free(T),
+    /// A writer has closed the file, and has to be finished first. It cannot go on any more.
+    Closed(Arc<Writer>),
+}
+
+/// A file that is open for writing.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) ino: InodeNo,
+    pub(super) key: Key,
+    pub(super) file: Arc<LocalFile>,
+    pub(super) handle: WriteHandle,
+    pub(super) opened_by: Pid,
+    phase: AtomicU8,
+}
+
+/// Keeps everybody else out.
+const ACTIVE: u8 = 0;
+/// Was closed, and gives way.
+const CLOSED: u8 = 1;
+/// Gave way: somebody else finishes it.
+const REPLACED: u8 = 2;
+/// Is finished.
+const ENDED: u8 = 3;
+
+impl Opens {
+    /// Opens `key` for reading.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while it is written.
+    pub(super) fn read(self: &Arc<Self>, key: &Key) -> Result<Entrance<Reading>, Error> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(key)
+            && let Some(writer) = slot.closed_writer()?
+        {
+            return Ok(Entrance::Closed(writer));
+        }
+        slots.entry(key.clone()).or_default().readers += 1;
+        Ok(Entrance::Free(Reading {
+            opens: Arc::clone(self),
+            key: key.clone(),
+            active: AtomicBool::new(true),
+        }))
+    }
+
+    /// Opens `key` for writing: a new file, which those who read its predecessor do not care about,
+    /// or one that exists.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while it is written, or read.
+    pub(super) fn write(
+        self: &Arc<Self>,
+        key: &Key,
+        is_new: bool,
+    ) -> Result<Entrance<Opening>, Error> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(key) {
+            if let Some(writer) = slot.closed_writer()? {
+                return Ok(Entrance::Closed(writer));
+            }
+            if slot.readers > 0 && !is_new {
+                return Err(Error::NotPermitted("the file is open for reading"));
+            }
+        }
+        slots.entry(key.clone()).or_default().writer = Some(Holder::Opening);
+        Ok(Entrance::Free(Opening {
+            opens: Arc::clone(self),
+            key: key.clone(),
+        }))
+    }
+
+    /// The writer of `key`, if it is closed and has to be finished before anything is done about
+    /// the file. It cannot go on any more.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while the file is written.
+    pub(super) fn closed_writer(&self, key: &Key) -> Result<Option<Arc<Writer>>, Error> {
+        match self.lock().get(key) {
+            Some(slot) => slot.closed_writer(),
+            None => Ok(None),
+        }
+    }
+
+    /// All writers that are closed and not finished. They cannot go on any more.
+    pub(super) fn closed_writers(&self) -> Vec<Arc<Writer>> {
+        let slots = self.lock();
+        let writers = slots.values().filter_map(|slot| slot.closed_writer().ok());
+        writers.flatten().collect()
+    }
+
+    /// Notes that a descriptor of the writer was closed.
+    pub(super) fn close(&self, writer: &Writer) {
+        let _slots = self.lock();
+        if writer.phase.load(Ordering::Relaxed) == ACTIVE {
+            writer.phase.store(CLOSED, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets a writer go on that may have been closed.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] when it gave way to another handle.
+    pub(super) fn resume(&self, writer: &Writer) -> Result<(), Error> {
+        if writer.phase.load(Ordering::Relaxed) == ACTIVE {
+            return Ok(());
+        }
+        let _slots = self.lock();
+        match writer.phase.load(Ordering::Relaxed) {
+            CLOSED => writer.phase.store(ACTIVE, Ordering::Relaxed),
+            REPLACED => return Err(Error::Replaced),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Notes that the writer is finished, however that went.
+    pub(super) fn end(&self, writer: &Writer) {
+        let mut slots = self.lock();
+        if writer.phase.load(Ordering::Relaxed) != REPLACED {
+            writer.phase.store(ENDED, Ordering::Relaxed);
+        }
+        if let Entry::Occupied(mut slot) = slots.entry(writer.key.clone())
+            && matches!(&slot.get().writer, Some(Holder::Open(other)) if ptr::eq(&raw const **other, writer))
+        {
+            slot.get_mut().writer = None;
+            drop_if_empty(slot);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn closed_writer(&self) -> Result<Option<Arc<Writer>>, Error> {
+        const BUSY: Error = Error::NotPermitted("the file is being written");
+        match &self.writer {
+            None => Ok(None),
+            Some(Holder::Opening) => Err(BUSY),
+            Some(Holder::Open(writer)) if writer.phase.load(Ordering::Relaxed) == ACTIVE => {
+                Err(BUSY)
+            }
+            Some(Holder::Open(writer)) => {
+                writer.phase.store(REPLACED, Ordering::Relaxed);
+                Ok(Some(Arc::clone(writer)))
+            }
+        }
+    }
+}
+
+fn drop_if_empty(slot: OccupiedEntry<'_, Key, Slot>) {
+    if slot.get().readers == 0 && slot.get().writer.is_none() {
+        slot.remove();
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        ino: InodeNo,
+        key: Key,
+        file: Arc<LocalFile>,
+        handle: WriteHandle,
+        opened_by: Pid,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            ino,
+            key,
+            file,
+            handle,
+            opened_by,
+            phase: AtomicU8::new(ACTIVE),
+        })
+    }
+}
+
+/// One handle that reads. It is out when dropped.
+#[derive(Debug)]
+pub(super) struct Reading {
+    opens: Arc<Opens>,
+    key: Key,
+    active: AtomicBool,
+}
+
+impl Reading {
+    /// Notes that a descriptor of the handle was closed.
+    pub(super) fn close(&self) {
+        let mut slots = self.opens.lock();
+        if self.active.swap(false, Ordering::Relaxed)
+            && let Entry::Occupied(mut slot) = slots.entry(self.key.clone())
+        {
+            slot.get_mut().readers -= 1;
+            drop_if_empty(slot);
+        }
+    }
+
+    /// Lets a handle go on that may have been closed.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] while somebody writes the file.
+    pub(super) fn resume(&self) -> Result<(), Error> {
+        if self.active.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut slots = self.opens.lock();
+        let slot = slots.entry(self.key.clone()).or_default();
+        if slot.writer.is_some() {
+            return Err(Error::Replaced);
+        }
+        if !self.active.swap(true, Ordering::Relaxed) {
+            slot.readers += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The place of a writer to be. It is free again when this is dropped before it was taken.
+#[derive(Debug)]
+pub(super) struct Opening {
+    opens: Arc<Opens>,
+    key: Key,
+}
+
+impl Opening {
+    /// Takes the place.
+    pub(super) fn take(self, writer: &Arc<Writer>) {
+        if let Some(slot) = self.opens.lock().get_mut(&self.key) {
+            slot.writer = Some(Holder::Open(Arc::clone(writer)));
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut slots = self.opens.lock();
+        if let Entry::Occupied(mut slot) = slots.entry(self.key.clone())
+            && matches!(slot.get().writer, Some(Holder::Opening))
+        {
+            slot.get_mut().writer = None;
+            drop_if_empty(slot);
+        }
+    }
+}

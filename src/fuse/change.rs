@@ -1,0 +1,243 @@
+//! Requests that change something: files that are written, and the namespace.
+
+use std::ffi::{OsStr, OsString};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fuser::{
+    FileHandle, FopenFlags, INodeNo, RenameFlags, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry,
+    ReplyWrite, Request, TimeOrNow,
+};
+
+use super::adapter::{Adapter, fail, finish};
+use super::convert::{GENERATION, file_attr, handle, inode};
+use crate::fs::{Entry, Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
+
+impl Adapter {
+    /// Writes. Bytes that fit into the file's buffer are copied there, and the answer leaves at
+    /// once; others are copied to where they can wait.
+    pub(super) fn do_write(
+        &self,
+        ino: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        data: &[u8],
+        reply: ReplyWrite,
+    ) {
+        // A request has no more bytes than it has room for their number.
+        let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let answer = move |result: Result<(), Error>, reply: ReplyWrite| match result {
+            Ok(()) => reply.written(size),
+            Err(error) => reply.error(fail(
+                "write",
+                format_args!("{size} bytes at {offset} of inode {ino}"),
+                &error,
+            )),
+        };
+        self.executor.run_now("write", || {
+            let fs = match self.served.fs() {
+                Ok(fs) => fs,
+                Err(closed) => return answer(Err(closed), reply),
+            };
+            if let Some(result) = fs.write_now(handle(file), offset, data) {
+                return answer(result, reply);
+            }
+            let (served, data) = (Arc::clone(&self.served), Bytes::copy_from_slice(data));
+            self.executor.run("write", async move {
+                let write = async |fs: Arc<Fs>| fs.write(handle(file), offset, data).await;
+                answer(served.run(write).await, reply);
+            });
+        });
+    }
+
+    pub(super) fn do_flush(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        file: FileHandle,
+        reply: ReplyEmpty,
+    ) {
+        let by = Pid(request.pid());
+        self.run_empty("flush", ino, reply, move |fs| async move {
+            fs.flush(handle(file), by).await
+        });
+    }
+
+    pub(super) fn do_fsync(&self, ino: INodeNo, file: FileHandle, reply: ReplyEmpty) {
+        self.run_empty("fsync", ino, reply, move |fs| async move {
+            fs.fsync(handle(file)).await
+        });
+    }
+
+    pub(super) fn do_release(&self, ino: INodeNo, file: FileHandle, reply: ReplyEmpty) {
+        self.run_empty("release", ino, reply, move |fs| async move {
+            fs.release(handle(file)).await
+        });
+    }
+
+    pub(super) fn do_create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (served, name) = (Arc::clone(&self.served), name.to_owned());
+        let by = Pid(request.pid());
+        self.executor.run("create", async move {
+            let create =
+                async |fs: Arc<Fs>| fs.create(inode(parent), &name, OpenFlags(flags), by).await;
+            match served.run(create).await {
+                Ok((entry, opened)) => reply.created(
+                    &entry.valid_for,
+                    &file_attr(&entry.attr),
+                    GENERATION,
+                    FileHandle(opened.file.0),
+                    open_reply(opened.kind),
+                ),
+                Err(error) => reply.error(fail(
+                    "create",
+                    format_args!("{name:?} in inode {parent}"),
+                    &error,
+                )),
+            }
+        });
+    }
+
+    pub(super) fn do_mknod(&self, parent: INodeNo, name: &OsStr, mode: u32, reply: ReplyEntry) {
+        self.run_entry("mknod", parent, name, reply, move |fs, name| async move {
+            fs.mknod(inode(parent), &name, mode).await
+        });
+    }
+
+    pub(super) fn do_mkdir(&self, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.run_entry("mkdir", parent, name, reply, move |fs, name| async move {
+            fs.mkdir(inode(parent), &name).await
+        });
+    }
+
+    pub(super) fn do_unlink(&self, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.run_empty("unlink", parent, reply, move |fs| async move {
+            fs.unlink(inode(parent), &name).await
+        });
+    }
+
+    pub(super) fn do_rmdir(&self, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.run_empty("rmdir", parent, reply, move |fs| async move {
+            fs.rmdir(inode(parent), &name).await
+        });
+    }
+
+    pub(super) fn do_rename(
+        &self,
+        (parent, name): (INodeNo, &OsStr),
+        (new_parent, new_name): (INodeNo, &OsStr),
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (name, new_name) = (name.to_owned(), new_name.to_owned());
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::KeepTarget
+        } else {
+            RenameMode::Other
+        };
+        self.run_empty("rename", parent, reply, move |fs| async move {
+            let (from, to) = ((inode(parent), &*name), (inode(new_parent), &*new_name));
+            fs.rename(from, to, mode).await
+        });
+    }
+
+    pub(super) fn do_setattr(
+        &self,
+        ino: INodeNo,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        reply: ReplyAttr,
+    ) {
+        let change = SetAttr {
+            size,
+            accessed: accessed.map(time),
+            modified: modified.map(time),
+        };
+        let served = Arc::clone(&self.served);
+        self.executor.run("setattr", async move {
+            let setattr = async |fs: Arc<Fs>| fs.setattr(inode(ino), change).await;
+            match served.run(setattr).await {
+                Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
+                Err(error) => reply.error(fail("setattr", format_args!("inode {ino}"), &error)),
+            }
+        });
+    }
+
+    fn run_empty<F>(
+        &self,
+        name: &'static str,
+        ino: INodeNo,
+        reply: ReplyEmpty,
+        operation: impl FnOnce(Arc<Fs>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let served = Arc::clone(&self.served);
+        self.executor.run(name, async move {
+            let result = served.run(async move |fs| operation(fs).await).await;
+            finish(name, ino, result, reply);
+        });
+    }
+
+    fn run_entry<F>(
+        &self,
+        operation: &'static str,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+        make: impl FnOnce(Arc<Fs>, OsString) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<Entry, Error>> + Send + 'static,
+    {
+        let (served, name) = (Arc::clone(&self.served), name.to_owned());
+        self.executor.run(operation, async move {
+            let made = name.clone();
+            match served.run(async move |fs| make(fs, made).await).await {
+                Ok(entry) => {
+                    reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
+                }
+                Err(error) => reply.error(fail(
+                    operation,
+                    format_args!("{name:?} in inode {parent}"),
+                    &error,
+                )),
+            }
+        });
+    }
+}
+
+/// How the kernel is to treat an open file.
+///
+/// What is read stays cached from one open to the next, which is right because an inode stands for
+/// one version of an object: the pages of another version belong to another inode. A close of a
+/// handle that reads is not told unless somebody waits for it, which spares a request. What is
+/// written passes by the cache: it could only be read after the file was closed, as another inode,
+/// and whole requests come in the order in which they were written.
+pub(super) fn open_reply(kind: OpenKind) -> FopenFlags {
+    match kind {
+        OpenKind::Reads => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
+        OpenKind::ReadsUntilClosed => FopenFlags::FOPEN_KEEP_CACHE,
+        OpenKind::Writes => FopenFlags::FOPEN_DIRECT_IO,
+    }
+}
+
+fn time(time: TimeOrNow) -> SystemTime {
+    match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    }
+}

@@ -1,0 +1,508 @@
+//! The write path: bytes in order, and one object at the end.
+//!
+//! A [`WriteHandle`] takes the bytes of one open file, each write where the last one ended. What
+//! happens to them depends on how many come:
+//!
+//! * Up to one part is kept in a buffer that grows with the data. When the file ends there, it is
+//!   stored by a single PutObject.
+//! * More goes up as a multipart upload, whose parts are on the way while more bytes come. The
+//!   upload holds two parts at first, and one more each time that the writer had to wait, as long
+//!   as there is memory. When it holds all it may, the next write waits: that is how the network's
+//!   pace reaches `write(2)`.
+//! * In a handle that appends, each full buffer is put at the end of the object by a request of
+//!   its own, on the condition that nobody else has changed the object since the last one.
+//!
+//! Every byte held is paid for from the budget ([`crate::memory`]). Nothing is visible under the
+//! object's name before [`WriteHandle::complete`] (or, for one that appends, before its first
+//! request), and nothing ever is when something failed before: what was uploaded is aborted.
+
+mod buffer;
+mod config;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::lock::Mutex;
+use futures::poll;
+
+pub use config::{Place, Places, WriteConfig};
+pub use error::Error;
+
+use crate::memory::Lease;
+use crate::s3::{ETag, PutCondition, PutRequest, Store, Upload};
+use buffer::Buffer;
+
+/// A file that is being written. Every method may be called from any thread. Dropping the handle
+/// aborts what was not completed.
+pub struct WriteHandle {
+    store: Arc<dyn Store>,
+    config: WriteConfig,
+    request: PutRequest,
+    /// Where the first write has to begin.
+    start: u64,
+    inner: Mutex<Inner>,
+}
+
+/// How the bytes reach the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// They become the object, all at once.
+    Whole,
+    /// They are put at the end of the object, buffer by buffer, beginning with a new object.
+    /// Directory buckets only.
+    AppendToNew,
+    /// They are put at the end of this version of the object. Directory buckets only.
+    AppendTo {
+        /// The version.
+        etag: ETag,
+        /// Its length in bytes.
+        size: u64,
+    },
+}
+
+/// How far a file is.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// Nothing was written.
+    Untouched,
+    /// Something was.
+    Written,
+    /// It is complete.
+    Stored,
+    /// It has failed.
+    Failed(Error),
+}
+
+impl WriteHandle {
+    /// A handle that writes `request`'s object. Makes no request. `place` is given back when the
+    /// file is complete, has failed, or is dropped.
+    pub fn new(
+        store: Arc<dyn Store>,
+        request: PutRequest,
+        target: Target,
+        config: WriteConfig,
+        place: Place,
+    ) -> Self {
+        let (append, start) = match target {
+            Target::Whole => (None, 0),
+            Target::AppendToNew => (Some(Append { base: None }), 0),
+            Target::AppendTo { etag, size } => (
+                Some(Append {
+                    base: Some((etag, size)),
+                }),
+                size,
+            ),
+        };
+        let funds = Funds {
+            lease: config.budget.open_without_holder().empty_lease(),
+            _place: place,
+        };
+        Self {
+            store,
+            config,
+            request,
+            start,
+            inner: Mutex::new(Inner {
+                end: start,
+                stage: Stage::Buffering {
+                    buffer: Buffer::default(),
+                    append,
+                    funds,
+                },
+            }),
+        }
+    }
+
+    /// Takes the bytes that begin at `offset` if that is possible without waiting: `None` when it
+    /// is not, and nothing has happened.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    pub fn write_now(&self, offset: u64, data: &[u8]) -> Option<Result<(), Error>> {
+        let mut inner = self.inner.try_lock()?;
+        if let Err(error) = self.admit(&mut inner, offset, data.len()) {
+            return Some(Err(error));
+        }
+        let taken = match &mut inner.stage {
+            Stage::Buffering { buffer, funds, .. } if buffer.len() + data.len() <= self.part() => {
+                self.fill(buffer, funds, data);
+                true
+            }
+            Stage::Streaming(streaming) if streaming.chunk.len() + data.len() < CHUNK => {
+                streaming.chunk.extend(data, CHUNK);
+                true
+            }
+            _ => false,
+        };
+        taken.then(|| {
+            inner.end += data.len() as u64;
+            Ok(())
+        })
+    }
+
+    /// Takes the bytes that begin at `offset`, which is where the last write ended. Waits while
+    /// the upload holds all that it may.
+    ///
+    /// # Errors
+    /// [`Error::NotAtEnd`], [`Error::TooLarge`], [`Error::Stored`] after [`Self::complete`], and
+    /// [`Error::S3`]. After an error (other than [`Error::Stored`]) the file has failed: what was
+    /// uploaded is aborted, and all that follows fails in the same way.
+    ///
+    /// # Cancel safety
+    /// A dropped call makes the file fail with [`Error::GivenUp`], unless it still waited for
+    /// another call to end.
+    pub async fn write(&self, offset: u64, data: Bytes) -> Result<(), Error> {
+        let mut inner = self.inner.lock().await;
+        self.admit(&mut inner, offset, data.len())?;
+        let length = data.len() as u64;
+        let stage = inner.take();
+        inner.stage = match self.take_in(stage, data).await {
+            Ok(stage) => {
+                inner.end += length;
+                stage
+            }
+            Err(error) => {
+                inner.stage = Stage::Failed(error.clone());
+                return Err(error);
+            }
+        };
+        Ok(())
+    }
+
+    /// Makes sure that S3 has every byte so far, and lets writing go on if the handle appends;
+    /// completes the file otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Self::complete`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::write`]; the bytes may have been stored.
+    pub async fn sync(&self) -> Result<(), Error> {
+        let mut inner = self.inner.lock().await;
+        self.settle(&mut inner, true).await
+    }
+
+    /// Ends the file: its object is visible when this succeeds. Doing it again gives the same
+    /// result again, and makes no request.
+    ///
+    /// # Errors
+    /// What the file failed with: then nothing is visible, unless the error is of the kind
+    /// [`Timeout`](crate::s3::ErrorKind::Timeout) or
+    /// [`Connection`](crate::s3::ErrorKind::Connection), which leave it open.
+    ///
+    /// # Cancel safety
+    /// As [`Self::write`]; the object may have been stored.
+    pub async fn complete(&self) -> Result<(), Error> {
+        let mut inner = self.inner.lock().await;
+        self.settle(&mut inner, false).await
+    }
+
+    /// How far the file is. Waits for a write that is under way.
+    pub async fn progress(&self) -> Progress {
+        let inner = self.inner.lock().await;
+        match &inner.stage {
+            Stage::Failed(error) => Progress::Failed(error.clone()),
+            Stage::Stored => Progress::Stored,
+            Stage::Buffering { .. } if inner.end == self.start => Progress::Untouched,
+            Stage::Buffering { .. } | Stage::Streaming(_) => Progress::Written,
+        }
+    }
+
+    /// Checks a write before any of it is done.
+    fn admit(&self, inner: &mut Inner, offset: u64, length: usize) -> Result<(), Error> {
+        let (end, largest) = (inner.end, self.config.largest_file());
+        let error = match &inner.stage {
+            Stage::Failed(error) => return Err(error.clone()),
+            Stage::Stored => return Err(Error::Stored),
+            _ if offset != end => Error::NotAtEnd { offset, end },
+            Stage::Buffering {
+                append: Some(_), ..
+            } => return Ok(()),
+            _ if end.saturating_add(length as u64) > largest => Error::TooLarge { largest },
+            _ => return Ok(()),
+        };
+        inner.stage = Stage::Failed(error.clone());
+        Err(error)
+    }
+
+    async fn take_in(&self, stage: Stage, data: Bytes) -> Result<Stage, Error> {
+        match stage {
+            Stage::Buffering {
+                mut buffer,
+                append: None,
+                mut funds,
+            } => {
+                if buffer.len() + data.len() <= self.part() {
+                    self.fill(&mut buffer, &mut funds, &data);
+                    return Ok(Stage::Buffering {
+                        buffer,
+                        append: None,
+                        funds,
+                    });
+                }
+                let mut streaming = self.start_upload(funds)?;
+                streaming.send(buffer.take(), &self.config).await?;
+                streaming.take_in(data, &self.config).await?;
+                Ok(Stage::Streaming(streaming))
+            }
+            Stage::Buffering {
+                mut buffer,
+                append: Some(mut append),
+                mut funds,
+            } => {
+                let mut rest = data;
+                while buffer.len() + rest.len() > self.part() {
+                    let now = rest.split_to(self.part() - buffer.len());
+                    self.fill(&mut buffer, &mut funds, &now);
+                    self.append(&mut append, buffer.take()).await?;
+                }
+                self.fill(&mut buffer, &mut funds, &rest);
+                Ok(Stage::Buffering {
+                    buffer,
+                    append: Some(append),
+                    funds,
+                })
+            }
+            Stage::Streaming(mut streaming) => {
+                streaming.take_in(data, &self.config).await?;
+                Ok(Stage::Streaming(streaming))
+            }
+            Stage::Stored => Err(Error::Stored),
+            Stage::Failed(error) => Err(error),
+        }
+    }
+
+    async fn settle(&self, inner: &mut Inner, keep_open: bool) -> Result<(), Error> {
+        let result = match inner.take() {
+            Stage::Buffering {
+                mut buffer,
+                append: Some(mut append),
+                mut funds,
+            } => {
+                let body = buffer.take();
+                let result = if body.is_empty() && append.base.is_some() {
+                    Ok(())
+                } else {
+                    self.append(&mut append, body).await
+                };
+                if keep_open && result.is_ok() {
+                    funds.give_back();
+                    inner.stage = Stage::Buffering {
+                        buffer,
+                        append: Some(append),
+                        funds,
+                    };
+                    return Ok(());
+                }
+                result
+            }
+            Stage::Buffering {
+                mut buffer,
+                append: None,
+                // Pays until the request has ended.
+                funds: _funds,
+            } => {
+                let request = self.request.clone();
+                let stored = self.store.put(request, buffer.take()).await;
+                stored.map(drop).map_err(Error::S3)
+            }
+            Stage::Streaming(streaming) => streaming.complete(&self.config).await,
+            Stage::Stored => Ok(()),
+            Stage::Failed(error) => Err(error),
+        };
+        inner.stage = match &result {
+            Ok(()) => Stage::Stored,
+            Err(error) => Stage::Failed(error.clone()),
+        };
+        result
+    }
+
+    fn start_upload(&self, mut funds: Funds) -> Result<Streaming, Error> {
+        let part = self.config.part_size;
+        funds.pay(part + CHUNK as u64);
+        let buffer = if funds.try_pay(2 * part + CHUNK as u64) {
+            2 * part
+        } else {
+            part
+        };
+        Ok(Streaming {
+            upload: self.store.upload(self.request.clone(), buffer)?,
+            buffer,
+            chunk: Buffer::default(),
+            has_waited: false,
+            funds,
+        })
+    }
+
+    /// Puts `body` at the end of the object, which is then the new base.
+    async fn append(&self, append: &mut Append, body: Bytes) -> Result<(), Error> {
+        let mut request = self.request.clone();
+        if let Some((etag, size)) = &append.base {
+            request.append_at = Some(*size);
+            request.condition = PutCondition::Version(etag.clone());
+        }
+        let size = request.append_at.unwrap_or(0) + body.len() as u64;
+        let stored = self.store.put(request, body).await?;
+        append.base = Some((stored.etag, size));
+        Ok(())
+    }
+
+    fn fill(&self, buffer: &mut Buffer, funds: &mut Funds, data: &[u8]) {
+        funds.pay(buffer.room_for(data.len(), self.part()) as u64);
+        buffer.extend(data, self.part());
+    }
+
+    fn part(&self) -> usize {
+        usize::try_from(self.config.part_size).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Debug for WriteHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteHandle")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    /// Where the next write has to begin.
+    end: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    /// No upload has begun.
+    Buffering {
+        buffer: Buffer,
+        /// For a handle that appends, which never leaves this stage before its end.
+        append: Option<Append>,
+        funds: Funds,
+    },
+    Streaming(Streaming),
+    Stored,
+    Failed(Error),
+}
+
+impl Inner {
+    /// Takes the stage out, to be put back when a step has ended. A step that is dropped in the
+    /// middle leaves a failed file behind.
+    fn take(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Failed(Error::GivenUp))
+    }
+}
+
+/// What the next append goes on from: the version and its length, unless there is no object yet.
+struct Append {
+    base: Option<(ETag, u64)>,
+}
+
+/// A multipart upload under way.
+struct Streaming {
+    upload: Box<dyn Upload>,
+    /// What it may hold.
+    buffer: u64,
+    /// Bytes of small writes, which are handed on together.
+    chunk: Buffer,
+    /// Whether the last bytes had to wait.
+    has_waited: bool,
+    funds: Funds,
+}
+
+impl Streaming {
+    async fn take_in(&mut self, data: Bytes, config: &WriteConfig) -> Result<(), Error> {
+        if self.chunk.len() + data.len() < CHUNK {
+            self.chunk.extend(&data, CHUNK);
+            return Ok(());
+        }
+        if self.chunk.len() > 0 {
+            let chunk = self.chunk.take();
+            self.send(chunk, config).await?;
+        }
+        if data.len() < CHUNK {
+            self.chunk.extend(&data, CHUNK);
+            Ok(())
+        } else {
+            self.send(data, config).await
+        }
+    }
+
+    async fn send(&mut self, bytes: Bytes, config: &WriteConfig) -> Result<(), Error> {
+        if self.has_waited {
+            self.grow(config);
+        }
+        let mut write = self.upload.write(bytes);
+        let first = poll!(&mut write);
+        self.has_waited = first.is_pending();
+        match first {
+            Poll::Ready(result) => result?,
+            Poll::Pending => write.await?,
+        }
+        Ok(())
+    }
+
+    /// Lets the upload hold one part more, if there is memory.
+    fn grow(&mut self, config: &WriteConfig) {
+        let part = config.part_size;
+        let lease = &mut self.funds.lease;
+        if lease.account().room(config.max_buffer).growth >= part && lease.grow(part) {
+            self.buffer += part;
+            self.upload.set_buffer(self.buffer);
+        }
+    }
+
+    async fn complete(mut self, config: &WriteConfig) -> Result<(), Error> {
+        if self.chunk.len() > 0 {
+            let chunk = self.chunk.take();
+            self.send(chunk, config).await?;
+        }
+        self.upload.complete().await?;
+        Ok(())
+    }
+}
+
+/// What a handle that is neither complete nor failed pays with.
+struct Funds {
+    lease: Lease,
+    _place: Place,
+}
+
+impl Funds {
+    /// Pays for `bytes` bytes in all. A file that is open cannot be refused the memory of one
+    /// part: the number of places bounds what that comes to.
+    fn pay(&mut self, bytes: u64) {
+        let more = bytes.saturating_sub(self.lease.bytes());
+        if more > 0 && !self.grow(more) {
+            self.lease.overdraw(more);
+        }
+    }
+
+    /// Pays for `bytes` bytes in all, if they fit.
+    fn try_pay(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.lease.bytes());
+        more == 0 || self.grow(more)
+    }
+
+    fn grow(&mut self, more: u64) -> bool {
+        if self.lease.grow(more) {
+            return true;
+        }
+        let budget = Arc::clone(self.lease.account().budget());
+        budget.reclaim(more, Instant::now()) && self.lease.grow(more)
+    }
+
+    /// Gives back all that was paid for.
+    fn give_back(&mut self) {
+        self.lease.shrink(self.lease.bytes());
+    }
+}
+
+/// Small writes are handed on to an upload when they make this many bytes together: as many as
+/// the largest write request of the kernel has, which is handed on as it is.
+const CHUNK: usize = 1 << 20;
