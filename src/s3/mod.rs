@@ -32,7 +32,7 @@ pub use types::{
     Restore, StorageClass,
 };
 
-pub use crate::crt::s3::get_bytes;
+pub use crate::crt::s3::memory_for_get;
 
 use std::fmt::Debug;
 use std::ops::Range;
