@@ -289,7 +289,7 @@ impl ReadHandle {
 
     /// What a fetch of `length` bytes costs that is not a stream: the store's buffers for it.
     fn price(&self, length: u64) -> u64 {
-        s3::get_bytes(length, self.limits.part_size)
+        s3::memory_for_get(length, self.limits.part_size)
     }
 
     /// Adds a fetch of more than what is read now, which `work` will start; `None` when there is

@@ -47,7 +47,7 @@ pub use types::{
 };
 pub use write::{CopyRequest, PutCondition, PutRequest, RenameRequest, Stored, Upload};
 
-pub use crate::crt::s3::get_bytes;
+pub use crate::crt::s3::memory_for_get;
 
 use std::fmt::Debug;
 use std::ops::Range;

@@ -1,8 +1,9 @@
 //! How large the buffers are.
 
 /// Bytes that the buffers of a GET of `length` bytes take which is split into parts of
-/// `part_bytes` bytes: whole parts as they are, what is left as [`buffer_bytes`] says.
-pub fn get_bytes(length: u64, part_bytes: u64) -> u64 {
+/// `part_bytes` bytes. Parts take what they are; what is left of the last one is rounded up, by
+/// less than a quarter or a page, but to no more than a part.
+pub fn memory_for_get(length: u64, part_bytes: u64) -> u64 {
     let part_bytes = part_bytes.max(1);
     let rest = length % part_bytes;
     (length - rest).saturating_add(buffer_bytes(rest, part_bytes))
@@ -52,9 +53,9 @@ mod tests {
     fn parts_are_never_rounded() {
         assert_eq!(buffer_bytes(5_000_000, 5_000_000), 5_000_000);
         assert_eq!(buffer_bytes(4_999_999, 5_000_000), 5_000_000);
-        assert_eq!(get_bytes(15_000_000, 5_000_000), 15_000_000);
-        assert_eq!(get_bytes(5_000_001, 5_000_000), 5_004_096);
-        assert_eq!(get_bytes(7, 0), 7);
+        assert_eq!(memory_for_get(15_000_000, 5_000_000), 15_000_000);
+        assert_eq!(memory_for_get(5_000_001, 5_000_000), 5_004_096);
+        assert_eq!(memory_for_get(7, 0), 7);
     }
 
     proptest! {
@@ -70,7 +71,7 @@ mod tests {
         fn a_get_takes_what_its_parts_take(length in 0u64..1 << 32, part in MIB..1 << 28) {
             let parts = (0..length.div_ceil(part)).map(|index| part.min(length - index * part));
             let sum: u64 = parts.map(|size| buffer_bytes(size, part)).sum();
-            prop_assert_eq!(get_bytes(length, part), sum);
+            prop_assert_eq!(memory_for_get(length, part), sum);
         }
     }
 }
