@@ -332,7 +332,12 @@ fn step(kernel: &mut Kernel, model: &mut Model, step: &Step) {
             (done, said)
         }
         Step::Rename(from, to) => {
-            if from == to || model.obstacle(from).or(model.obstacle(to)).is_some() {
+            if from == to
+                || model
+                    .obstacle(from)
+                    .or_else(|| model.obstacle(to))
+                    .is_some()
+            {
                 return;
             }
             let target = kernel.walk(split(to).0).expect("it is reached");
