@@ -46,6 +46,7 @@ class Counters:
 
     requests: dict[str, int] = field(default_factory=dict)
     bytes_sent: int = 0
+    bytes_received: int = 0
     connections: int = 0
 
 
@@ -95,7 +96,9 @@ class LocalServer(Store):
         certificates.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [str(program), "--bucket", BUCKET, "--anonymous", "--watch-stdin"]
-            + ["--tls-cert-dir", str(certificates), "--threads", "2"],
+            + ["--tls-cert-dir", str(certificates), "--threads", "2"]
+            # What is written must not fill the memory; of the bucket, only appends and renames see the kind.
+            + ["--discard-uploads", "--fast-etag", "--directory"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -126,6 +129,7 @@ class LocalServer(Store):
         return Counters(
             requests={name: one["count"] for name, one in sorted(operations.items())},
             bytes_sent=sum(one["body_bytes_sent"] for one in operations.values()),
+            bytes_received=stats["bytes_received"],
             connections=stats["connections_total"],
         )
 
