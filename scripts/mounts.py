@@ -25,8 +25,8 @@ class Server:
 
     name = "local server"
 
-    def __init__(self, directory: str, bucket: str) -> None:
-        command = [f"{directory}/s3-test-server", "--bucket", bucket, "--watch-stdin"]
+    def __init__(self, directory: str, bucket: str, *arguments: str) -> None:
+        command = [f"{directory}/s3-test-server", "--bucket", bucket, "--watch-stdin", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         line = self.process.stdout.readline()
         if not line:

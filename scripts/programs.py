@@ -3,9 +3,9 @@
 
 usage: programs.py [--cases PATTERN,..] [--stores local,seaweedfs] [--bin DIRECTORY]
 
-Mounts a bucket of the local S3 server and one of SeaweedFS with --allow-overwrite and --allow-delete,
-and once more with --allow-rename if the command has it, and runs the cases of programs_cases.py and
-programs_writers.py on each mount. After each case the bucket must hold exactly the objects that the
+Mounts a bucket of the local S3 server and one of SeaweedFS with --allow-overwrite and --allow-delete;
+then, so that files can be renamed, the server's as a directory bucket, and both with --allow-rename if
+the command has it. Runs the cases of programs_cases.py and programs_writers.py on each mount. After each case the bucket must hold exactly the objects that the
 case says, byte for byte, as another client of S3 (boto3) sees them and as the mount shows them, and no
 upload that was not completed.
 
@@ -96,13 +96,13 @@ def check(bucket: Bucket, mount: Mount, place: Place) -> None:
                 raise Wrong(f"{key} has other bytes on the mount")
 
 
-def run_cases(store, bucket: Bucket, mount: Mount, cases: list, renames: bool, problems: list[str]) -> None:
+def run_cases(where: str, bucket: Bucket, mount: Mount, cases: list, problems: list[str]) -> None:
     """Runs each case in a directory of its own."""
     for case in cases:
         started = time.monotonic()
-        name = f"{case.name} on {store.name}{' with renames' if renames else ''}"
+        name = f"{case.name} on {where}"
         with tempfile.TemporaryDirectory(prefix="programs-") as scratch:
-            place = Place(case.name, mount.directory, scratch, renames)
+            place = Place(case.name, mount.directory, scratch)
             try:
                 case.run(place)
                 check(bucket, mount, place)
@@ -122,28 +122,36 @@ def run(options: argparse.Namespace, work: str) -> list[str]:
     binary = f"{options.bin}/mount-s3"
     cases = [*programs_cases.CASES, *programs_writers.CASES]
     cases = [case for case in cases if any(fnmatch(case.name, one) for one in options.cases.split(","))]
-    flags = ["--allow-overwrite", "--allow-delete"]
     makers = {
-        "local": lambda: Server(options.bin, BUCKET),
+        "local": lambda: Server(options.bin, BUCKET, "--directory"),
         "seaweedfs": lambda: SeaweedFs(f"{ROOT}/target/tools/bin/weed"),
     }
     for choice in options.stores.split(","):
         store = makers[choice]()
         try:
             bucket = Bucket(store.endpoint)
-            for renames in (False, True) if has_flag(binary, "--allow-rename") else (False,):
-                chosen = [case for case in cases if case.is_for(renames)]
-                directory = f"{work}/{choice}{'-renames' if renames else ''}"
-                arguments = [*flags, "--allow-rename"] if renames else flags
-                mount = Mount(binary, BUCKET, store.endpoint, directory, arguments)
+            for way, arguments in ways_to_mount(binary, choice):
+                chosen = [case for case in cases if case.is_for(renames=bool(arguments))]
+                arguments = ["--allow-overwrite", "--allow-delete", *arguments]
+                mount = Mount(binary, BUCKET, store.endpoint, f"{work}/{choice}-{way}", arguments)
                 try:
-                    run_cases(store, bucket, mount, chosen, renames, problems)
+                    run_cases(f"{store.name}, {way}", bucket, mount, chosen, problems)
                     mount.unmount()
                 finally:
                     mount.destroy()
         finally:
             store.end()
     return problems
+
+
+def ways_to_mount(binary: str, store: str) -> list[tuple[str, list[str]]]:
+    """Names and arguments: without renames first, then each with them."""
+    ways = [("plain", [])]
+    if store == "local":
+        ways.append(("directory", ["--bucket-type", "directory"]))
+    if has_flag(binary, "--allow-rename"):
+        ways.append(("renames", ["--allow-rename"]))
+    return ways
 
 
 def main() -> int:

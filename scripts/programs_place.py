@@ -27,7 +27,7 @@ class Case:
     only_renames: bool
     also_renames: bool
 
-    def is_for(self, renames: bool) -> bool:
+    def is_for(self, *, renames: bool) -> bool:
         """Whether it runs on a mount that renames, or on one that does not."""
         return self.only_renames or self.also_renames if renames else not self.only_renames
 
@@ -48,9 +48,8 @@ class Cases(list):
 class Place:
     """A directory on the mount, one beside it, and what the bucket must hold in the end."""
 
-    def __init__(self, name: str, mount: str, scratch: str, renames: bool) -> None:
+    def __init__(self, name: str, mount: str, scratch: str) -> None:
         self.name = name
-        self.renames = renames
         self.path = Path(mount, name)
         self.scratch = Path(scratch)
         self.expected: dict[str, str] = {}
