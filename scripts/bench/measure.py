@@ -76,6 +76,8 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
                     figures.peak_rss = peak_rss(mounted.pid)
                     figures.disturbed = _share(others, tally.seconds)
                     found.append(figures)
+            if case.options.writes and store.keeps_uploads:
+                _delete_files(mounted.directory / context.fresh)
     except Refused as refusal:
         done = {figures.case for figures in found}
         found += [Figures(name, client.name, number, str(refusal), case.unit) for name in names if name not in done]
@@ -117,6 +119,12 @@ def _fill(
     figures.server_cpu_s = server.total
     figures.bytes_moved = counters.bytes_received if writes else counters.bytes_sent
     figures.requests = counters.requests
+
+
+def _delete_files(directory: Path) -> None:
+    """Deletes the files in a directory, which goes with the last of them."""
+    for name in os.listdir(directory):
+        (directory / name).unlink()
 
 
 def _share(cpu_seconds: float, seconds: float) -> float:

@@ -53,6 +53,9 @@ class Counters:
 class Store:
     """A bucket of S3 itself, which `ec2/prepare.sh` has filled: it has one model, and no counters."""
 
+    keeps_uploads = True
+    """Whether what a case has written has to be deleted after it."""
+
     def __init__(self, bucket: str, region: str) -> None:
         self.bucket = bucket
         self.region = region
@@ -84,6 +87,8 @@ class Store:
 
 class LocalServer(Store):
     """The test server, running, with the data set of every case. End it with `close`."""
+
+    keeps_uploads = False
 
     def __init__(self, program: Path, work: Path) -> None:
         super().__init__(BUCKET, "us-east-1")
