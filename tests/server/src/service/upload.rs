@@ -118,7 +118,7 @@ impl Service {
     fn digest(&self) -> Digest {
         if self.fast_etag {
             Digest::Fast {
-                crc: Crc64Nvme::new(),
+                crc: Box::new(Crc64Nvme::new()),
                 size: 0,
             }
         } else {
@@ -130,7 +130,7 @@ impl Service {
 /// What an ETag is made of, so far.
 enum Digest {
     Md5(Md5),
-    Fast { crc: Crc64Nvme, size: u64 },
+    Fast { crc: Box<Crc64Nvme>, size: u64 },
 }
 
 impl Digest {
