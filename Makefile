@@ -17,6 +17,8 @@ check: setup
 # Every test, on real mounts (/dev/fuse) and a real store (SeaweedFS on loopback).
 test: setup
 	cargo test --workspace --locked
+	cargo build --locked -p mount-s3 -p s3-test-server
+	target/tools/bin/python3 scripts/programs.py
 	scripts/asan.sh
 
 test-asan: setup

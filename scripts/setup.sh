@@ -27,6 +27,12 @@ need 'command -v fusermount3' fuse3 fuse3
 need 'command -v git' git git
 need 'command -v curl' curl curl-minimal
 need 'python3 -c "import venv, ensurepip"' python3-venv python3
+# What scripts/programs.py runs.
+need 'command -v vim' vim vim-enhanced
+need 'command -v rsync' rsync rsync
+need 'command -v zip' zip zip
+need 'command -v unzip' unzip unzip
+need 'command -v tar' tar tar
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if command -v apt-get >/dev/null; then

@@ -19,18 +19,15 @@ machine does it: a failure may take several runs to come again.
 """
 
 import argparse
-import json
-import mmap
 import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-from stress_readers import MAX_VERSIONS, MIB, SIZES, Content, Shared, Wrong, seed_of, size_of, work
+from mounts import MIB, Mount, Server, Wrong
+from stress_readers import MAX_VERSIONS, SIZES, Content, Shared, seed_of, size_of, work
 
 BUCKET = "stress"
 
@@ -42,95 +39,6 @@ READERS_A_PROCESS = 8
 # Resident memory above that of the start that is not worth asking about, and above --memory-target.
 CALM_RSS_MIB = 192
 PEAK_RSS_MIB = 88
-
-
-class Server:
-    """The local S3 server."""
-
-    def __init__(self, directory: str) -> None:
-        command = [f"{directory}/s3-test-server", "--bucket", BUCKET, "--watch-stdin"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        places = json.loads(self.process.stdout.readline())
-        self.endpoint = f"http://{places['addr']}"
-        self.control = f"http://{places['control']}"
-
-    def call(self, method: str, path: str, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.control + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def plant(self, key: int, version: int) -> None:
-        self.call("PUT", "/object", {
-            "bucket": BUCKET,
-            "key": f"object-{key:02}",
-            "seed": seed_of(key, version),
-            "size": size_of(key, version),
-        })
-
-    def end(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(10)
-
-
-class Mount:
-    """The daemon, in the foreground."""
-
-    def __init__(self, binary: str, server: Server, work_directory: str, memory_mib: int) -> None:
-        self.directory, self.log_path = f"{work_directory}/mnt", f"{work_directory}/log"
-        os.mkdir(self.directory)
-        command = [
-            binary, BUCKET, self.directory, "--endpoint-url", server.endpoint, "--force-path-style",
-            "--region", "us-east-1", "--read-only", "--foreground",
-        ]
-        usage = subprocess.run([binary, "--help"], capture_output=True, text=True, check=True).stdout
-        self.memory_mib = memory_mib if "--memory-target" in usage else 0
-        if self.memory_mib:
-            command += ["--memory-target", str(memory_mib)]
-        environment = dict(os.environ, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
-                           AWS_EC2_METADATA_DISABLED="true")
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log)
-        if b"is mounted at" not in self.process.stdout.readline():
-            raise Wrong(f"the mount could not be made: {self.log()}")
-
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def rss_mib(self) -> int:
-        """Resident memory; 0 once the daemon has ended."""
-        try:
-            with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
-                return int(file.read().split()[1]) * mmap.PAGESIZE // MIB
-        except (OSError, IndexError):
-            return 0
-
-    def log(self, lines: int = 15) -> str:
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
-            return "".join(file.readlines()[-lines:])
-
-    def unmount(self) -> None:
-        done = subprocess.run(["umount", self.directory], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Wrong(f"unmounting failed: {done.stderr.strip()}")
-        try:
-            status = self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            raise Wrong("the daemon does not end within 20 s of the unmount") from None
-        if status != 0:
-            raise Wrong(f"the daemon ended with status {status}")
-
-    def destroy(self) -> None:
-        """Leaves nothing behind, whatever state it is in."""
-        if self.alive():
-            subprocess.run(["umount", "-l", self.directory], capture_output=True, check=False)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        if os.path.ismount(self.directory):
-            subprocess.run(["umount", "-l", self.directory], capture_output=True, check=False)
 
 
 def rule(fault: dict, rate: float, **more) -> dict:
@@ -173,7 +81,7 @@ class Run:
 
     def run(self) -> None:
         for key in range(len(SIZES)):
-            self.server.plant(key, 0)
+            self.plant(key, 0)
         content = Content()
         # The first reads make what stays: threads, connections, tables.
         for key in range(len(SIZES)):
@@ -235,12 +143,20 @@ class Run:
             self.shared.faults_until.value = time.monotonic()
         return name
 
+    def plant(self, key: int, version: int) -> None:
+        self.server.call("PUT", "/object", {
+            "bucket": BUCKET,
+            "key": f"object-{key:02}",
+            "seed": seed_of(key, version),
+            "size": size_of(key, version),
+        })
+
     def replace(self, key: int) -> None:
         version = self.shared.begun[key] + 1
         if version == MAX_VERSIONS:
             return
         self.shared.begun[key] = version
-        self.server.plant(key, version)
+        self.plant(key, version)
         self.shared.placed[key * MAX_VERSIONS + version] = time.monotonic()
         self.replaced += 1
 
@@ -282,8 +198,8 @@ class Run:
             if self.problems:
                 break
             self.read_again(key, content)
-        if self.mount.memory_mib and self.peak_mib > self.mount.memory_mib + PEAK_RSS_MIB:
-            self.problems.append(f"{self.peak_mib} MiB at the peak, with a target of {self.mount.memory_mib}")
+        if self.peak_mib > self.options.memory_target + PEAK_RSS_MIB:
+            self.problems.append(f"{self.peak_mib} MiB at the peak, with a target of {self.options.memory_target}")
         limit = self.start_mib + CALM_RSS_MIB
         self.end_mib = self.wait(f"MiB are resident; {self.start_mib} at the start", 15,
                                  self.mount.rss_mib, lambda rss: rss <= limit)
@@ -330,7 +246,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300, help="default 300")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--readers", type=int, default=64, help="default 64")
-    parser.add_argument("--memory-target", type=int, default=512, help="MiB, where the command has it")
+    parser.add_argument("--memory-target", type=int, default=512, help="MiB, default 512")
     parser.add_argument("--bin", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release"),
                         help="directory of mount-s3 and s3-test-server")
     options = parser.parse_args()
@@ -340,8 +256,9 @@ def main() -> int:
     work_directory = tempfile.mkdtemp(prefix="stress-")
     server, mount, problems = None, None, []
     try:
-        server = Server(options.bin)
-        mount = Mount(f"{options.bin}/mount-s3", server, work_directory, options.memory_target)
+        server = Server(options.bin, BUCKET)
+        arguments = ["--read-only", "--memory-target", str(options.memory_target)]
+        mount = Mount(f"{options.bin}/mount-s3", BUCKET, server.endpoint, work_directory, arguments)
         run = Run(options, server, mount)
         problems = run.problems
         run.run()

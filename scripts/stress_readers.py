@@ -13,7 +13,9 @@ import threading
 import time
 import traceback
 
-KIB, MIB = 1 << 10, 1 << 20
+from mounts import MIB, Wrong
+
+KIB = 1 << 10
 
 # Content of the server's synthetic objects: tests/server/src/synthetic.rs.
 PERIOD = 16_777_259
@@ -91,10 +93,6 @@ class Shared:
         while version > 0 and not 0 < self.placed[key * MAX_VERSIONS + version] <= moment:
             version -= 1
         return version
-
-
-class Wrong(Exception):
-    """Something that must not happen."""
 
 
 class Gone(Exception):

@@ -102,7 +102,7 @@ def _options() -> argparse.Namespace:
 
 
 def _selected(case: Case, options: argparse.Namespace) -> bool:
-    if options.bucket and (case.options.tls or case.name.endswith(TWIN)):
+    if options.bucket and (case.options.tls or case.options.directory_bucket or case.name.endswith(TWIN)):
         return False
     return _matches(case.name, options.cases.split(",")) and (case.headline or not options.quick)
 

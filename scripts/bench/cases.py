@@ -1,4 +1,4 @@
-"""The cases: what is read, how, and from which model of a store."""
+"""The cases: what is read or written, how, and from or to which model of a store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from clients import Options
 from raw import RawGet
 from stores import (
+    GIB,
     HUGE,
     HUGE_BYTES,
     LARGE,
@@ -18,7 +19,7 @@ from stores import (
     SMALL_FILE_BYTES,
     TINY_FILES,
 )
-from workloads import Workload, dd, fio_files, fio_object, read
+from workloads import Workload, dd, fio_files, fio_object, read, write
 
 KIB = 1 << 10
 RAW_BLOCKS = 5_000
@@ -56,7 +57,7 @@ class Case:
 
 def all_cases() -> list[Case]:
     """Every case, in the order in which they run."""
-    return [*_sequential(), *_random(), *_again(), *_many_files(), *_fio()]
+    return [*_sequential(), *_random(), *_again(), *_many_files(), *_fio(), *_writing(), *_new_files()]
 
 
 def _one(workload: Workload) -> tuple[Step, ...]:
@@ -163,3 +164,47 @@ def _fio() -> list[Case]:
                 files = _one(fio_files("small", count, SMALL_FILE_BYTES, mode, block, threads, direct))
                 cases.append(Case(f"fio-5M-{name}", "fio, 256 KiB of 5 MiB files", about, files, S3_LIKE))
     return cases
+
+
+def _writing() -> list[Case]:
+    group = "Writing"
+    writes = Options(writes=True)
+
+    def case(name: str, about: str, size: int, block: int, workers: int = 1, model: str = INSTANT, *,
+             direct: bool = False, headline: bool = False) -> Case:
+        names = [f"{i:02}.bin" for i in range(workers)]
+        steps = _one(write("sequential", names, size=size, block=block, workers=workers, direct=direct))
+        return Case(name, group, about, steps, model, options=writes, headline=headline)
+
+    return [
+        case("write-256K", "one file of 4 GiB, blocks of 256 KiB", 4 * GIB, 256 * KIB),
+        case("write-1M", "one file of 4 GiB, blocks of 1 MiB", 4 * GIB, MIB, headline=True),
+        case("write-256K-direct", "the same, direct, blocks of 256 KiB", 4 * GIB, 256 * KIB, direct=True),
+        case("write-1M-direct", "the same, direct, blocks of 1 MiB", 4 * GIB, MIB, direct=True),
+        case("write-4K", "one file of 1 GiB, blocks of 4 KiB", GIB, 4 * KIB, headline=True),
+        case("write-s3-like", "one file of 4 GiB, blocks of 1 MiB", 4 * GIB, MIB, model=S3_LIKE),
+        case("writers-4", "4 files of 1 GiB at once, blocks of 1 MiB", GIB, MIB, 4),
+        case("checkpoint-16", "16 files of 1 GiB at once, blocks of 1 MiB", GIB, MIB, 16, S3_LIKE, headline=True),
+    ]  # fmt: skip
+
+
+def _new_files() -> list[Case]:
+    group = "New files"
+    writes, directory_bucket = Options(writes=True), Options(writes=True, directory_bucket=True)
+    size = 100 * KIB
+
+    def files(count: int, workers: int) -> Workload:
+        return write("files", [f"{i:04}.bin" for i in range(count)], size=size, block=size, workers=workers)
+
+    renamed = write("rename", [f"{i:04}.bin" for i in range(300)])
+    return [
+        # One writer waits for each file: fewer do.
+        Case("create-1", group, "300 files of 100 KiB, one after the other", _one(files(300, 1)), S3_LIKE,
+             unit="files/s", options=writes),
+        Case("create-8", group, "1,000 files of 100 KiB, 8 processes", _one(files(1000, 8)), S3_LIKE,
+             unit="files/s", options=writes, headline=True),
+        Case("append", group, "1 MiB added in each of 200 opens", _one(write("append", ["log"], size=200 * MIB)), S3_LIKE,
+             unit="opens/s", options=directory_bucket),
+        Case("rename", group, "300 files renamed, one after the other",
+             (Step(files(300, 8), measured=False), Step(renamed)), S3_LIKE, unit="files/s", options=directory_bucket),
+    ]  # fmt: skip

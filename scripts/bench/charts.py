@@ -47,8 +47,8 @@ def _picture(rows: list[tuple[str, str, list[Line]]]) -> str:
         parts.append(_text(0, top + 12, title, "title"))
         parts.append(_text(0, top + 28, about[:46], "about"))
         _bars(parts, top, lines, _SPEED_X, lambda line: line.rate, _speed_label)
-        # Where nothing is read, there is no cost per byte.
-        if all(line.fetched_per_asked is not None or line.error for line in lines):
+        # Where no bytes are asked for, there is no cost per byte.
+        if all(line.moved_per_asked is not None or line.error for line in lines):
             _bars(parts, top, lines, _CPU_X, lambda line: line.cpu_s_per_gib, _cpu_label)
         y = top + max(36, len(lines) * _BAR) + 14
         parts.append(f'<line x1="0" x2="{_WIDTH}" y1="{y - 8}" y2="{y - 8}" class="rule"/>')
@@ -100,7 +100,7 @@ def _numbers(line: Line) -> str:
         rate_text(line),
         f"{line.user_s_per_gib:.2f} + {line.sys_s_per_gib:.2f}",
         f"{line.server_s_per_gib:.2f}",
-        "–" if line.fetched_per_asked is None else f"{line.fetched_per_asked:.2f}",
+        "–" if line.moved_per_asked is None else f"{line.moved_per_asked:.2f}",
         f"{milliseconds(line.p50_us)} / {milliseconds(line.p99_us)}",
         memory_text(line),
         ratio_text(line.ours_rate_ratio),
@@ -111,7 +111,7 @@ def _numbers(line: Line) -> str:
 
 
 _HEADS = [
-    "case", "client", "rate", "client CPU s/GiB (user + sys)", "server CPU s/GiB", "fetched/asked",
+    "case", "client", "rate", "client CPU s/GiB (user + sys)", "server CPU s/GiB", "moved/asked",
     "p50 / p99 ms", "peak RSS MiB", "ours: speed", "ours: CPU", "requests",
 ]  # fmt: skip
 

@@ -26,6 +26,9 @@ class Options:
     """What a case asks of a client beyond its defaults."""
 
     tls: bool = False
+    writes: bool = False
+    directory_bucket: bool = False
+    """To append and to rename."""
     memory_target_mib: int | None = None
 
 
@@ -109,12 +112,12 @@ class Mounted:
 
 def find(release: Path, tools: Path, peers: Path) -> tuple[list[Client], list[str]]:
     """The clients that are installed, ours first, and a line for each one that is not."""
-    clients = [Client(OURS, _mount_s3_like(str(release / "mount-s3")))]
+    clients = [Client(OURS, _ours(str(release / "mount-s3")))]
     missing = []
 
     mountpoint = os.environ.get("PEER_MOUNTPOINT") or str(peers / "mountpoint/release/peer-mountpoint")
     if Path(mountpoint).exists():
-        clients.append(Client("mountpoint", _mount_s3_like(mountpoint)))
+        clients.append(Client("mountpoint", _mountpoint(mountpoint)))
     else:
         missing.append("mountpoint is left out: not built (scripts/bench/setup.sh builds it)")
 
@@ -138,12 +141,33 @@ def find(release: Path, tools: Path, peers: Path) -> tuple[list[Client], list[st
     return clients, missing
 
 
+def _ours(program: str) -> Callable[[Store, Path, Options], list[str]]:
+    common = _mount_s3_like(program)
+
+    def command(store: Store, directory: Path, options: Options) -> list[str]:
+        kind = ["--bucket-type", "directory", "--incremental-upload"] if options.directory_bucket else []
+        return common(store, directory, options) + kind
+
+    return command
+
+
+def _mountpoint(program: str) -> Callable[[Store, Path, Options], list[str]]:
+    common = _mount_s3_like(program)
+
+    def command(store: Store, directory: Path, options: Options) -> list[str]:
+        if options.directory_bucket:
+            raise Refused("directory buckets only at their own endpoints")
+        return common(store, directory, options)
+
+    return command
+
+
 def _mount_s3_like(program: str) -> Callable[[Store, Path, Options], list[str]]:
     """Our command, and Mountpoint's, which has the same flags."""
 
     def command(store: Store, directory: Path, options: Options) -> list[str]:
-        line = [program, store.bucket, str(directory), "--region", store.region]
-        line += ["--read-only", "--foreground"]
+        line = [program, store.bucket, str(directory), "--region", store.region, "--foreground"]
+        line += ["--allow-overwrite", "--allow-delete"] if options.writes else ["--read-only"]
         if endpoint := store.endpoint(options.tls):
             line += ["--endpoint-url", endpoint, "--force-path-style"]
         if options.memory_target_mib is not None:
@@ -156,7 +180,9 @@ def _mount_s3_like(program: str) -> Callable[[Store, Path, Options], list[str]]:
 def _s3fs(program: str, store: Store, directory: Path, options: Options) -> list[str]:
     if options.memory_target_mib is not None:
         raise Refused("s3fs has no limit of memory")
-    flags = f"ro,sigv4,endpoint={store.region}"
+    if options.directory_bucket:
+        raise Refused("s3fs has no directory buckets")
+    flags = f"{'rw' if options.writes else 'ro'},sigv4,endpoint={store.region}"
     if endpoint := store.endpoint(options.tls):
         flags += f",url={endpoint},use_path_request_style"
     else:
@@ -169,13 +195,16 @@ def _s3fs(program: str, store: Store, directory: Path, options: Options) -> list
 def _rclone(program: Path, store: Store, directory: Path, options: Options) -> list[str]:
     if options.memory_target_mib is not None:
         raise Refused("rclone has no limit of memory")
+    if options.directory_bucket:
+        raise Refused("rclone has no directory buckets")
     remote = f":s3,env_auth=true,region={store.region},provider="
     if endpoint := store.endpoint(options.tls):
         remote += f'Other,force_path_style=true,endpoint="{endpoint}"'
     else:
         remote += "AWS"
     remote += f":{store.bucket}"
-    line = [str(program), "mount", remote, str(directory), "--read-only", "--config", "/dev/null"]
+    line = [str(program), "mount", remote, str(directory), "--config", "/dev/null"]
+    line += [] if options.writes else ["--read-only"]
     # The server's ETags are not MD5 sums, which rclone takes them for.
     line += ["--no-checksum"]
     if options.tls and store.ca_bundle:

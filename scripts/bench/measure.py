@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from cases import Case
 from clients import Client, Mounted, Refused
 from machine import CpuTime, busy_time, children_time, cpu_time, drop_caches, peak_rss
 from raw import fetch
-from readers import Tally
 from stores import Store
+from workers import Tally
 from workloads import Context, Failed
 
 GIB = 1 << 30
@@ -30,7 +31,8 @@ class Figures:
     unit: str = "MiB/s"
     rate: float = 0.0
     seconds: float = 0.0
-    bytes_read: int = 0
+    bytes_asked: int = 0
+    """What the program read or wrote."""
     operations: int = 0
     p50_us: float = 0.0
     p99_us: float = 0.0
@@ -38,7 +40,8 @@ class Figures:
     client_sys_s: float = 0.0
     server_cpu_s: float = 0.0
     peak_rss: int = 0
-    bytes_fetched: int = 0
+    bytes_moved: int = 0
+    """What the store sent in answers, or received of a client that writes."""
     requests: dict[str, int] = field(default_factory=dict)
     disturbed: float = 0.0
     """Part of the machine's CPU time that went to processes that have nothing to do with the run."""
@@ -53,8 +56,8 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
     found: list[Figures] = []
     try:
         with Mounted(client, store, directory, case.options) as mounted:
+            context = Context(mounted.directory, seconds, f"written-{time.time_ns()}")
             for step in case.steps:
-                context = Context(mounted.directory, seconds)
                 store.reset()
                 busy, program = busy_time(), children_time()
                 server, own = store.cpu(), cpu_time(mounted.pid)
@@ -69,10 +72,12 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
                     raise Refused(f"{error}" + (f" ({said})" if said else "")) from error
                 if step.measured:
                     figures = Figures(case.name + step.suffix, client.name, number, unit=case.unit)
-                    _fill(figures, tally, own, server, store)
+                    _fill(figures, tally, own, server, store, writes=case.options.writes)
                     figures.peak_rss = peak_rss(mounted.pid)
                     figures.disturbed = _share(others, tally.seconds)
                     found.append(figures)
+            if case.options.writes and store.keeps_uploads:
+                _delete_files(mounted.directory / context.fresh)
     except Refused as refusal:
         done = {figures.case for figures in found}
         found += [Figures(name, client.name, number, str(refusal), case.unit) for name in names if name not in done]
@@ -101,18 +106,26 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     return [figures]
 
 
-def _fill(figures: Figures, tally: Tally, own: CpuTime, server: CpuTime, store: Store) -> None:
+def _fill(
+    figures: Figures, tally: Tally, own: CpuTime, server: CpuTime, store: Store, *, writes: bool = False
+) -> None:
     counters = store.counters()
     figures.seconds = tally.seconds
-    figures.bytes_read = tally.bytes
+    figures.bytes_asked = tally.bytes
     figures.operations = tally.operations
     amount = tally.bytes / (1 << 20) if figures.unit == "MiB/s" else tally.operations
     figures.rate = amount / tally.seconds if tally.seconds else 0.0
     figures.p50_us, figures.p99_us = tally.p50_us, tally.p99_us
     figures.client_user_s, figures.client_sys_s = own.user, own.sys
     figures.server_cpu_s = server.total
-    figures.bytes_fetched = counters.bytes_sent
+    figures.bytes_moved = counters.bytes_received if writes else counters.bytes_sent
     figures.requests = counters.requests
+
+
+def _delete_files(directory: Path) -> None:
+    """Deletes the files in a directory, which goes with the last of them."""
+    for name in os.listdir(directory):
+        (directory / name).unlink()
 
 
 def _share(cpu_seconds: float, seconds: float) -> float:

@@ -1,115 +1,18 @@
-"""Programs that read files, in the ways that fio and dd do not: run as a process of its own.
-
-Usage: readers.py JSON, with the fields of `Job`. Forks one process for each worker, lets them all
-start at one moment, and prints one line of JSON: the fields of `Tally`.
-"""
+"""Programs that read files, in the ways that fio and dd do not: see workers.py."""
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import random
-import resource
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+
+from workers import Patterns, Worker, main
 
 
-@dataclass
-class Job:
-    """What to read. `pattern` is a key of `_PATTERNS`."""
-
-    pattern: str
-    paths: list[str]
-    workers: int = 1
-    block: int = 1 << 20
-    stride: int = 0
-    seconds: float = 5.0
-    seed: int = 1
-
-
-@dataclass
-class Tally:
-    """What was read: an operation is one read, one file or one name, as the pattern has it."""
-
-    bytes: int = 0
-    operations: int = 0
-    seconds: float = 0.0
-    p50_us: float = 0.0
-    p99_us: float = 0.0
-    errors: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Worker:
-    job: Job
-    index: int
-    deadline: float = 0.0
-    bytes: int = 0
-    latencies: list[float] = field(default_factory=list)
-
-    def over(self) -> bool:
-        return time.monotonic() >= self.deadline
-
-    def count(self, started: float, size: int) -> None:
-        self.latencies.append(time.monotonic() - started)
-        self.bytes += size
-
-    def share(self) -> list[str]:
-        """This worker's part of the paths."""
-        return self.job.paths[self.index :: self.job.workers]
-
-
-def run(job: Job) -> Tally:
-    """Runs `job` in forked processes."""
-    ready_read, ready_write = os.pipe()
-    go_read, go_write = os.pipe()
-    results = []
-    for index in range(job.workers):
-        read_end, write_end = os.pipe()
-        if os.fork() == 0:
-            os.close(go_write)
-            _work(_Worker(job, index), ready_write, go_read, write_end)
-        os.close(write_end)
-        results.append(os.fdopen(read_end))
-    for _ in range(job.workers):
-        os.read(ready_read, 1)
-    started = time.monotonic()
-    os.close(go_read)
-    os.close(go_write)
-    parts = [json.loads(result.read() or '{"errors": ["a reader died"]}') for result in results]
-    tally = Tally(seconds=time.monotonic() - started)
-    latencies: list[float] = []
-    for part in parts:
-        tally.bytes += part.get("bytes", 0)
-        latencies += part.get("latencies", [])
-        tally.errors += part.get("errors", [])
-    tally.operations = len(latencies)
-    latencies.sort()
-    if latencies:
-        tally.p50_us = 1e6 * latencies[len(latencies) // 2]
-        tally.p99_us = 1e6 * latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)]
-    return tally
-
-
-def _work(worker: _Worker, ready: int, go: int, result: int) -> None:
-    errors = []
-    os.write(ready, b"1")
-    os.read(go, 1)
-    worker.deadline = time.monotonic() + worker.job.seconds
-    try:
-        _PATTERNS[worker.job.pattern](worker)
-    except OSError as error:
-        errors.append(str(error))
-    with os.fdopen(result, "w") as pipe:
-        json.dump({"bytes": worker.bytes, "latencies": worker.latencies, "errors": errors}, pipe)
-    os._exit(0)
-
-
-def _streams(worker: _Worker) -> None:
+def _streams(worker: Worker) -> None:
     """Each worker its own file from its start, dropping what it has read from the page cache."""
     buffer = memoryview(bytearray(worker.job.block))
     path = worker.job.paths[worker.index]
@@ -127,7 +30,7 @@ def _streams(worker: _Worker) -> None:
     os.close(file)
 
 
-def _stride(worker: _Worker) -> None:
+def _stride(worker: Worker) -> None:
     """One block at every multiple of the stride."""
     buffer = memoryview(bytearray(worker.job.block))
     file = os.open(worker.job.paths[0], os.O_RDONLY)
@@ -140,7 +43,7 @@ def _stride(worker: _Worker) -> None:
     os.close(file)
 
 
-def _mapped(worker: _Worker, offsets: Iterator[int], file: int) -> None:
+def _mapped(worker: Worker, offsets: Iterator[int], file: int) -> None:
     block = worker.job.block
     with mmap.mmap(file, 0, prot=mmap.PROT_READ) as view:
         for at in offsets:
@@ -150,13 +53,13 @@ def _mapped(worker: _Worker, offsets: Iterator[int], file: int) -> None:
             worker.count(started, len(view[at : at + block]))
 
 
-def _mmap_sequential(worker: _Worker) -> None:
+def _mmap_sequential(worker: Worker) -> None:
     file = os.open(worker.job.paths[0], os.O_RDONLY)
     end = os.fstat(file).st_size
     _mapped(worker, iter(range(0, end, worker.job.block)), file)
 
 
-def _mmap_random(worker: _Worker) -> None:
+def _mmap_random(worker: Worker) -> None:
     """Whole blocks in random order, as a program loads some tensors of a model."""
     file = os.open(worker.job.paths[0], os.O_RDONLY)
     blocks = os.fstat(file).st_size // worker.job.block
@@ -164,7 +67,7 @@ def _mmap_random(worker: _Worker) -> None:
     _mapped(worker, (order.randrange(blocks) * worker.job.block for _ in range(1 << 30)), file)
 
 
-def _first_byte(worker: _Worker) -> None:
+def _first_byte(worker: Worker) -> None:
     """Opens each file and reads its first 4 KiB."""
     for path in worker.share():
         if worker.over():
@@ -176,7 +79,7 @@ def _first_byte(worker: _Worker) -> None:
         os.close(file)
 
 
-def _files(worker: _Worker) -> None:
+def _files(worker: Worker) -> None:
     """Every file from its start to its end: open, read, close. An operation is a file."""
     buffer = memoryview(bytearray(worker.job.block))
     for path in worker.share():
@@ -189,7 +92,7 @@ def _files(worker: _Worker) -> None:
         worker.count(started, total)
 
 
-def _shuffle(worker: _Worker) -> None:
+def _shuffle(worker: Worker) -> None:
     """One epoch: every sample once, in an order that differs between epochs (the seed), the workers
     taking turns, each with all files open."""
     block = worker.job.block
@@ -205,7 +108,7 @@ def _shuffle(worker: _Worker) -> None:
         os.close(file)
 
 
-def _list(worker: _Worker) -> None:
+def _list(worker: Worker) -> None:
     """`ls -lR`. An operation is a line."""
     listing = subprocess.run(["ls", "-lR", worker.job.paths[0]], capture_output=True, check=False)
     lines = [line for line in listing.stdout.splitlines() if line.startswith(b"-")]
@@ -214,7 +117,7 @@ def _list(worker: _Worker) -> None:
     worker.latencies = [0.0] * len(lines)
 
 
-_PATTERNS: dict[str, Callable[[_Worker], None]] = {
+_PATTERNS: Patterns = {
     "streams": _streams,
     "stride": _stride,
     "mmap-sequential": _mmap_sequential,
@@ -226,11 +129,5 @@ _PATTERNS: dict[str, Callable[[_Worker], None]] = {
 }
 
 
-def main() -> None:
-    """Runs the job of the command line."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-    print(json.dumps(asdict(run(Job(**json.loads(sys.argv[1]))))))
-
-
 if __name__ == "__main__":
-    main()
+    main(_PATTERNS)

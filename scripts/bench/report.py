@@ -96,7 +96,7 @@ def ratio_text(ratio: float | None) -> str:
 
 
 _COLUMNS = [
-    "case", "client", "rate", "min–max", "CPU s/GiB (user + sys)", "server CPU s/GiB", "fetched/asked",
+    "case", "client", "rate", "min–max", "CPU s/GiB (user + sys)", "server CPU s/GiB", "moved/asked",
     "requests", "p50 / p99 ms", "peak RSS MiB", "ours: speed", "ours: CPU",
 ]  # fmt: skip
 
@@ -105,14 +105,14 @@ def _cells(line: Line) -> list[str]:
     if line.error:
         return [line.client, f"refused: {line.error}".replace("|", "/")] + [""] * (len(_COLUMNS) - 3)
     requests = ", ".join(f"{count} {kind}" for kind, count in line.requests.items())
-    fetched = "–" if line.fetched_per_asked is None else f"{line.fetched_per_asked:.2f}"
+    moved = "–" if line.moved_per_asked is None else f"{line.moved_per_asked:.2f}"
     return [
         line.client,
         rate_text(line),
         f"{line.rate_min:,.0f}–{line.rate_max:,.0f}",
         f"{line.cpu_s_per_gib:.2f} ({line.user_s_per_gib:.2f} + {line.sys_s_per_gib:.2f})",
         f"{line.server_s_per_gib:.2f}",
-        fetched,
+        moved,
         requests or "–",
         f"{milliseconds(line.p50_us)} / {milliseconds(line.p99_us)}",
         memory_text(line),

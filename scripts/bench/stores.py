@@ -46,11 +46,15 @@ class Counters:
 
     requests: dict[str, int] = field(default_factory=dict)
     bytes_sent: int = 0
+    bytes_received: int = 0
     connections: int = 0
 
 
 class Store:
     """A bucket of S3 itself, which `ec2/prepare.sh` has filled: it has one model, and no counters."""
+
+    keeps_uploads = True
+    """Whether what a case has written has to be deleted after it."""
 
     def __init__(self, bucket: str, region: str) -> None:
         self.bucket = bucket
@@ -84,6 +88,8 @@ class Store:
 class LocalServer(Store):
     """The test server, running, with the data set of every case. End it with `close`."""
 
+    keeps_uploads = False
+
     def __init__(self, program: Path, work: Path) -> None:
         super().__init__(BUCKET, "us-east-1")
         self.environment = {
@@ -95,7 +101,9 @@ class LocalServer(Store):
         certificates.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [str(program), "--bucket", BUCKET, "--anonymous", "--watch-stdin"]
-            + ["--tls-cert-dir", str(certificates), "--threads", "2"],
+            + ["--tls-cert-dir", str(certificates), "--threads", "2"]
+            # What is written must not fill the memory; of the bucket, only appends and renames see the kind.
+            + ["--discard-uploads", "--fast-etag", "--directory"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -126,6 +134,7 @@ class LocalServer(Store):
         return Counters(
             requests={name: one["count"] for name, one in sorted(operations.items())},
             bytes_sent=sum(one["body_bytes_sent"] for one in operations.values()),
+            bytes_received=stats["bytes_received"],
             connections=stats["connections_total"],
         )
 

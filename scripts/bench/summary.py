@@ -24,7 +24,7 @@ class Line:
     user_s_per_gib: float = 0.0
     sys_s_per_gib: float = 0.0
     server_s_per_gib: float = 0.0
-    fetched_per_asked: float | None = None
+    moved_per_asked: float | None = None
     requests: dict[str, int] = field(default_factory=dict)
     p50_us: float = 0.0
     p99_us: float = 0.0
@@ -70,8 +70,8 @@ def _line(case: str, client: str, group: list[Figures]) -> Line:
     line.user_s_per_gib = median(run.client_user_s / _cost_base(run) for run in good)
     line.sys_s_per_gib = median(run.client_sys_s / _cost_base(run) for run in good)
     line.server_s_per_gib = median(run.server_cpu_s / _cost_base(run) for run in good)
-    amounts = [run.bytes_fetched / run.bytes_read for run in good if run.bytes_read]
-    line.fetched_per_asked = median(amounts) if amounts else None
+    amounts = [run.bytes_moved / run.bytes_asked for run in good if run.bytes_asked]
+    line.moved_per_asked = median(amounts) if amounts else None
     kinds = sorted({kind for run in good for kind in run.requests})
     line.requests = {kind: round(median(run.requests.get(kind, 0) for run in good)) for kind in kinds}
     line.p50_us = median(run.p50_us for run in good)
@@ -81,8 +81,8 @@ def _line(case: str, client: str, group: list[Figures]) -> Line:
 
 
 def _cost_base(run: Figures) -> float:
-    """GiB asked for. Listing reads nothing: its cost is that of the whole run."""
-    return run.bytes_read / GIB or 1.0
+    """GiB asked for. Listing and renaming move nothing: their cost is that of the whole run."""
+    return run.bytes_asked / GIB or 1.0
 
 
 def _ratio(ours: float, other: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What a case does on a mount: fio, dd or our own readers; each answers with what was read."""
+"""What a case does on a mount: fio, dd, our own readers or writers; each answers with what was done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from readers import Job, Tally
+from workers import Job, Tally
 
 TIMEOUT = 60.0
 
@@ -28,6 +28,8 @@ class Context:
     directory: Path
     seconds: float
     """How long a workload that has no end of its own runs."""
+    fresh: str
+    """The name of a directory that is not there before the run, for what it writes."""
 
 
 Workload = Callable[[Context], Tally]
@@ -90,15 +92,28 @@ def read(pattern: str, keys: list[str], **options: Any) -> Workload:
 
     def run(context: Context) -> Tally:
         paths = [str(context.directory / key) for key in keys]
-        job = Job(pattern, paths, **({"seconds": context.seconds} | options))
-        script = Path(__file__).with_name("readers.py")
-        output, _ = _run([sys.executable, str(script), json.dumps(asdict(job))])
-        tally = Tally(**json.loads(output))
-        if tally.errors:
-            raise Failed("; ".join(sorted(set(tally.errors))[:2]))
-        return tally
+        return _work("readers.py", Job(pattern, paths, **({"seconds": context.seconds} | options)))
 
     return run
+
+
+def write(pattern: str, names: list[str], **options: Any) -> Workload:
+    """A pattern of writers.py, on these names in the fresh directory."""
+
+    def run(context: Context) -> Tally:
+        directory = context.directory / context.fresh
+        directory.mkdir(exist_ok=True)
+        return _work("writers.py", Job(pattern, [str(directory / name) for name in names], **options))
+
+    return run
+
+
+def _work(script: str, job: Job) -> Tally:
+    output, _ = _run([sys.executable, str(Path(__file__).with_name(script)), json.dumps(asdict(job))])
+    tally = Tally(**json.loads(output))
+    if tally.errors:
+        raise Failed("; ".join(sorted(set(tally.errors))[:2]))
+    return tally
 
 
 def _fio(options: list[str], mode: str, block: int, direct: bool, jobs: list[str] | None = None) -> Tally:

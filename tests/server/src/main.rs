@@ -45,6 +45,9 @@ struct Args {
     /// Make ETags of uploads by a fast hash instead of MD5
     #[arg(long)]
     fast_etag: bool,
+    /// Forget the bytes of uploads once they are verified: they are read as zeros
+    #[arg(long)]
+    discard_uploads: bool,
     /// Make directory buckets: objects can be appended to and renamed
     #[arg(long)]
     directory: bool,
@@ -82,6 +85,7 @@ fn run(args: Args) -> io::Result<()> {
         region: args.region,
         domain: args.domain,
         fast_etag: args.fast_etag,
+        discard_uploads: args.discard_uploads,
         directory: args.directory,
         threads: args.threads,
         ..Config::default()

@@ -87,6 +87,10 @@ pub(crate) enum Blob {
         pieces: Arc<[(u64, Bytes)]>,
         size: u64,
     },
+    /// Uploaded bytes that were not kept: they are read as zeros.
+    Discarded {
+        size: u64,
+    },
 }
 
 impl Object {
@@ -176,9 +180,22 @@ impl Blob {
         }
     }
 
+    /// One after the other; discarded if one of them is.
+    pub(crate) fn join<'b>(blobs: impl IntoIterator<Item = &'b Self> + Clone) -> Self {
+        let all = || blobs.clone().into_iter();
+        if all().any(|blob| matches!(blob, Self::Discarded { .. })) {
+            return Self::Discarded {
+                size: all().map(Self::size).sum(),
+            };
+        }
+        Self::from_pieces(all().flat_map(|blob| blob.pieces_of(0..blob.size())))
+    }
+
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Self::Synthetic { size, .. } | Self::Pieces { size, .. } => *size,
+            Self::Synthetic { size, .. } | Self::Pieces { size, .. } | Self::Discarded { size } => {
+                *size
+            }
         }
     }
 
@@ -194,6 +211,10 @@ impl Blob {
                 let (begin, piece) = &pieces[index];
                 let from = usize::try_from(offset - begin).expect("a piece fits memory");
                 piece.slice(from..piece.len().min(from.saturating_add(max)))
+            }
+            Self::Discarded { size } => {
+                let left = usize::try_from(size - offset).unwrap_or(usize::MAX);
+                Bytes::from_static(&ZEROS[..max.min(left).min(ZEROS.len())])
             }
         }
     }
@@ -217,6 +238,9 @@ impl From<Bytes> for Blob {
         Self::from_pieces([bytes])
     }
 }
+
+/// What discarded bytes are read as.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Now, in seconds since 1970: the resolution of S3's modification times.
 pub(crate) fn now() -> u32 {

@@ -46,6 +46,9 @@ pub struct Config {
     pub domain: Option<String>,
     /// Make ETags of uploads by a fast hash instead of MD5, which limits uploads to about 0.6 GB/s.
     pub fast_etag: bool,
+    /// Keep of uploads their length, ETag and checksums only, so that no amount of them fills the
+    /// memory. Their bytes are verified, then forgotten, and read as zeros.
+    pub discard_uploads: bool,
     /// Least size of every part of a multipart upload but the last, in bytes.
     pub min_part_size: u64,
     /// The buckets are directory buckets: objects can be appended to and renamed.
@@ -96,6 +99,7 @@ impl Default for Config {
             region: "us-east-1".to_owned(),
             domain: None,
             fast_etag: false,
+            discard_uploads: false,
             min_part_size: 5 * 1024 * 1024,
             directory: false,
             threads: 2,
@@ -328,6 +332,7 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         directory: config.directory,
         region: Arc::clone(&region),
         fast_etag: config.fast_etag,
+        discard_uploads: config.discard_uploads,
         min_part_size: config.min_part_size,
     };
     let gate = || Gate {

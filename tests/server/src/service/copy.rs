@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::checksum::{full_object, hasher};
 use super::get::Conditions;
 use super::{Service, is_unaware, multipart, timestamp};
-use crate::object::{self, Encryption, Meta, Object};
+use crate::object::{self, Blob, Encryption, Meta, Object};
 use crate::store::WriteCondition;
 
 pub(super) async fn copy_object(
@@ -107,18 +107,19 @@ pub(super) async fn upload_part_copy(
         }
     };
     let algorithm = multipart::algorithm(service, &input.upload_id, &input.bucket, &input.key)?;
-    let pieces: Vec<_> = source.blob().pieces_of(range).collect();
+    let blob = Blob::from_pieces(source.blob().pieces_of(range));
     let mut sums = hasher(&[algorithm]);
-    pieces.iter().for_each(|piece| sums.update(piece));
+    blob.pieces_of(0..blob.size())
+        .for_each(|piece| sums.update(&piece));
     let checksum = full_object(sums);
-    let digest = service.digest_of(&pieces);
+    let digest = service.digest_of(&blob);
     let target = multipart::Target {
         upload_id: &input.upload_id,
         bucket: &input.bucket,
         key: &input.key,
         number: input.part_number,
     };
-    let etag = multipart::add_part(service, &target, pieces, digest, checksum.clone())?;
+    let etag = multipart::add_part(service, &target, blob, digest, checksum.clone())?;
     let result = CopyPartResult {
         e_tag: Some(etag),
         last_modified: Some(timestamp(object::now())),

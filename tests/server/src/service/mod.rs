@@ -57,6 +57,8 @@ pub(crate) struct Service {
     pub(crate) region: Arc<str>,
     /// ETags of uploads by a fast hash instead of MD5.
     pub(crate) fast_etag: bool,
+    /// Nothing is kept of uploaded bytes but their number.
+    pub(crate) discard_uploads: bool,
     /// Least size of every part but the last, in bytes.
     pub(crate) min_part_size: u64,
     /// Whether objects can be appended to and renamed.

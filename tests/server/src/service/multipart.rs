@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::*;
@@ -96,7 +95,7 @@ pub(super) async fn upload_part(
     let etag = add_part(
         service,
         &target,
-        vec![upload.bytes],
+        upload.blob,
         upload.digest,
         checksum.clone(),
     )?;
@@ -147,11 +146,7 @@ pub(super) async fn complete_multipart_upload(
         checksum: part.checksum.clone(),
     });
     let stored = Stored {
-        blob: Blob::from_pieces(
-            parts
-                .iter()
-                .flat_map(|part| part.blob.pieces_of(0..part.blob.size())),
-        ),
+        blob: Blob::join(parts.iter().map(|part| &part.blob)),
         etag: etag.clone(),
         checksum: checksum.clone(),
         parts: infos.collect(),
@@ -349,7 +344,7 @@ pub(super) fn algorithm(
 pub(super) fn add_part(
     service: &Service,
     target: &Target<'_>,
-    pieces: Vec<Bytes>,
+    blob: Blob,
     digest: [u8; 16],
     checksum: Checksum,
 ) -> S3Result<ETag> {
@@ -360,7 +355,7 @@ pub(super) fn add_part(
         ));
     }
     let part = uploads::Part {
-        blob: Blob::from_pieces(pieces),
+        blob,
         digest,
         checksum,
         modified: object::now(),

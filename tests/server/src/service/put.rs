@@ -39,7 +39,7 @@ pub(super) async fn put_object(
     }
     let (server_side_encryption, ssekms_key_id) = meta.encryption();
     let stored = Stored {
-        blob: Blob::from(upload.bytes),
+        blob: upload.blob,
         etag: etag.clone(),
         checksum: upload.checksum.clone(),
         parts: Vec::new(),
@@ -95,13 +95,10 @@ fn append(
             http::StatusCode::BAD_REQUEST,
         ));
     }
-    let pieces: Vec<_> = blob
-        .pieces_of(0..blob.size())
-        .chain([upload.bytes])
-        .collect();
-    let etag = hex(&service.digest_of(&pieces));
+    let blob = Blob::join([&blob, &upload.blob]);
+    let etag = hex(&service.digest_of(&blob));
     let stored = Stored {
-        blob: Blob::from_pieces(pieces),
+        blob,
         etag: etag.clone(),
         checksum: Checksum::default(),
         parts: Vec::new(),

@@ -12,10 +12,11 @@ use super::Service;
 use super::checksum::{Algorithm, Stated, full_object, hasher};
 use crate::chunked;
 use crate::errors::other_error;
+use crate::object::Blob;
 
 /// A body received and verified.
 pub(super) struct Upload {
-    pub(super) bytes: Bytes,
+    pub(super) blob: Blob,
     /// What the ETag is made of: the MD5, or as many bytes of a faster hash.
     pub(super) digest: [u8; 16],
     pub(super) checksum: Checksum,
@@ -43,14 +44,19 @@ impl Service {
         if length > MAX_SIZE {
             return Err(s3_error!(EntityTooLarge));
         }
-        let capacity = usize::try_from(length).unwrap_or(0);
-        let mut bytes = Vec::with_capacity(capacity);
         let mut algorithms = stated.algorithms();
         algorithms.extend(announced.also);
         let mut sums = hasher(&algorithms);
-        let mut md5 = (announced.md5.is_some() || !self.fast_etag).then(Md5::new);
+        let mut digest = match announced.md5 {
+            Some(_) => Digest::Md5(Md5::new()),
+            None => self.digest(),
+        };
         // Without a signature the service leaves the transfer encoding of the body to us.
         let encoded = request.trailing_headers.is_none() && chunked::is_chunked(&request.headers);
+        let keeps = encoded || !self.discard_uploads;
+        let capacity = usize::try_from(length).ok().filter(|_| keeps);
+        let mut bytes = Vec::with_capacity(capacity.unwrap_or(0));
+        let mut received = 0;
         if let Some(body) = body {
             let mut body = Body::from(body);
             while let Some(frame) = body.frame().await {
@@ -58,24 +64,24 @@ impl Service {
                 let Some(data) = frame.data_ref() else {
                     continue;
                 };
+                received += data.len() as u64;
                 if !encoded {
                     sums.update(data);
-                    if let Some(md5) = &mut md5 {
-                        md5.update(data);
-                    }
+                    digest.update(data);
                 }
-                bytes.extend_from_slice(data);
+                if keeps {
+                    bytes.extend_from_slice(data);
+                }
             }
         }
         if encoded {
             let decoded = chunked::decode(&bytes)?;
             stated.add_trailers(&decoded.trailers);
             bytes = decoded.data;
+            received = bytes.len() as u64;
             sums.update(&bytes);
-            if let Some(md5) = &mut md5 {
-                md5.update(&bytes);
-            }
-        } else if announced.length.is_some() && bytes.len() as u64 != length {
+            digest.update(&bytes);
+        } else if announced.length.is_some() && received != length {
             return Err(s3_error!(IncompleteBody));
         }
         if let Some(trailers) = request
@@ -87,34 +93,67 @@ impl Service {
         }
         let checksum = full_object(sums);
         stated.verify(&checksum)?;
-        let md5 = md5.map(Md5::finalize);
-        verify_md5(announced.md5, md5.as_ref())?;
-        let bytes = Bytes::from(bytes);
-        let digest = match md5 {
-            Some(md5) => md5,
-            None => self.digest_of(std::slice::from_ref(&bytes)),
+        let digest = digest.finalize();
+        verify_md5(announced.md5, &digest)?;
+        let blob = if self.discard_uploads {
+            Blob::Discarded { size: received }
+        } else {
+            Blob::from(Bytes::from(bytes))
         };
         Ok(Upload {
-            bytes,
+            blob,
             digest,
             checksum,
         })
     }
 
     /// What the ETag of these bytes is made of.
-    pub(super) fn digest_of(&self, pieces: &[Bytes]) -> [u8; 16] {
-        if !self.fast_etag {
-            let mut md5 = Md5::new();
-            pieces.iter().for_each(|piece| md5.update(piece));
-            return md5.finalize();
+    pub(super) fn digest_of(&self, blob: &Blob) -> [u8; 16] {
+        let mut digest = self.digest();
+        blob.pieces_of(0..blob.size())
+            .for_each(|piece| digest.update(&piece));
+        digest.finalize()
+    }
+
+    fn digest(&self) -> Digest {
+        if self.fast_etag {
+            Digest::Fast {
+                crc: Box::new(Crc64Nvme::new()),
+                size: 0,
+            }
+        } else {
+            Digest::Md5(Md5::new())
         }
-        let mut crc = Crc64Nvme::new();
-        pieces.iter().for_each(|piece| crc.update(piece));
-        let size = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let mut digest = [0; 16];
-        digest[..8].copy_from_slice(&crc.finalize());
-        digest[8..].copy_from_slice(&size.to_be_bytes());
-        digest
+    }
+}
+
+/// What an ETag is made of, so far.
+enum Digest {
+    Md5(Md5),
+    Fast { crc: Box<Crc64Nvme>, size: u64 },
+}
+
+impl Digest {
+    fn update(&mut self, data: &[u8]) {
+        match self {
+            Self::Md5(md5) => md5.update(data),
+            Self::Fast { crc, size } => {
+                crc.update(data);
+                *size += data.len() as u64;
+            }
+        }
+    }
+
+    fn finalize(self) -> [u8; 16] {
+        match self {
+            Self::Md5(md5) => md5.finalize(),
+            Self::Fast { crc, size } => {
+                let mut digest = [0; 16];
+                digest[..8].copy_from_slice(&crc.finalize());
+                digest[8..].copy_from_slice(&size.to_be_bytes());
+                digest
+            }
+        }
     }
 }
 
@@ -129,8 +168,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         })
 }
 
-fn verify_md5(stated: Option<&str>, computed: Option<&[u8; 16]>) -> S3Result<()> {
-    let (Some(stated), Some(computed)) = (stated, computed) else {
+fn verify_md5(stated: Option<&str>, computed: &[u8; 16]) -> S3Result<()> {
+    let Some(stated) = stated else {
         return Ok(());
     };
     let stated = base64_simd::STANDARD

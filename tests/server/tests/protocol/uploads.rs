@@ -329,3 +329,57 @@ fn full_object_checksum_of_a_multipart_upload_is_that_of_its_bytes() {
     });
     assert_eq!((done.status, done.element("ChecksumCRC64NVME")), (200, sum));
 }
+
+#[test]
+fn discarded_uploads_are_verified_and_leave_their_length_and_checksums() {
+    let (_server, client) = start_with(Config {
+        min_part_size: 0,
+        fast_etag: true,
+        discard_uploads: true,
+        directory: true,
+        ..Config::default()
+    });
+    let sum = |body: &[u8]| base64(&Crc32c::checksum(body));
+    let (right, wrong) = (sum(b"content"), sum(b"another"));
+    let put = |sum| client.put("/bucket/k", b"content", &[("x-amz-checksum-crc32c", sum)]);
+    assert_eq!(put(&wrong).element("Code"), "BadDigest");
+    let etag = put(&right).header("etag").to_owned();
+    let get = client.get("/bucket/k", &[("x-amz-checksum-mode", "ENABLED")]);
+    assert_eq!(get.body, [0; 7]);
+    assert_eq!(get.header("x-amz-checksum-crc32c"), right);
+    assert_ne!(
+        client.put("/bucket/k", b"others.", &[]).header("etag"),
+        etag
+    );
+
+    let offset = [("x-amz-write-offset-bytes", "7")];
+    assert_eq!(client.put("/bucket/k", b"more", &offset).status, 200);
+    assert_eq!(client.head("/bucket/k", &[]).header("content-length"), "11");
+
+    let path = "/bucket/multi";
+    let created = client.send(&Request {
+        method: "POST",
+        path,
+        query: vec![("uploads", "")],
+        ..Request::default()
+    });
+    let id = created.element("UploadId");
+    let part = client.send(&Request {
+        method: "PUT",
+        path,
+        query: vec![("partNumber", "1"), ("uploadId", &id)],
+        body: vec![7; 100_000],
+        ..Request::default()
+    });
+    let etag = part.header("etag");
+    let parts = format!("<Part><ETag>{etag}</ETag><PartNumber>1</PartNumber></Part>");
+    let done = client.send(&Request {
+        method: "POST",
+        path,
+        query: vec![("uploadId", &id)],
+        body: format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>").into_bytes(),
+        ..Request::default()
+    });
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(client.get(path, &[]).body, [0; 100_000]);
+}
