@@ -22,8 +22,8 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub use config::{Place, Places, WriteConfig};
 pub use error::Error;
 
 use crate::memory::Lease;
-use crate::s3::{ETag, PutCondition, PutRequest, Store, Upload};
+use crate::s3::{ETag, Key, PutCondition, PutRequest, Store, Upload};
 use buffer::Buffer;
 
 /// A file that is being written. Every method may be called from any thread. Dropping the handle
@@ -43,7 +43,8 @@ use buffer::Buffer;
 pub struct WriteHandle {
     store: Arc<dyn Store>,
     config: WriteConfig,
-    request: PutRequest,
+    /// Changes only as long as nothing was sent, under the lock of `inner`.
+    request: sync::Mutex<PutRequest>,
     /// Where the first write has to begin.
     start: u64,
     inner: Mutex<Inner>,
@@ -106,7 +107,7 @@ impl WriteHandle {
         Self {
             store,
             config,
-            request,
+            request: sync::Mutex::new(request),
             start,
             inner: Mutex::new(Inner {
                 end: start,
@@ -201,6 +202,31 @@ impl WriteHandle {
     pub async fn complete(&self) -> Result<(), Error> {
         let mut inner = self.inner.lock().await;
         self.settle(&mut inner, false).await
+    }
+
+    /// Gives the object another key, and another content type, if nothing was sent yet and nothing
+    /// can have been, and if `agree` is so; says whether it has. While `agree` runs nobody else can
+    /// begin to send, so that it is the place to note the new name. It must not block.
+    ///
+    /// Waits for a write that is under way.
+    ///
+    /// # Cancel safety
+    /// A dropped call has changed nothing.
+    pub async fn redirect(
+        &self,
+        key: Key,
+        content_type: Option<String>,
+        agree: impl FnOnce() -> bool,
+    ) -> bool {
+        let inner = self.inner.lock().await;
+        let is_possible = matches!(&inner.stage, Stage::Buffering { append: None, .. });
+        if !is_possible || !agree() {
+            return false;
+        }
+        let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.key = key;
+        request.content_type = content_type;
+        true
     }
 
     /// How far the file is. Waits for a write that is under way.
@@ -308,7 +334,7 @@ impl WriteHandle {
                 // Pays until the request has ended.
                 funds: _funds,
             } => {
-                let request = self.request.clone();
+                let request = self.request();
                 let stored = self.store.put(request, buffer.take()).await;
                 stored.map(drop).map_err(Error::S3)
             }
@@ -332,7 +358,7 @@ impl WriteHandle {
             part
         };
         Ok(Streaming {
-            upload: self.store.upload(self.request.clone(), buffer)?,
+            upload: self.store.upload(self.request(), buffer)?,
             buffer,
             chunk: Buffer::default(),
             has_waited: false,
@@ -342,7 +368,7 @@ impl WriteHandle {
 
     /// Puts `body` at the end of the object, which is then the new base.
     async fn append(&self, append: &mut Append, body: Bytes) -> Result<(), Error> {
-        let mut request = self.request.clone();
+        let mut request = self.request();
         if let Some((etag, size)) = &append.base {
             request.append_at = Some(*size);
             request.condition = PutCondition::Version(etag.clone());
@@ -356,6 +382,11 @@ impl WriteHandle {
     fn fill(&self, buffer: &mut Buffer, funds: &mut Funds, data: &[u8]) {
         funds.pay(buffer.room_for(data.len(), self.part()) as u64);
         buffer.extend(data, self.part());
+    }
+
+    fn request(&self) -> PutRequest {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.clone()
     }
 
     fn part(&self) -> usize {
