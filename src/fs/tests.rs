@@ -1,5 +1,8 @@
 //! The operations, over the in-memory store, without a mount.
 
+mod model;
+mod writing;
+
 use std::time::Duration;
 
 use futures::FutureExt;

@@ -11,7 +11,8 @@
 //!
 //! A file that is being written, and a directory that was made here and has no key in it yet, are
 //! local: the tree shows them beside what S3 has. Of one name, a directory in S3 counts first,
-//! then what is local, then an object. When a file is complete, its name leads to what S3 says
+//! then what is local, then an object (a file over which a directory appears stays hidden to its
+//! end). When a file is complete, its name leads to what S3 says
 //! from then on, and no answer that S3 gave before is believed any more.
 //!
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an

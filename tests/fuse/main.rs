@@ -8,3 +8,4 @@ mod namespace_local;
 mod reading;
 #[path = "../support/mod.rs"]
 mod support;
+mod writing;

@@ -222,7 +222,7 @@ impl Table {
     /// Notes that the directory `ino`, whose keys are all gone, is there for what is local in it.
     pub(super) fn note_only_local(&mut self, ino: InodeNo) {
         if let Ok(directory) = self.directory_mut(ino) {
-            directory.made_here = true;
+            directory.gone = true;
         }
     }
 
@@ -231,6 +231,7 @@ impl Table {
         let Ok(directory) = self.directory_mut(ino) else {
             return;
         };
+        directory.gone = false;
         if std::mem::take(&mut directory.made_here) && directory.locals.is_empty() {
             self.note_not_local(ino);
         }
@@ -277,11 +278,11 @@ impl Table {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
             let (parent, name) = (inode.parent, Arc::clone(&inode.name));
-            let was_made_here = matches!(
+            let is_news = matches!(
                 &inode.content,
-                Content::Directory(directory) if directory.made_here
+                Content::Directory(directory) if directory.made_here || directory.gone
             );
-            if was_made_here {
+            if is_news {
                 self.note_directory_in_s3(ino);
                 self.note_change(parent, &name, now);
             }
