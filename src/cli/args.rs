@@ -477,6 +477,8 @@ mod tests {
             (&["--sse", "aes"], "invalid value 'aes'"),
             (&["--upload-checksums", "md5"], "invalid value 'md5'"),
             (&["--incremental-upload"], "--bucket-type directory"),
+            (&["--allow-rename"], "--allow-delete"),
+            (&["--allow-rename", "--allow-overwrite"], "--allow-delete"),
             (
                 &["--incremental-upload", "--bucket-type", "general-purpose"],
                 "--bucket-type directory",
@@ -493,8 +495,16 @@ mod tests {
         assert_eq!(args.sse, Some(Sse::KmsDualLayer));
         assert_eq!(args.sse_kms_key_id.as_deref(), Some(ARN));
         assert_eq!(args.upload_checksums, Checksums::Crc64Nvme);
-        let words = "bucket /mnt --bucket-type directory --incremental-upload";
-        assert!(parse(&words.split(' ').collect::<Vec<_>>()).is_ok());
+        for words in [
+            "bucket /mnt --bucket-type directory --incremental-upload",
+            "bucket /mnt --allow-delete --allow-rename",
+            "bucket /mnt --keep-directories",
+        ] {
+            assert!(
+                parse(&words.split(' ').collect::<Vec<_>>()).is_ok(),
+                "{words}"
+            );
+        }
     }
 
     #[test]

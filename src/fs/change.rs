@@ -247,7 +247,7 @@ impl Fs {
     }
 
     /// What a name leads to after a writer that has closed it is finished.
-    async fn find_stored(&self, parent: InodeNo, name: &OsStr) -> Result<Named, Error> {
+    pub(super) async fn find_stored(&self, parent: InodeNo, name: &OsStr) -> Result<Named, Error> {
         loop {
             let named = self.tree.find(parent, name).await?;
             let is_file = !matches!(named.kind(), NodeKind::Directory { .. });

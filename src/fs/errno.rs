@@ -336,6 +336,26 @@ mod tests {
     }
 
     #[test]
+    fn unfinished_renaming_is_told_as_such_and_never_tried_again_by_the_kernel() {
+        let table = [
+            (ErrorKind::Precondition, "EBUSY"),
+            (ErrorKind::NotFound, "EBUSY"),
+            (ErrorKind::Denied, "EACCES"),
+            (ErrorKind::Timeout, "EIO"),
+        ];
+        for (kind, errno) in table {
+            let error = Error::from(tree::Error::Unfinished {
+                from: "old".to_owned(),
+                to: "new".to_owned(),
+                error: s3(kind, None),
+            });
+            assert_eq!(error.errno().to_string(), errno, "{error}");
+            assert_eq!(error.level(), Level::Warn, "{error}");
+            assert!(error.to_string().contains("old to new"), "{error}");
+        }
+    }
+
+    #[test]
     fn s13_reading_an_object_that_is_gone_is_stale() {
         let error = Error::Read(s3(ErrorKind::NotFound, Some(404)));
         assert_eq!(error.errno(), Errno::ESTALE);

@@ -55,9 +55,8 @@ pub(super) enum Entrance<T> {
 pub(super) struct Writer {
     pub(super) ino: InodeNo,
     key: Mutex<Key>,
-    /// Whether there was no object before, so that nothing is left of the file when it gets
-    /// another name.
-    pub(super) is_new: bool,
+    /// Whether no object is behind it, which would come to light when it gets another name.
+    is_new: AtomicBool,
     pub(super) file: Arc<LocalFile>,
     pub(super) handle: WriteHandle,
     pub(super) opened_by: Pid,
@@ -179,7 +178,10 @@ impl Opens {
         if directories.iter().any(meets) {
             return Err(RENAMED);
         }
-        for (_key, slot) in slots.iter().filter(|(key, _)| key.as_str().starts_with(prefix)) {
+        for (_key, slot) in slots
+            .iter()
+            .filter(|(key, _)| key.as_str().starts_with(prefix))
+        {
             if let Some(writer) = slot.closed_writer()? {
                 return Ok(Entrance::Closed(writer));
             }
@@ -191,9 +193,11 @@ impl Opens {
         }))
     }
 
-    /// Notes that the writer, which is of `from`, writes the file that `held` holds, from now on.
-    pub(super) fn redirect(&self, writer: &Arc<Writer>, from: &Key, held: Opening) {
+    /// Notes that the writer, which is of `from`, writes the file that `held` holds, from now on;
+    /// `is_new` says whether there is no object of that.
+    pub(super) fn redirect(&self, writer: &Arc<Writer>, from: &Key, held: Opening, is_new: bool) {
         let mut slots = self.lock();
+        writer.is_new.store(is_new, Ordering::Relaxed);
         *writer.lock_key() = held.key.clone();
         if let Some(slot) = slots.get_mut(&held.key) {
             slot.writer = Some(Holder::Open(Arc::clone(writer)));
@@ -257,7 +261,10 @@ impl Opens {
     /// [`Error::NotPermitted`] while a directory above `key` is being renamed.
     fn check_directories(&self, key: &Key) -> Result<(), Error> {
         let directories = self.directories();
-        if directories.iter().any(|prefix| key.as_str().starts_with(&**prefix)) {
+        if directories
+            .iter()
+            .any(|prefix| key.as_str().starts_with(&**prefix))
+        {
             return Err(RENAMED);
         }
         Ok(())
@@ -310,7 +317,7 @@ impl Writer {
         Arc::new(Self {
             ino,
             key: Mutex::new(key),
-            is_new,
+            is_new: AtomicBool::new(is_new),
             file,
             handle,
             opened_by,
@@ -321,6 +328,11 @@ impl Writer {
     /// The key that it writes.
     pub(super) fn key(&self) -> Key {
         self.lock_key().clone()
+    }
+
+    /// Whether no object has its key, as far as is known, that it will replace.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new.load(Ordering::Relaxed)
     }
 
     /// Whether a descriptor of it was closed, and none was used since.

@@ -5,13 +5,12 @@
 //! of it was sent under the old one.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
 
 use super::errno::Error;
 use super::open::check_version;
-use super::opens::{Entrance, Opening, Writer};
+use super::opens::Entrance;
 use super::{Fs, RenameMode};
-use crate::s3::{Key, ObjectInfo};
+use crate::s3::ObjectInfo;
 use crate::tree::{self, InodeNo, Named, NodeKind};
 use crate::write::Progress;
 
@@ -39,6 +38,16 @@ impl Fs {
             if from == to {
                 return Ok(());
             }
+            let is_directory = matches!(source.kind(), NodeKind::Directory { .. });
+            if is_directory
+                && self
+                    .tree
+                    .key(to.0, to.1)?
+                    .as_str()
+                    .starts_with(&directory(&source))
+            {
+                return Err(Error::Impossible("moving a directory into itself"));
+            }
             let target = match self.find_stored(to.0, to.1).await {
                 Ok(target) => Some(target),
                 Err(Error::Tree(tree::Error::NotFound)) => None,
@@ -53,7 +62,7 @@ impl Fs {
                     self.rename_directory(&source, from, to, target.as_ref())
                         .await
                 }
-                NodeKind::Local(_) => self.rename_local(&source, to).await,
+                NodeKind::Local(_) => self.rename_local(&source, to, target.is_none()).await,
                 NodeKind::File(info) => self.rename_object(&source, info, from, to, replace).await,
             };
             if outcome? == Outcome::Renamed {
@@ -97,10 +106,10 @@ impl Fs {
         to: Name<'_>,
         target: Option<&Named>,
     ) -> Result<Outcome, Error> {
-        let from_prefix = format!("{}/", source.key());
+        let from_prefix = directory(source);
         let to_prefix = format!("{}/", self.tree.key(to.0, to.1)?);
-        if to_prefix.starts_with(&from_prefix) {
-            return Err(Error::Impossible("moving a directory into itself"));
+        if from_prefix.starts_with(&to_prefix) {
+            return Err(tree::Error::NotEmpty.into());
         }
         let _held = match (
             self.opens.hold_directory(&from_prefix)?,
@@ -122,7 +131,13 @@ impl Fs {
         Ok(Outcome::Renamed)
     }
 
-    async fn rename_local(&self, source: &Named, to: Name<'_>) -> Result<Outcome, Error> {
+    /// `is_new` says whether nothing has the new name.
+    async fn rename_local(
+        &self,
+        source: &Named,
+        to: Name<'_>,
+        is_new: bool,
+    ) -> Result<Outcome, Error> {
         let Some(writer) = self.opens.writer(source.key()) else {
             let _held = match self.opens.hold(source.key())? {
                 Entrance::Free(held) => held,
@@ -137,8 +152,17 @@ impl Fs {
                 self.finish(&other).await?;
                 return Ok(Outcome::Again);
             }
-            Entrance::Free(held) if writer.is_new => {
-                if self.redirect(&writer, source, to, key, held).await {
+            Entrance::Free(held) if writer.is_new() => {
+                let agree = || {
+                    let is_same = writer.ino == source.ino() && writer.key() == *source.key();
+                    let is_moved = is_same && self.tree.move_local(source, to.0, to.1).is_ok();
+                    if is_moved {
+                        self.opens.redirect(&writer, source.key(), held, is_new);
+                    }
+                    is_moved
+                };
+                let content_type = self.content_type(&key);
+                if writer.handle.redirect(key, content_type, agree).await {
                     return Ok(Outcome::Renamed);
                 }
             }
@@ -157,28 +181,11 @@ impl Fs {
             }
         }
     }
+}
 
-    /// Lets `writer` write the file `key`, which is `held`, instead of `source`, if it can. Says
-    /// whether it does.
-    async fn redirect(
-        &self,
-        writer: &Arc<Writer>,
-        source: &Named,
-        to: Name<'_>,
-        key: Key,
-        held: Opening,
-    ) -> bool {
-        let content_type = self.content_type(&key);
-        let agree = || {
-            let is_same = writer.ino == source.ino() && writer.key() == *source.key();
-            let is_moved = is_same && self.tree.move_local(source, to.0, to.1).is_ok();
-            if is_moved {
-                self.opens.redirect(writer, source.key(), held);
-            }
-            is_moved
-        };
-        writer.handle.redirect(key, content_type, agree).await
-    }
+/// What the keys in the directory start with.
+fn directory(named: &Named) -> String {
+    format!("{}/", named.key())
 }
 
 /// Decides whether `source` may take the place of `target`.

@@ -1,6 +1,7 @@
 //! The operations, over the in-memory store, without a mount.
 
 mod model;
+mod renaming;
 mod writing;
 
 use std::time::Duration;

@@ -44,9 +44,7 @@ impl Tree {
         if parent == ROOT || core.is_marked(parent)? {
             return Ok(());
         }
-        let prefix = core
-            .table()
-            .directory_prefix(parent, &core.config.prefix)?;
+        let prefix = core.table().directory_prefix(parent, &core.config.prefix)?;
         let mut own = named.key.to_string();
         if *named.kind() == core.directory() {
             own.push('/');

@@ -241,7 +241,9 @@ impl Core {
     /// [`ErrorKind::Precondition`] when the directory `from` has other objects than `objects`, or
     /// other versions of them.
     async fn check_unchanged(&self, objects: &[ListedObject], from: &str) -> Result<(), s3::Error> {
-        let before = objects.iter().map(|object| (&object.key, &object.info.etag));
+        let before = objects
+            .iter()
+            .map(|object| (&object.key, &object.info.etag));
         let mut before: HashMap<_, _> = before.collect();
         let now = self.objects_below(from).await?;
         for object in &now {

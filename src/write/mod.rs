@@ -22,10 +22,10 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync};
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
+use std::{fmt, sync};
 
 use bytes::Bytes;
 use futures::lock::Mutex;

@@ -223,6 +223,7 @@ impl Table {
     pub(super) fn note_only_local(&mut self, ino: InodeNo) {
         if let Ok(directory) = self.directory_mut(ino) {
             directory.gone = true;
+            directory.marked = false;
         }
     }
 

@@ -1,0 +1,749 @@
+//! Renaming by copying, and directories that are kept.
+
+use super::*;
+
+const CREATE: i32 = libc::O_WRONLY | libc::O_CREAT;
+
+/// Another process.
+const OTHER: Pid = Pid(u32::MAX);
+
+/// Bytes that a file may have before it is uploaded in parts.
+const PART: u64 = 1000;
+
+fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> Fs {
+    // Long, so that what is seen at once is not seen because it was forgotten.
+    let ttl = Ttl::For(Duration::from_secs(3600));
+    let tree = TreeConfig {
+        prefix: crate::s3::Prefix::default(),
+        ttl,
+        negative_ttl: ttl,
+    };
+    let mut config = FsConfig {
+        allow_delete: true,
+        rename_by_copy: true,
+        ..CONFIG
+    };
+    allow(&mut config);
+    let write = WriteConfig {
+        part_size: PART,
+        ..WriteConfig::default()
+    };
+    let shared = Arc::new(store.clone());
+    Fs::new(shared, tree, ReadConfig::default(), write, config)
+}
+
+fn bucket(objects: &[(&str, &str)]) -> FakeStore {
+    let store = FakeStore::new();
+    for (key, body) in objects {
+        store.put(key, body.to_string());
+    }
+    store
+}
+
+/// The directory of a path, and the name in it.
+fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), Errno> {
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let mut at = ROOT;
+    for name in above.split('/').filter(|name| !name.is_empty()) {
+        let found = block_on(fs.lookup(at, OsStr::new(name))).map_err(|error| error.errno())?;
+        at = found.attr.ino;
+    }
+    Ok((at, OsStr::new(name)))
+}
+
+fn find(fs: &Fs, path: &str) -> Result<Attr, Errno> {
+    let (parent, name) = place(fs, path)?;
+    let found = block_on(fs.lookup(parent, name));
+    found.map(|entry| entry.attr).map_err(|error| error.errno())
+}
+
+fn rename(fs: &Fs, from: &str, to: &str) -> Result<(), Errno> {
+    rename_as(fs, from, to, RenameMode::Replace).map_err(|error| error.errno())
+}
+
+fn rename_as(fs: &Fs, from: &str, to: &str, mode: RenameMode) -> Result<(), Error> {
+    let (from, to) = (place(fs, from), place(fs, to));
+    let (from, to) = (from.expect("it is reached"), to.expect("it is reached"));
+    block_on(fs.rename(from, to, mode))
+}
+
+/// Reads a file as the kernel does: after `ESTALE` the name is looked up once more.
+fn text(fs: &Fs, path: &str) -> String {
+    let try_open = || {
+        let attr = find(fs, path).expect("it is there");
+        open(fs, attr.ino, libc::O_RDONLY).map(|file| (file, attr.size))
+    };
+    let opened = match try_open() {
+        Err(Errno::ESTALE) => try_open(),
+        opened => opened,
+    };
+    let (file, size) = opened.expect("it opens");
+    let bytes = read(fs, file, 0, 1 << 16).expect("it reads");
+    assert_eq!(bytes.len() as u64, size, "{path}");
+    block_on(fs.release(file)).expect("it closes");
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn create(fs: &Fs, path: &str) -> Result<HandleNo, Errno> {
+    let (parent, name) = place(fs, path)?;
+    block_on(fs.create(parent, name, OpenFlags(CREATE), ME))
+        .map(|(_entry, opened)| opened.file)
+        .map_err(|error| error.errno())
+}
+
+fn write(fs: &Fs, file: HandleNo, offset: u64, data: &[u8]) {
+    let written = fs.write_now(file, offset, data);
+    let data = Bytes::copy_from_slice(data);
+    written
+        .unwrap_or_else(|| block_on(fs.write(file, offset, data)))
+        .expect("it is written");
+}
+
+fn close(fs: &Fs, file: HandleNo) -> Result<(), Errno> {
+    let flushed = block_on(fs.flush(file, ME));
+    let released = block_on(fs.release(file));
+    flushed.and(released).map_err(|error| error.errno())
+}
+
+fn mkdir(fs: &Fs, path: &str) -> Result<(), Errno> {
+    let (parent, name) = place(fs, path)?;
+    block_on(fs.mkdir(parent, name))
+        .map(drop)
+        .map_err(|error| error.errno())
+}
+
+fn rmdir(fs: &Fs, path: &str) -> Result<(), Errno> {
+    let (parent, name) = place(fs, path)?;
+    block_on(fs.rmdir(parent, name)).map_err(|error| error.errno())
+}
+
+fn unlink(fs: &Fs, path: &str) -> Result<(), Errno> {
+    let (parent, name) = place(fs, path)?;
+    block_on(fs.unlink(parent, name)).map_err(|error| error.errno())
+}
+
+fn list(fs: &Fs, path: &str) -> Vec<String> {
+    let ino = match path {
+        "" => ROOT,
+        path => find(fs, path).expect("a directory").ino,
+    };
+    let dir = block_on(fs.opendir(ino)).expect("it opens");
+    let all = names(fs, dir, 100).expect("it is read");
+    fs.releasedir(dir).expect("it closes");
+    all.into_iter().skip(2).collect()
+}
+
+#[test]
+fn s29_without_the_flag_renaming_is_unknown() {
+    let store = bucket(&[("a", "1")]);
+    let fs = mounted(&store, |config| config.rename_by_copy = false);
+    assert_eq!(rename(&fs, "a", "b"), Err(Errno::ENOSYS));
+    assert_eq!(store.keys(), ["a"]);
+}
+
+#[test]
+fn file_has_its_new_name_at_once_for_a_copy_a_head_and_a_delete() {
+    let store = bucket(&[("a", "text"), ("d/x", "1")]);
+    let fs = mounted(&store, |_| {});
+    assert_eq!(find(&fs, "d/b"), Err(Errno::ENOENT));
+    assert_eq!(find(&fs, "a").expect("there").size, 4);
+    store.clear_log();
+    assert_eq!(rename(&fs, "a", "d/b"), Ok(()));
+    let mut asked = requests(&store);
+    // The absence of the new name is known for good only to S3.
+    asked.retain(|op| !matches!(op, Op::List));
+    assert_eq!(asked, [Op::Copy, Op::Head, Op::Delete]);
+    assert_eq!(find(&fs, "a"), Err(Errno::ENOENT));
+    assert_eq!(text(&fs, "d/b"), "text");
+    assert_eq!(list(&fs, ""), ["d"]);
+    assert_eq!(list(&fs, "d"), ["b", "x"]);
+    assert_eq!(store.keys(), ["d/b", "d/x"]);
+}
+
+#[test]
+fn file_replaces_another_one_only_where_that_is_allowed() {
+    let store = bucket(&[("a", "new"), ("b", "older")]);
+    let fs = mounted(&store, |_| {});
+    assert_eq!(rename(&fs, "a", "b"), Err(Errno::EEXIST));
+    let fs = mounted(&store, |config| config.allow_overwrite = true);
+    let as_mode = |mode| rename_as(&fs, "a", "b", mode).map_err(|error| error.errno());
+    assert_eq!(as_mode(RenameMode::KeepTarget), Err(Errno::EEXIST));
+    assert_eq!(as_mode(RenameMode::Other), Err(Errno::EINVAL));
+    assert_eq!(rename(&fs, "a", "a"), Ok(()));
+    assert_eq!(store.count(Op::Copy), 0);
+    assert_eq!(text(&fs, "b"), "older");
+    assert_eq!(as_mode(RenameMode::Replace), Ok(()));
+    assert_eq!(text(&fs, "b"), "new");
+    assert_eq!(store.keys(), ["b"]);
+}
+
+#[test]
+fn target_that_appears_unseen_is_not_replaced() {
+    let store = bucket(&[("a", "mine")]);
+    let fs = mounted(&store, |_| {});
+    assert_eq!(find(&fs, "b"), Err(Errno::ENOENT));
+    store.put("b", "theirs");
+    assert_eq!(rename(&fs, "a", "b"), Err(Errno::EEXIST));
+    assert_eq!(
+        (text(&fs, "a"), text(&fs, "b")),
+        ("mine".into(), "theirs".into())
+    );
+}
+
+#[test]
+fn open_reader_of_a_renamed_file_is_stale_and_never_wrong() {
+    let store = bucket(&[("a", "text")]);
+    let fs = mounted(&store, |_| {});
+    let file = open_name(&fs, "a");
+    assert_eq!(rename(&fs, "a", "b"), Ok(()));
+    assert_eq!(read(&fs, file, 0, 9), Err(Errno::ESTALE));
+    assert_eq!(text(&fs, "b"), "text");
+    block_on(fs.release(file)).expect("it closes");
+}
+
+#[test]
+fn reader_may_open_the_old_and_the_replaced_file_while_the_copy_is_made() {
+    let store = bucket(&[("a", "new"), ("b", "old")]);
+    let fs = mounted(&store, |config| config.allow_overwrite = true);
+    store.hold_next(Op::Copy, None, 1);
+    let (from, to) = ((ROOT, OsStr::new("a")), (ROOT, OsStr::new("b")));
+    let mut renaming = Box::pin(fs.rename(from, to, RenameMode::Replace));
+    assert!((&mut renaming).now_or_never().is_none());
+    assert_eq!(
+        (text(&fs, "a"), text(&fs, "b")),
+        ("new".into(), "old".into())
+    );
+    for name in ["a", "b"] {
+        let ino = find(&fs, name).expect("there").ino;
+        let flags = libc::O_WRONLY | libc::O_TRUNC;
+        assert_eq!(open(&fs, ino, flags), Err(Errno::EPERM), "{name}");
+        assert_eq!(unlink(&fs, name), Err(Errno::EPERM), "{name}");
+    }
+    store.release();
+    assert!(block_on(renaming).is_ok());
+    assert_eq!(text(&fs, "b"), "new");
+    assert_eq!(unlink(&fs, "b"), Ok(()));
+}
+
+#[test]
+fn failed_copy_changes_nothing() {
+    for (kind, errno) in [
+        (ErrorKind::Denied, Errno::EACCES),
+        (ErrorKind::Archived, Errno::EACCES),
+        (ErrorKind::Throttled, Errno::EIO),
+        (ErrorKind::Timeout, Errno::EIO),
+        (ErrorKind::NotFound, Errno::ENOENT),
+    ] {
+        let store = bucket(&[("a", "1"), ("d/x", "2")]);
+        let fs = mounted(&store, |_| {});
+        store.fail_next(Op::Copy, None, kind, 1);
+        assert_eq!(rename(&fs, "a", "b"), Err(errno), "{kind:?}");
+        store.fail_next(Op::Copy, None, kind, 1);
+        let failed = rename(&fs, "d", "e");
+        let errno = if kind == ErrorKind::NotFound {
+            Errno::EBUSY
+        } else {
+            errno
+        };
+        assert_eq!(failed, Err(errno), "{kind:?}");
+        assert_eq!(store.count(Op::Delete), 0);
+        assert_eq!((text(&fs, "a"), text(&fs, "d/x")), ("1".into(), "2".into()));
+    }
+}
+
+#[test]
+fn failed_delete_leaves_both_names_and_says_so() {
+    let store = bucket(&[("a", "1"), ("d/x", "2"), ("d/y", "3")]);
+    let fs = mounted(&store, |_| {});
+    for (from, to, named) in [("a", "b", "a to b"), ("d", "e", "d/ to e/")] {
+        store.fail_next(Op::Delete, None, ErrorKind::Denied, 1);
+        let error = rename_as(&fs, from, to, RenameMode::Replace).expect_err("it failed");
+        assert_eq!(error.errno(), Errno::EACCES);
+        assert_eq!(error.level(), log::Level::Warn);
+        let said = error.to_string();
+        assert!(said.contains("both names may be there"), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+    assert_eq!((text(&fs, "a"), text(&fs, "b")), ("1".into(), "1".into()));
+    for path in ["e/x", "e/y"] {
+        assert!(!text(&fs, path).is_empty());
+    }
+    assert!(list(&fs, "d").contains(&"x".to_owned()));
+}
+
+#[test]
+fn source_that_changes_before_its_copy_is_looked_up_anew() {
+    let store = bucket(&[("a", "old")]);
+    let fs = mounted(&store, |_| {});
+    assert!(find(&fs, "a").is_ok());
+    store.put("a", "newer");
+    assert_eq!(rename(&fs, "a", "b"), Err(Errno::ESTALE));
+    assert_eq!(rename(&fs, "a", "b"), Ok(()));
+    assert_eq!(text(&fs, "b"), "newer");
+    assert_eq!(store.keys(), ["b"]);
+}
+
+#[test]
+fn source_that_changes_after_its_copy_is_not_deleted() {
+    let store = bucket(&[("a", "old")]);
+    let fs = mounted(&store, |_| {});
+    assert!(find(&fs, "a").is_ok() && find(&fs, "b").is_err());
+    store.hold_next(Op::Head, Some("a"), 1);
+    let (from, to) = ((ROOT, OsStr::new("a")), (ROOT, OsStr::new("b")));
+    let mut renaming = Box::pin(fs.rename(from, to, RenameMode::Replace));
+    assert!((&mut renaming).now_or_never().is_none());
+    assert_eq!(store.keys(), ["a", "b"]);
+    store.put("a", "newer");
+    store.release();
+    let error = block_on(renaming).expect_err("it was changed");
+    assert_eq!(error.errno(), Errno::EBUSY, "{error}");
+    assert_eq!(
+        (text(&fs, "a"), text(&fs, "b")),
+        ("newer".into(), "old".into())
+    );
+}
+
+#[test]
+fn dropped_rename_loses_nothing() {
+    for op in [Op::Copy, Op::Head, Op::Delete] {
+        let store = bucket(&[("a", "text")]);
+        let fs = mounted(&store, |_| {});
+        assert!(find(&fs, "a").is_ok() && find(&fs, "b").is_err());
+        store.hold_next(op, Some("a"), 1);
+        let (from, to) = ((ROOT, OsStr::new("a")), (ROOT, OsStr::new("b")));
+        let mut renaming = Box::pin(fs.rename(from, to, RenameMode::Replace));
+        assert!((&mut renaming).now_or_never().is_none());
+        drop(renaming);
+        store.release();
+        assert_eq!(text(&fs, "a"), "text", "{op:?}");
+        if op != Op::Copy {
+            assert_eq!(text(&fs, "b"), "text", "{op:?}");
+            assert_eq!(unlink(&fs, "b"), Ok(()));
+        }
+        assert_eq!(rename(&fs, "a", "b"), Ok(()), "{op:?}");
+        assert_eq!(store.keys(), ["b"]);
+    }
+}
+
+#[test]
+fn s34_archived_file_is_not_renamed_until_it_is_restored() {
+    let store = bucket(&[("a", "1"), ("d/x", "1"), ("d/y", "1")]);
+    for key in ["a", "d/y"] {
+        store.set_storage(key, StorageClass::Archived, Restore::None);
+    }
+    let fs = mounted(&store, |_| {});
+    assert_eq!(rename(&fs, "a", "b"), Err(Errno::EACCES));
+    assert_eq!(rename(&fs, "d", "e"), Err(Errno::EACCES));
+    assert_eq!(store.count(Op::Copy), 0);
+    store.set_storage("d/y", StorageClass::Archived, Restore::Done);
+    assert_eq!(rename(&fs, "d", "e"), Ok(()));
+    assert_eq!(store.keys(), ["a", "e/x", "e/y"]);
+}
+
+#[test]
+fn directory_is_renamed_with_all_its_keys() {
+    let store = bucket(&[
+        ("d-", "0"),
+        ("d/", ""),
+        ("d//hidden", "1"),
+        ("d/a", "2"),
+        ("e", "3"),
+    ]);
+    for index in 0..60 {
+        store.put(&format!("d/sub/{}/f{index}", index % 7), format!("{index}"));
+    }
+    store.set_page_size(4);
+    let fs = mounted(&store, |_| {});
+    assert_eq!(text(&fs, "d/sub/3/f10"), "10");
+    let sub = find(&fs, "d/sub").expect("there").ino;
+    store.clear_log();
+    assert_eq!(mkdir(&fs, "new"), Ok(()));
+    assert_eq!(rename(&fs, "d", "new/d"), Ok(()));
+    assert_eq!((store.count(Op::Copy), store.count(Op::Delete)), (63, 63));
+    assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));
+    assert_eq!(text(&fs, "new/d/a"), "2");
+    for index in 0..60 {
+        let path = format!("new/d/sub/{}/f{index}", index % 7);
+        assert_eq!(text(&fs, &path), format!("{index}"));
+    }
+    assert_eq!(
+        find(&fs, "new/d/sub").expect("there").ino,
+        sub,
+        "it is the same directory"
+    );
+    assert_eq!(list(&fs, ""), ["d-", "e", "new"]);
+    assert_eq!(store.body("new/d//hidden").as_deref(), Some(&b"1"[..]));
+    assert!(store.keys().iter().all(|key| !key.starts_with("d/")));
+}
+
+#[test]
+fn directories_and_files_do_not_replace_each_other() {
+    let store = bucket(&[
+        ("d/x", "1"),
+        ("e/y", "1"),
+        ("f", "1"),
+        ("empty/", ""),
+        ("full/", "!"),
+    ]);
+    let fs = mounted(&store, |config| config.allow_overwrite = true);
+    assert_eq!(rename(&fs, "d", "f"), Err(Errno::ENOTDIR));
+    assert_eq!(rename(&fs, "f", "d"), Err(Errno::EISDIR));
+    assert_eq!(rename(&fs, "d", "e"), Err(Errno::ENOTEMPTY));
+    assert_eq!(rename(&fs, "d", "full"), Err(Errno::ENOTEMPTY));
+    assert_eq!(rename(&fs, "missing", "e"), Err(Errno::ENOENT));
+    let into_itself = rename(&fs, "d", "d/below");
+    assert_eq!(into_itself, Err(Errno::EINVAL));
+    assert_eq!(mkdir(&fs, "local"), Ok(()));
+    assert_eq!(mkdir(&fs, "local/inside"), Ok(()));
+    assert_eq!(rename(&fs, "d", "local"), Err(Errno::ENOTEMPTY));
+    assert_eq!(store.count(Op::Copy), 0);
+    assert_eq!(rename(&fs, "d", "empty"), Ok(()));
+    assert_eq!(rename(&fs, "e", "local/inside"), Ok(()));
+    assert_eq!(text(&fs, "empty/x"), "1");
+    assert_eq!(text(&fs, "local/inside/y"), "1");
+    assert_eq!(
+        store.keys(),
+        ["empty/", "empty/x", "f", "full/", "local/inside/y"]
+    );
+}
+
+#[test]
+fn keys_that_would_be_too_long_stop_everything_before_it_begins() {
+    let long = format!("d/{0}/{0}/{0}/{0}", "n".repeat(240));
+    let store = bucket(&[("d/x", "1"), (&long, "1")]);
+    let fs = mounted(&store, |_| {});
+    assert_eq!(rename(&fs, "d", &"e".repeat(100)), Err(Errno::ENAMETOOLONG));
+    assert_eq!(rename(&fs, "d", &"e".repeat(256)), Err(Errno::ENAMETOOLONG));
+    assert_eq!(store.count(Op::Copy), 0);
+    assert_eq!(rename(&fs, "d", &"e".repeat(40)), Ok(()));
+}
+
+#[test]
+fn objects_that_change_meanwhile_stop_a_directory_before_any_delete() {
+    /// What somebody else does while a copy waits.
+    type Act = fn(&FakeStore);
+    let acts: [Act; 4] = [
+        |store| _ = store.put("d/x", "newer"),
+        |store| _ = store.put("d/held", "newer"),
+        |store| _ = store.put("d/new", "newer"),
+        |store| _ = store.remove("d/x"),
+    ];
+    for act in acts {
+        let store = bucket(&[("d/held", "old"), ("d/x", "old")]);
+        let fs = mounted(&store, |_| {});
+        store.hold_next(Op::Copy, Some("d/held"), 1);
+        let (from, to) = ((ROOT, OsStr::new("d")), (ROOT, OsStr::new("e")));
+        let mut renaming = Box::pin(fs.rename(from, to, RenameMode::Replace));
+        assert!((&mut renaming).now_or_never().is_none());
+        act(&store);
+        let now = store.keys().into_iter().filter(|key| key.starts_with("d/"));
+        let now: Vec<_> = now.map(|key| (store.body(&key), key)).collect();
+        store.release();
+        let error = block_on(renaming).expect_err("it was changed");
+        assert_eq!(error.errno(), Errno::EBUSY, "{error}");
+        assert_eq!(store.count(Op::Delete), 0);
+        for (body, key) in now {
+            assert_eq!(store.body(&key), body, "{key}");
+        }
+    }
+}
+
+#[test]
+fn s29_open_writer_keeps_its_directory_where_it_is() {
+    let store = bucket(&[("d/x", "1")]);
+    let fs = mounted(&store, |_| {});
+    let file = create(&fs, "d/new").expect("it is made");
+    assert_eq!(rename(&fs, "d", "e"), Err(Errno::EPERM));
+    write(&fs, file, 0, b"text");
+    assert_eq!(close(&fs, file), Ok(()));
+    // The kernel has not released it yet, but the file is closed.
+    let file = create(&fs, "d/touched").expect("it is made");
+    block_on(fs.flush(file, ME)).expect("it is closed");
+    assert_eq!(rename(&fs, "d", "e"), Ok(()));
+    assert_eq!(close(&fs, file), Ok(()));
+    assert_eq!(store.keys(), ["e/new", "e/touched", "e/x"]);
+}
+
+#[test]
+fn nobody_writes_in_a_directory_that_is_being_renamed() {
+    let store = bucket(&[("d/sub/x", "1"), ("f", "2")]);
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    let sub = find(&fs, "d/sub").expect("there").ino;
+    store.hold_next(Op::Copy, None, 1);
+    let (from, to) = ((ROOT, OsStr::new("d")), (ROOT, OsStr::new("e")));
+    let mut renaming = Box::pin(fs.rename(from, to, RenameMode::Replace));
+    assert!((&mut renaming).now_or_never().is_none());
+    assert_eq!(text(&fs, "d/sub/x"), "1");
+    for name in ["new", "x"] {
+        let flags = OpenFlags(CREATE);
+        let made = block_on(fs.create(sub, OsStr::new(name), flags, ME));
+        assert_eq!(made.expect_err("busy").errno(), Errno::EPERM);
+    }
+    assert_eq!(unlink(&fs, "d/sub/x"), Err(Errno::EPERM));
+    assert_eq!(mkdir(&fs, "d/sub/new"), Err(Errno::EPERM));
+    assert_eq!(rename(&fs, "f", "d/sub/f"), Err(Errno::EPERM));
+    assert_eq!(rename(&fs, "d/sub", "g"), Err(Errno::EPERM));
+    store.release();
+    assert!(block_on(renaming).is_ok());
+    assert_eq!(rename(&fs, "f", "e/sub/f"), Ok(()));
+    assert_eq!(store.keys(), ["e/sub/f", "e/sub/x"]);
+}
+
+#[test]
+fn lookup_under_way_finds_the_file_in_the_renamed_directory() {
+    let store = bucket(&[("d/x", "1")]);
+    let fs = mounted(&store, |_| {});
+    let dir = find(&fs, "d").expect("there").ino;
+    store.hold_next(Op::Head, Some("d/x"), 1);
+    store.hold_next(Op::List, Some("d/x/"), 1);
+    let mut lookup = Box::pin(fs.lookup(dir, OsStr::new("x")));
+    assert!((&mut lookup).now_or_never().is_none());
+    assert_eq!(rename(&fs, "d", "e"), Ok(()));
+    store.release();
+    assert_eq!(block_on(lookup).expect("it is there").attr.size, 1);
+    assert_eq!(text(&fs, "e/x"), "1");
+}
+
+#[test]
+fn directory_that_is_open_while_it_is_renamed_is_read_under_its_new_name() {
+    let store = bucket(&[("d/a", "1"), ("d/b", "1"), ("d/c", "1")]);
+    store.set_page_size(2);
+    let fs = mounted(&store, |_| {});
+    let ino = find(&fs, "d").expect("there").ino;
+    let [unread, begun] = [(); 2].map(|()| block_on(fs.opendir(ino)).expect("it opens"));
+    let mut offset = 0;
+    let mut emit = |entry: DirEntry<'_>| {
+        offset = entry.next_offset;
+        Emit::Taken
+    };
+    block_on(fs.readdir(begun, 0, false, &mut emit)).expect("the first page");
+    assert_eq!(rename(&fs, "d", "e"), Ok(()));
+    let all = Ok([".", "..", "a", "b", "c"].map(str::to_owned).to_vec());
+    assert_eq!(names(&fs, unread, 10), all);
+    let rest = block_on(fs.readdir(begun, offset, false, &mut |_| Emit::Taken));
+    assert_eq!(rest.map_err(|error| error.errno()), Err(Errno::ESTALE));
+    assert_eq!(names(&fs, begun, 10), all);
+}
+
+#[test]
+fn local_files_and_directories_are_renamed_without_a_request() {
+    let store = bucket(&[]);
+    let fs = mounted(&store, |_| {});
+    assert_eq!(mkdir(&fs, "d"), Ok(()));
+    assert_eq!(mkdir(&fs, "d/sub"), Ok(()));
+    let (parent, name) = place(&fs, "d/sub/made").expect("it is reached");
+    block_on(fs.mknod(parent, name, libc::S_IFREG)).expect("it is made");
+    assert_eq!(rename(&fs, "d/sub/made", "d/moved"), Ok(()));
+    assert_eq!(rename(&fs, "d", "e"), Ok(()));
+    assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));
+    assert_eq!(
+        (list(&fs, ""), list(&fs, "e")),
+        (vec!["e".into()], vec!["moved".into(), "sub".into()])
+    );
+    let file = find(&fs, "e/moved").expect("there").ino;
+    let file = open(&fs, file, libc::O_WRONLY).expect("it opens");
+    write(&fs, file, 0, b"text");
+    assert_eq!(close(&fs, file), Ok(()));
+    assert_eq!(store.keys(), ["e/moved"]);
+    let changes = [Op::Put, Op::Copy, Op::Delete].map(|op| store.count(op));
+    assert_eq!(changes, [1, 0, 0]);
+}
+
+#[test]
+fn open_file_that_was_not_sent_goes_to_its_new_name_by_one_upload() {
+    let store = bucket(&[("d/x", "1"), ("old.html", "replaced")]);
+    let fs = mounted(&store, |config| {
+        config.allow_overwrite = true;
+        config.infer_content_type = true;
+    });
+    for to in ["d/new.html", "old.html"] {
+        store.clear_log();
+        let file = create(&fs, "tmp").expect("it is made");
+        write(&fs, file, 0, b"some ");
+        assert_eq!(rename(&fs, "tmp", to), Ok(()));
+        assert_eq!(find(&fs, "tmp"), Err(Errno::ENOENT));
+        assert_eq!(find(&fs, to).expect("there").size, 5);
+        write(&fs, file, 5, b"text");
+        assert_eq!(close(&fs, file), Ok(()));
+        assert_eq!(text(&fs, to), "some text");
+        assert_eq!(store.content_type(to).as_deref(), Some("text/html"));
+        let changes = [Op::Put, Op::Copy, Op::Delete].map(|op| store.count(op));
+        assert_eq!(changes, [1, 0, 0]);
+    }
+    assert_eq!(store.keys(), ["d/new.html", "d/x", "old.html"]);
+}
+
+#[test]
+fn closed_file_that_was_not_sent_costs_one_upload() {
+    let store = bucket(&[]);
+    let fs = mounted(&store, |_| {});
+    let file = create(&fs, "touched").expect("it is made");
+    block_on(fs.flush(file, ME)).expect("it is closed");
+    assert_eq!(rename(&fs, "touched", "a"), Ok(()));
+    block_on(fs.release(file)).expect("it is released");
+    let file = create(&fs, "written").expect("it is made");
+    write(&fs, file, 0, b"text");
+    block_on(fs.flush(file, OTHER)).expect("somebody else closes it");
+    assert_eq!(rename(&fs, "written", "b"), Ok(()));
+    assert_eq!(rename(&fs, "b", "c"), Ok(()));
+    assert_eq!(text(&fs, "c"), "text");
+    assert_eq!(close(&fs, file), Ok(()));
+    assert_eq!(store.keys(), ["a", "c"]);
+    assert_eq!((store.count(Op::Put), store.count(Op::Copy)), (2, 0));
+}
+
+#[test]
+fn file_whose_upload_has_begun_is_renamed_when_it_is_closed() {
+    let store = bucket(&[]);
+    store.set_upload_part_size(100);
+    let fs = mounted(&store, |_| {});
+    let file = create(&fs, "large").expect("it is made");
+    write(&fs, file, 0, &[7; 3000]);
+    let error = rename_as(&fs, "large", "a", RenameMode::Replace).expect_err("it is open");
+    assert_eq!(error.errno(), Errno::EPERM);
+    assert!(error.to_string().contains("close it first"), "{error}");
+    block_on(fs.flush(file, OTHER)).expect("somebody else closes it");
+    assert_eq!(rename(&fs, "large", "a"), Ok(()));
+    assert_eq!(store.body("a").expect("stored"), vec![7; 3000]);
+    assert_eq!(store.keys(), ["a"]);
+    assert_eq!((store.count(Op::Complete), store.count(Op::Copy)), (1, 1));
+}
+
+#[test]
+fn file_that_was_synced_and_is_still_open_is_renamed() {
+    let store = bucket(&[("final", "old")]);
+    let fs = mounted(&store, |config| config.allow_overwrite = true);
+    let file = create(&fs, "tmp").expect("it is made");
+    write(&fs, file, 0, b"text");
+    block_on(fs.fsync(file)).expect("it is stored");
+    assert_eq!(rename(&fs, "tmp", "final"), Ok(()));
+    assert_eq!(close(&fs, file), Ok(()));
+    assert_eq!(text(&fs, "final"), "text");
+    assert_eq!(store.keys(), ["final"]);
+}
+
+#[test]
+fn file_that_is_being_replaced_is_renamed_only_when_it_is_closed() {
+    let store = bucket(&[("f", "old")]);
+    let fs = mounted(&store, |config| config.allow_overwrite = true);
+    let ino = find(&fs, "f").expect("there").ino;
+    let file = open(&fs, ino, libc::O_WRONLY | libc::O_TRUNC).expect("it opens");
+    write(&fs, file, 0, b"new");
+    assert_eq!(rename(&fs, "f", "g"), Err(Errno::EPERM));
+    assert_eq!(close(&fs, file), Ok(()));
+    assert_eq!(rename(&fs, "f", "g"), Ok(()));
+    assert_eq!(text(&fs, "g"), "new");
+    // The same is true of a new file that has taken the place of another one.
+    let file = create(&fs, "tmp").expect("it is made");
+    assert_eq!(rename(&fs, "tmp", "g"), Ok(()));
+    assert_eq!(rename(&fs, "g", "h"), Err(Errno::EPERM));
+    assert_eq!(close(&fs, file), Ok(()));
+    assert_eq!(
+        (text(&fs, "g"), store.keys()),
+        (String::new(), vec!["g".to_owned()])
+    );
+}
+
+#[test]
+fn failed_upload_of_a_renamed_file_leaves_what_it_would_have_replaced() {
+    let store = bucket(&[("final", "old")]);
+    let fs = mounted(&store, |config| config.allow_overwrite = true);
+    let file = create(&fs, "tmp").expect("it is made");
+    write(&fs, file, 0, b"text");
+    assert_eq!(rename(&fs, "tmp", "final"), Ok(()));
+    store.fail_next(Op::Put, Some("final"), ErrorKind::Denied, 1);
+    assert_eq!(close(&fs, file), Err(Errno::EACCES));
+    assert_eq!(text(&fs, "final"), "old");
+    assert_eq!(list(&fs, ""), ["final"]);
+}
+
+#[test]
+fn kept_directory_is_stored_and_removed_as_a_marker() {
+    let store = bucket(&[]);
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    assert_eq!(mkdir(&fs, "d"), Ok(()));
+    assert_eq!(mkdir(&fs, "d/sub"), Ok(()));
+    assert_eq!(mkdir(&fs, "d"), Err(Errno::EEXIST));
+    assert_eq!(store.keys(), ["d/", "d/sub/"]);
+    assert_eq!(rmdir(&fs, "d"), Err(Errno::ENOTEMPTY));
+    let fs = mounted(&store, |config| {
+        config.keep_directories = true;
+        config.allow_delete = false;
+    });
+    let (parent, name) = place(&fs, "d/sub").expect("it is reached");
+    let error = block_on(fs.rmdir(parent, name)).expect_err("not allowed");
+    assert_eq!(error.errno(), Errno::EPERM);
+    assert!(error.to_string().contains("--allow-delete"), "{error}");
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    assert_eq!(rmdir(&fs, "d/sub"), Ok(()));
+    assert_eq!(list(&fs, "d"), [""; 0]);
+    assert_eq!(rmdir(&fs, "d"), Ok(()));
+    assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));
+    assert_eq!(store.keys(), [""; 0]);
+    let fs = mounted(&bucket(&[("d/", "")]), |_| {});
+    assert_eq!(
+        rmdir(&fs, "d"),
+        Err(Errno::EPERM),
+        "as ever without the flag"
+    );
+}
+
+#[test]
+fn failed_mkdir_of_a_kept_directory_leaves_nothing() {
+    let store = bucket(&[]);
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    store.fail_next(Op::Put, Some("d/"), ErrorKind::Denied, 1);
+    assert_eq!(mkdir(&fs, "d"), Err(Errno::EACCES));
+    assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));
+    assert_eq!(mkdir(&fs, "d"), Ok(()));
+    assert_eq!(store.keys(), ["d/"]);
+}
+
+#[test]
+fn last_thing_that_goes_leaves_the_kept_directory() {
+    let store = bucket(&[
+        ("d/a", "1"),
+        ("d/b", "1"),
+        ("e/sub/", ""),
+        ("f/x", "1"),
+        ("g/h/x", "1"),
+    ]);
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    assert_eq!(unlink(&fs, "d/a"), Ok(()));
+    assert_eq!(store.count(Op::Put), 0, "there is another one");
+    assert_eq!(unlink(&fs, "d/b"), Ok(()));
+    assert_eq!(rmdir(&fs, "e/sub"), Ok(()));
+    assert_eq!(rename(&fs, "f/x", "x"), Ok(()));
+    assert_eq!(rename(&fs, "g/h", "h"), Ok(()));
+    assert_eq!(store.keys(), ["d/", "e/", "f/", "g/", "h/x", "x"]);
+    assert_eq!(list(&fs, ""), ["d", "e", "f", "g", "h", "x"]);
+    assert_eq!(list(&fs, "d"), [""; 0]);
+}
+
+#[test]
+fn marker_that_cannot_be_stored_keeps_the_last_file() {
+    let store = bucket(&[("d/a", "1")]);
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    store.fail_next(Op::Put, Some("d/"), ErrorKind::Denied, 1);
+    assert_eq!(unlink(&fs, "d/a"), Err(Errno::EACCES));
+    assert_eq!(text(&fs, "d/a"), "1");
+}
+
+#[test]
+fn known_marker_saves_the_question_for_it() {
+    let store = bucket(&[("d/", ""), ("d/a", "1"), ("d/b", "1"), ("d/c", "1")]);
+    let fs = mounted(&store, |config| config.keep_directories = true);
+    assert!(
+        ["a", "b", "c"]
+            .iter()
+            .all(|name| find(&fs, &format!("d/{name}")).is_ok())
+    );
+    for (path, lists) in [("d/a", 1), ("d/b", 0), ("d/c", 0)] {
+        let (parent, name) = place(&fs, path).expect("it is reached");
+        store.clear_log();
+        block_on(fs.unlink(parent, name)).expect("it is deleted");
+        let asked = (store.count(Op::List), store.count(Op::Put));
+        assert_eq!(asked, (lists, 0), "{path}");
+    }
+    assert_eq!(store.keys(), ["d/"]);
+}
