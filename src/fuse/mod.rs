@@ -5,8 +5,10 @@
 //! nothing else knows of FUSE.
 
 mod adapter;
+mod answer;
 mod change;
 mod convert;
+mod directory;
 mod executor;
 mod readahead;
 mod served;

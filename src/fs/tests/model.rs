@@ -139,13 +139,21 @@ impl Model {
         None
     }
 
-    /// What is in S3 is not local any more.
+    /// What is in S3 is not local any more, and a directory in S3 hides what is written.
     fn settle(&mut self) {
-        let local = std::mem::take(&mut self.directories);
-        let local = local.into_iter();
+        let local = std::mem::take(&mut self.directories).into_iter();
         self.directories = local
             .filter(|path| !self.is_remote_directory(path))
             .collect();
+        let written = self.writers.keys().cloned();
+        let hidden: Vec<String> = written
+            .filter(|path| self.is_remote_directory(path))
+            .collect();
+        for path in hidden {
+            if let Some(writer) = self.writers.get_mut(&path) {
+                writer.hidden = true;
+            }
+        }
     }
 
     fn unlink(&mut self, path: &str) -> Result<(), Errno> {
@@ -415,7 +423,7 @@ fn step(kernel: &mut Kernel, model: &mut Model, step: &Step) {
             (done, said)
         }
         Step::Rename(from, to) => {
-            if from == to || model.obstacle(from).or(model.obstacle(to)).is_some() {
+            if from == to || model.obstacle(from).is_some() || model.obstacle(to).is_some() {
                 return;
             }
             let target = kernel.walk(split(to).0).expect("it is reached");

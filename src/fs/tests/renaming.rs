@@ -1,4 +1,4 @@
-//! Renaming by copying, and directories that are kept.
+//! Renaming by copying.
 
 use super::*;
 
@@ -10,7 +10,7 @@ const OTHER: Pid = Pid(u32::MAX);
 /// Bytes that a file may have before it is uploaded in parts.
 const PART: u64 = 1000;
 
-fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> Fs {
+pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> Fs {
     // Long, so that what is seen at once is not seen because it was forgotten.
     let ttl = Ttl::For(Duration::from_secs(3600));
     let tree = TreeConfig {
@@ -32,7 +32,7 @@ fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> Fs {
     Fs::new(shared, tree, ReadConfig::default(), write, config)
 }
 
-fn bucket(objects: &[(&str, &str)]) -> FakeStore {
+pub(super) fn bucket(objects: &[(&str, &str)]) -> FakeStore {
     let store = FakeStore::new();
     for (key, body) in objects {
         store.put(key, body.to_string());
@@ -41,7 +41,7 @@ fn bucket(objects: &[(&str, &str)]) -> FakeStore {
 }
 
 /// The directory of a path, and the name in it.
-fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), Errno> {
+pub(super) fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), Errno> {
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut at = ROOT;
     for name in above.split('/').filter(|name| !name.is_empty()) {
@@ -51,13 +51,13 @@ fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), Errno> {
     Ok((at, OsStr::new(name)))
 }
 
-fn find(fs: &Fs, path: &str) -> Result<Attr, Errno> {
+pub(super) fn find(fs: &Fs, path: &str) -> Result<Attr, Errno> {
     let (parent, name) = place(fs, path)?;
     let found = block_on(fs.lookup(parent, name));
     found.map(|entry| entry.attr).map_err(|error| error.errno())
 }
 
-fn rename(fs: &Fs, from: &str, to: &str) -> Result<(), Errno> {
+pub(super) fn rename(fs: &Fs, from: &str, to: &str) -> Result<(), Errno> {
     rename_as(fs, from, to, RenameMode::Replace).map_err(|error| error.errno())
 }
 
@@ -68,7 +68,7 @@ fn rename_as(fs: &Fs, from: &str, to: &str, mode: RenameMode) -> Result<(), Erro
 }
 
 /// Reads a file as the kernel does: after `ESTALE` the name is looked up once more.
-fn text(fs: &Fs, path: &str) -> String {
+pub(super) fn text(fs: &Fs, path: &str) -> String {
     let try_open = || {
         let attr = find(fs, path).expect("it is there");
         open(fs, attr.ino, libc::O_RDONLY).map(|file| (file, attr.size))
@@ -105,24 +105,24 @@ fn close(fs: &Fs, file: HandleNo) -> Result<(), Errno> {
     flushed.and(released).map_err(|error| error.errno())
 }
 
-fn mkdir(fs: &Fs, path: &str) -> Result<(), Errno> {
+pub(super) fn mkdir(fs: &Fs, path: &str) -> Result<(), Errno> {
     let (parent, name) = place(fs, path)?;
     block_on(fs.mkdir(parent, name))
         .map(drop)
         .map_err(|error| error.errno())
 }
 
-fn rmdir(fs: &Fs, path: &str) -> Result<(), Errno> {
+pub(super) fn rmdir(fs: &Fs, path: &str) -> Result<(), Errno> {
     let (parent, name) = place(fs, path)?;
     block_on(fs.rmdir(parent, name)).map_err(|error| error.errno())
 }
 
-fn unlink(fs: &Fs, path: &str) -> Result<(), Errno> {
+pub(super) fn unlink(fs: &Fs, path: &str) -> Result<(), Errno> {
     let (parent, name) = place(fs, path)?;
     block_on(fs.unlink(parent, name)).map_err(|error| error.errno())
 }
 
-fn list(fs: &Fs, path: &str) -> Vec<String> {
+pub(super) fn list(fs: &Fs, path: &str) -> Vec<String> {
     let ino = match path {
         "" => ROOT,
         path => find(fs, path).expect("a directory").ino,
@@ -655,95 +655,4 @@ fn failed_upload_of_a_renamed_file_leaves_what_it_would_have_replaced() {
     assert_eq!(close(&fs, file), Err(Errno::EACCES));
     assert_eq!(text(&fs, "final"), "old");
     assert_eq!(list(&fs, ""), ["final"]);
-}
-
-#[test]
-fn kept_directory_is_stored_and_removed_as_a_marker() {
-    let store = bucket(&[]);
-    let fs = mounted(&store, |config| config.keep_directories = true);
-    assert_eq!(mkdir(&fs, "d"), Ok(()));
-    assert_eq!(mkdir(&fs, "d/sub"), Ok(()));
-    assert_eq!(mkdir(&fs, "d"), Err(Errno::EEXIST));
-    assert_eq!(store.keys(), ["d/", "d/sub/"]);
-    assert_eq!(rmdir(&fs, "d"), Err(Errno::ENOTEMPTY));
-    let fs = mounted(&store, |config| {
-        config.keep_directories = true;
-        config.allow_delete = false;
-    });
-    let (parent, name) = place(&fs, "d/sub").expect("it is reached");
-    let error = block_on(fs.rmdir(parent, name)).expect_err("not allowed");
-    assert_eq!(error.errno(), Errno::EPERM);
-    assert!(error.to_string().contains("--allow-delete"), "{error}");
-    let fs = mounted(&store, |config| config.keep_directories = true);
-    assert_eq!(rmdir(&fs, "d/sub"), Ok(()));
-    assert_eq!(list(&fs, "d"), [""; 0]);
-    assert_eq!(rmdir(&fs, "d"), Ok(()));
-    assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));
-    assert_eq!(store.keys(), [""; 0]);
-    let fs = mounted(&bucket(&[("d/", "")]), |_| {});
-    assert_eq!(
-        rmdir(&fs, "d"),
-        Err(Errno::EPERM),
-        "as ever without the flag"
-    );
-}
-
-#[test]
-fn failed_mkdir_of_a_kept_directory_leaves_nothing() {
-    let store = bucket(&[]);
-    let fs = mounted(&store, |config| config.keep_directories = true);
-    store.fail_next(Op::Put, Some("d/"), ErrorKind::Denied, 1);
-    assert_eq!(mkdir(&fs, "d"), Err(Errno::EACCES));
-    assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));
-    assert_eq!(mkdir(&fs, "d"), Ok(()));
-    assert_eq!(store.keys(), ["d/"]);
-}
-
-#[test]
-fn last_thing_that_goes_leaves_the_kept_directory() {
-    let store = bucket(&[
-        ("d/a", "1"),
-        ("d/b", "1"),
-        ("e/sub/", ""),
-        ("f/x", "1"),
-        ("g/h/x", "1"),
-    ]);
-    let fs = mounted(&store, |config| config.keep_directories = true);
-    assert_eq!(unlink(&fs, "d/a"), Ok(()));
-    assert_eq!(store.count(Op::Put), 0, "there is another one");
-    assert_eq!(unlink(&fs, "d/b"), Ok(()));
-    assert_eq!(rmdir(&fs, "e/sub"), Ok(()));
-    assert_eq!(rename(&fs, "f/x", "x"), Ok(()));
-    assert_eq!(rename(&fs, "g/h", "h"), Ok(()));
-    assert_eq!(store.keys(), ["d/", "e/", "f/", "g/", "h/x", "x"]);
-    assert_eq!(list(&fs, ""), ["d", "e", "f", "g", "h", "x"]);
-    assert_eq!(list(&fs, "d"), [""; 0]);
-}
-
-#[test]
-fn marker_that_cannot_be_stored_keeps_the_last_file() {
-    let store = bucket(&[("d/a", "1")]);
-    let fs = mounted(&store, |config| config.keep_directories = true);
-    store.fail_next(Op::Put, Some("d/"), ErrorKind::Denied, 1);
-    assert_eq!(unlink(&fs, "d/a"), Err(Errno::EACCES));
-    assert_eq!(text(&fs, "d/a"), "1");
-}
-
-#[test]
-fn known_marker_saves_the_question_for_it() {
-    let store = bucket(&[("d/", ""), ("d/a", "1"), ("d/b", "1"), ("d/c", "1")]);
-    let fs = mounted(&store, |config| config.keep_directories = true);
-    assert!(
-        ["a", "b", "c"]
-            .iter()
-            .all(|name| find(&fs, &format!("d/{name}")).is_ok())
-    );
-    for (path, lists) in [("d/a", 1), ("d/b", 0), ("d/c", 0)] {
-        let (parent, name) = place(&fs, path).expect("it is reached");
-        store.clear_log();
-        block_on(fs.unlink(parent, name)).expect("it is deleted");
-        let asked = (store.count(Op::List), store.count(Op::Put));
-        assert_eq!(asked, (lists, 0), "{path}");
-    }
-    assert_eq!(store.keys(), ["d/"]);
 }

@@ -198,7 +198,10 @@ impl Table {
         name: &Arc<str>,
         asked: Moment,
     ) -> bool {
-        let changed = self.changes.get(parent, name).or(self.changes.dropped());
+        let changed = self
+            .changes
+            .get(parent, name)
+            .or_else(|| self.changes.dropped());
         changed.is_some_and(|changed| asked <= changed)
     }
 
