@@ -95,6 +95,17 @@ pub(super) struct Args {
     #[arg(long, help_heading = MOUNT)]
     pub(super) allow_overwrite: bool,
 
+    /// Rename files and directories by copying their objects and deleting the old ones after that.
+    /// A renaming costs a copy, a HEAD and a DELETE; of a directory, a copy and a DELETE an object
+    /// and three listings. Directory buckets rename files without it, by one request
+    #[arg(long, help_heading = MOUNT, requires = "allow_delete")]
+    pub(super) allow_rename: bool,
+
+    /// Store directories, so that they stay when they are empty: mkdir costs a PUT, deleting a file
+    /// at most a LIST, and a PUT when it was the last one in its directory
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) keep_directories: bool,
+
     /// Write files by appending to their objects, which may exist before. Directory buckets only
     #[arg(long, help_heading = MOUNT)]
     pub(super) incremental_upload: bool,
@@ -466,6 +477,8 @@ mod tests {
             (&["--sse", "aes"], "invalid value 'aes'"),
             (&["--upload-checksums", "md5"], "invalid value 'md5'"),
             (&["--incremental-upload"], "--bucket-type directory"),
+            (&["--allow-rename"], "--allow-delete"),
+            (&["--allow-rename", "--allow-overwrite"], "--allow-delete"),
             (
                 &["--incremental-upload", "--bucket-type", "general-purpose"],
                 "--bucket-type directory",
@@ -482,8 +495,16 @@ mod tests {
         assert_eq!(args.sse, Some(Sse::KmsDualLayer));
         assert_eq!(args.sse_kms_key_id.as_deref(), Some(ARN));
         assert_eq!(args.upload_checksums, Checksums::Crc64Nvme);
-        let words = "bucket /mnt --bucket-type directory --incremental-upload";
-        assert!(parse(&words.split(' ').collect::<Vec<_>>()).is_ok());
+        for words in [
+            "bucket /mnt --bucket-type directory --incremental-upload",
+            "bucket /mnt --allow-delete --allow-rename",
+            "bucket /mnt --keep-directories",
+        ] {
+            assert!(
+                parse(&words.split(' ').collect::<Vec<_>>()).is_ok(),
+                "{words}"
+            );
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub(super) struct MountOptions {
     pub(super) read_only: bool,
     pub(super) allow_delete: bool,
     pub(super) allow_overwrite: bool,
+    pub(super) allow_rename: bool,
+    pub(super) keep_directories: bool,
     pub(super) incremental_upload: bool,
     /// Whether the bucket is a directory bucket, which can append and rename.
     pub(super) directory_bucket: bool,
@@ -240,6 +242,8 @@ impl Config {
                 read_only: args.read_only,
                 allow_delete: args.allow_delete,
                 allow_overwrite: args.allow_overwrite,
+                allow_rename: args.allow_rename,
+                keep_directories: args.keep_directories,
                 incremental_upload: args.incremental_upload,
                 directory_bucket: args.bucket_type == Some(BucketType::Directory),
                 auto_unmount: args.auto_unmount,

@@ -143,6 +143,8 @@ fn mount(
             allow_overwrite: options.allow_overwrite,
             incremental_upload: options.incremental_upload,
             can_rename: options.directory_bucket,
+            rename_by_copy: options.allow_rename,
+            keep_directories: options.keep_directories,
             infer_content_type: config.objects.infer_content_type,
         },
     );

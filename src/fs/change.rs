@@ -89,31 +89,48 @@ impl Fs {
         Ok(self.entry(&node))
     }
 
-    /// Makes the directory `name` in `parent`, which is local until something is stored in it, and
-    /// counts one reference to its inode.
+    /// Makes the directory `name` in `parent`, and counts one reference to its inode. It is local
+    /// until something is stored in it, unless directories are kept: then it is stored.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; any failure of the namespace, among them that the name exists.
     ///
     /// # Cancel safety
-    /// A dropped call has made nothing.
+    /// A dropped call has made nothing, unless directories are kept.
     pub async fn mkdir(&self, parent: InodeNo, name: &OsStr) -> Result<Entry, Error> {
         self.check_writable()?;
-        let node = self.tree.mkdir(parent, name).await?;
+        let node = if self.config.keep_directories {
+            self.check_not_renamed(parent, name)?;
+            self.tree.mkdir_marked(parent, name).await?
+        } else {
+            self.tree.mkdir(parent, name).await?
+        };
         Ok(self.entry(&node))
     }
 
-    /// Removes the local directory `name` in `parent`.
+    /// Removes the directory `name` in `parent`: a local one, or, if directories are kept, one that
+    /// is empty in S3.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; any failure of the namespace, among them that the directory has
-    /// something in it, or is in S3.
+    /// [`Error::ReadOnly`]; [`Error::NotPermitted`] for one in S3 unless deleting is allowed; any
+    /// failure of the namespace, among them that the directory has something in it, or is in S3.
     ///
     /// # Cancel safety
-    /// A dropped call has removed nothing.
+    /// A dropped call may have removed the directory.
     pub async fn rmdir(&self, parent: InodeNo, name: &OsStr) -> Result<(), Error> {
         self.check_writable()?;
-        Ok(self.tree.rmdir(parent, name).await?)
+        match self.tree.rmdir(parent, name).await {
+            Err(tree::Error::InS3) if self.config.keep_directories => {}
+            removed => return Ok(removed?),
+        }
+        if !self.config.allow_delete {
+            return Err(Error::NotPermitted(
+                "directories that exist in S3 are removed only with --allow-delete",
+            ));
+        }
+        self.check_not_renamed(parent, name)?;
+        let named = self.tree.find(parent, name).await?;
+        Ok(self.tree.remove_marked(&named).await?)
     }
 
     /// Deletes the object that is the file `name` in `parent`.
@@ -135,19 +152,24 @@ impl Fs {
         match named.kind() {
             NodeKind::Directory { .. } => Err(tree::Error::IsDirectory.into()),
             NodeKind::Local(_) => Err(NOT_STORED),
-            NodeKind::File(_) => Ok(self.tree.unlink(&named).await?),
+            NodeKind::File(_) => {
+                self.keep_parent(&named).await?;
+                Ok(self.tree.unlink(&named).await?)
+            }
         }
     }
 
-    /// Renames the file `name` in `parent` to `new_name` in `new_parent`.
+    /// Renames the file `name` in `parent` to `new_name` in `new_parent`; a directory, too, where
+    /// renaming copies.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Unsupported`] unless the bucket can do it;
-    /// [`Error::Impossible`]; [`Error::NotPermitted`] for directories and files that are written;
-    /// any failure of the namespace, among them that the new name exists and may not be replaced.
+    /// [`Error::ReadOnly`]; [`Error::Unsupported`] unless the bucket can do it, or it is done by
+    /// copying; [`Error::Impossible`]; [`Error::NotPermitted`] for directories and files that are
+    /// written; [`Error::Archived`]; any failure of the namespace, among them that the new name
+    /// exists and may not be replaced.
     ///
     /// # Cancel safety
-    /// A dropped call may have renamed the object.
+    /// A dropped call may have renamed the object, or have copied it, or objects of the directory.
     pub async fn rename(
         &self,
         (parent, name): (InodeNo, &OsStr),
@@ -155,11 +177,16 @@ impl Fs {
         mode: RenameMode,
     ) -> Result<(), Error> {
         self.check_writable()?;
-        if !self.config.can_rename {
+        if !self.config.can_rename && !self.config.rename_by_copy {
             return Err(Error::Unsupported("rename"));
         }
         if mode == RenameMode::Other {
             return Err(Error::Impossible("renaming in this way"));
+        }
+        if !self.config.can_rename {
+            return self
+                .rename_by_copy((parent, name), (new_parent, new_name), mode)
+                .await;
         }
         let source = self.find_stored(parent, name).await?;
         match source.kind() {
@@ -179,6 +206,9 @@ impl Fs {
                 NodeKind::File(_) if replace => {}
                 NodeKind::File(_) => return Err(tree::Error::Exists.into()),
             },
+        }
+        if parent != new_parent {
+            self.keep_parent(&source).await?;
         }
         let renamed = self.tree.rename(&source, new_parent, new_name, replace);
         Ok(renamed.await?)
@@ -217,7 +247,7 @@ impl Fs {
     }
 
     /// What a name leads to after a writer that has closed it is finished.
-    async fn find_stored(&self, parent: InodeNo, name: &OsStr) -> Result<Named, Error> {
+    pub(super) async fn find_stored(&self, parent: InodeNo, name: &OsStr) -> Result<Named, Error> {
         loop {
             let named = self.tree.find(parent, name).await?;
             let is_file = !matches!(named.kind(), NodeKind::Directory { .. });
@@ -225,6 +255,21 @@ impl Fs {
                 return Ok(named);
             }
         }
+    }
+
+    /// Lets the directory stay which `named` is in when `named` goes, if directories are kept.
+    pub(super) async fn keep_parent(&self, named: &Named) -> Result<(), Error> {
+        if self.config.keep_directories {
+            self.tree.keep_parent(named).await?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Error::NotPermitted`] while `name` in `parent`, or a directory above, is being renamed.
+    fn check_not_renamed(&self, parent: InodeNo, name: &OsStr) -> Result<(), Error> {
+        self.opens.closed_writer(&self.tree.key(parent, name)?)?;
+        Ok(())
     }
 
     fn check_writable(&self) -> Result<(), Error> {

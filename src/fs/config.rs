@@ -23,6 +23,11 @@ pub struct FsConfig {
     pub incremental_upload: bool,
     /// Whether files can be renamed. Directory buckets only.
     pub can_rename: bool,
+    /// Whether files and directories are renamed by copying objects and then deleting them, where
+    /// [`Self::can_rename`] does not hold.
+    pub rename_by_copy: bool,
+    /// Whether directories are stored as markers, so that they stay when nothing is in them.
+    pub keep_directories: bool,
     /// Whether new objects get a `Content-Type` after the ending of their names.
     pub infer_content_type: bool,
 }
@@ -41,6 +46,8 @@ impl FsConfig {
             allow_overwrite: false,
             incremental_upload: false,
             can_rename: false,
+            rename_by_copy: false,
+            keep_directories: false,
             infer_content_type: false,
         }
     }

@@ -132,7 +132,7 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EACCES EBADF EEXIST EFBIG EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOMEM ENOSPC ENOSYS ENOTCONN
+    EACCES EBADF EBUSY EEXIST EFBIG EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOMEM ENOSPC ENOSYS ENOTCONN
     ENOTDIR ENOTEMPTY EPERM EROFS ESTALE
 }
 
@@ -155,6 +155,11 @@ fn of_tree(error: &tree::Error) -> (Errno, Level) {
         tree::Error::Exists => (Errno::EEXIST, Level::Debug),
         tree::Error::NotEmpty => (Errno::ENOTEMPTY, Level::Debug),
         tree::Error::InS3 => (Errno::EPERM, Level::Debug),
+        tree::Error::Unfinished { error, .. } => match error.kind() {
+            // Not `ESTALE`, on which the kernel tries again by itself.
+            s3::ErrorKind::NotFound | s3::ErrorKind::Precondition => (Errno::EBUSY, Level::Warn),
+            _ => (of_s3(error).0, Level::Warn),
+        },
         tree::Error::S3(error) => of_s3(error),
     }
 }
@@ -327,6 +332,26 @@ mod tests {
                 complete,
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn unfinished_renaming_is_told_as_such_and_never_tried_again_by_the_kernel() {
+        let table = [
+            (ErrorKind::Precondition, "EBUSY"),
+            (ErrorKind::NotFound, "EBUSY"),
+            (ErrorKind::Denied, "EACCES"),
+            (ErrorKind::Timeout, "EIO"),
+        ];
+        for (kind, errno) in table {
+            let error = Error::from(tree::Error::Unfinished {
+                from: "old".to_owned(),
+                to: "new".to_owned(),
+                error: s3(kind, None),
+            });
+            assert_eq!(error.errno().to_string(), errno, "{error}");
+            assert_eq!(error.level(), Level::Warn, "{error}");
+            assert!(error.to_string().contains("old to new"), "{error}");
         }
     }
 

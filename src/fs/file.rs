@@ -74,7 +74,8 @@ impl Fs {
         match writer.handle.progress().await {
             Progress::Untouched => Ok(()),
             Progress::Written if !by.is_same_process(writer.opened_by) => {
-                debug!("{} is not complete: another process closes it", writer.key);
+                let key = writer.key();
+                debug!("{key} is not complete: another process closes it");
                 Ok(())
             }
             Progress::Written | Progress::Stored | Progress::Failed(_) => self.finish(writer).await,
@@ -126,7 +127,7 @@ impl Fs {
     pub async fn finish_closed(&self) {
         for writer in self.opens.closed_writers() {
             if let Err(error) = self.finish(&writer).await {
-                error!("{} could not be stored: {error}", writer.key);
+                error!("{} could not be stored: {error}", writer.key());
             }
         }
     }
@@ -171,13 +172,11 @@ impl Fs {
             }
         };
         let mut request = PutRequest::new(key.clone());
-        if self.config.infer_content_type {
-            request.content_type = content_type::of(&key);
-        }
-        let file = self.tree.start_writing(ino, size)?;
+        request.content_type = self.content_type(&key);
+        let file = self.tree.start_writing(ino, &key, size)?;
         let store = Arc::clone(&self.store);
         let handle = WriteHandle::new(store, request, target, self.write.clone(), place);
-        let writer = Writer::new(ino, key, Arc::clone(&file), handle, by);
+        let writer = Writer::new(ino, key, Arc::clone(&file), handle, is_new, by);
         opening.take(&writer);
         self.pins.add(ino, Pinned::Local(file));
         Ok(Opened {
@@ -192,6 +191,15 @@ impl Fs {
         self.tree.end_writing(writer.ino, result.is_ok());
         self.opens.end(writer);
         result.map_err(Error::Complete)
+    }
+
+    /// The content type of a new object.
+    pub(super) fn content_type(&self, key: &Key) -> Option<String> {
+        if self.config.infer_content_type {
+            content_type::of(key)
+        } else {
+            None
+        }
     }
 
     fn writer(&self, file: HandleNo) -> Result<Arc<Writer>, Error> {

@@ -18,6 +18,7 @@ mod opens;
 mod pins;
 mod process;
 mod refuse;
+mod rename;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,11 @@ use crate::write::WriteHandle;
 
 /// What is open, by key. Every method may be called from any thread.
 #[derive(Debug, Default)]
-pub(super) struct Opens(Mutex<HashMap<Key, Slot>>);
+pub(super) struct Opens {
+    slots: Mutex<HashMap<Key, Slot>>,
+    /// What the keys in directories that are being renamed start with. Locked after `slots`.
+    directories: Mutex<Vec<String>>,
+}
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -32,6 +36,8 @@ struct Slot {
 enum Holder {
     /// Somebody is about to write.
     Opening,
+    /// Somebody is giving it another name, or this name to another file.
+    Renaming,
     Open(Arc<Writer>),
 }
 
@@ -48,7 +54,9 @@ pub(super) enum Entrance<T> {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) ino: InodeNo,
-    pub(super) key: Key,
+    key: Mutex<Key>,
+    /// Whether no object is behind it, which would come to light when it gets another name.
+    is_new: AtomicBool,
     pub(super) file: Arc<LocalFile>,
     pub(super) handle: WriteHandle,
     pub(super) opened_by: Pid,
@@ -72,6 +80,8 @@ impl Opens {
     pub(super) fn read(self: &Arc<Self>, key: &Key) -> Result<Entrance<Reading>, Error> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(key)
+            // Who renames an object lets it be read.
+            && !matches!(slot.writer, Some(Holder::Renaming))
             && let Some(writer) = slot.closed_writer()?
         {
             return Ok(Entrance::Closed(writer));
@@ -95,6 +105,7 @@ impl Opens {
         is_new: bool,
     ) -> Result<Entrance<Opening>, Error> {
         let mut slots = self.lock();
+        self.check_directories(key)?;
         if let Some(slot) = slots.get(key) {
             if let Some(writer) = slot.closed_writer()? {
                 return Ok(Entrance::Closed(writer));
@@ -116,10 +127,88 @@ impl Opens {
     /// # Errors
     /// [`Error::NotPermitted`] while the file is written.
     pub(super) fn closed_writer(&self, key: &Key) -> Result<Option<Arc<Writer>>, Error> {
-        match self.lock().get(key) {
+        let slots = self.lock();
+        self.check_directories(key)?;
+        match slots.get(key) {
             Some(slot) => slot.closed_writer(),
             None => Ok(None),
         }
+    }
+
+    /// The writer of `key`, closed or not.
+    pub(super) fn writer(&self, key: &Key) -> Option<Arc<Writer>> {
+        match &self.lock().get(key)?.writer {
+            Some(Holder::Open(writer)) => Some(Arc::clone(writer)),
+            Some(Holder::Opening | Holder::Renaming) | None => None,
+        }
+    }
+
+    /// Keeps those who want to write `key`, to delete it, or to rename it, out until the answer is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while somebody else does that.
+    pub(super) fn hold(self: &Arc<Self>, key: &Key) -> Result<Entrance<Opening>, Error> {
+        let mut slots = self.lock();
+        self.check_directories(key)?;
+        if let Some(slot) = slots.get(key)
+            && let Some(writer) = slot.closed_writer()?
+        {
+            return Ok(Entrance::Closed(writer));
+        }
+        slots.entry(key.clone()).or_default().writer = Some(Holder::Renaming);
+        Ok(Entrance::Free(Opening {
+            opens: Arc::clone(self),
+            key: key.clone(),
+        }))
+    }
+
+    /// As [`Self::hold`], for every key that starts with `prefix`.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while somebody else writes, deletes or renames one of them, or a
+    /// directory above.
+    pub(super) fn hold_directory(
+        self: &Arc<Self>,
+        prefix: &str,
+    ) -> Result<Entrance<HeldDirectory>, Error> {
+        let slots = self.lock();
+        let mut directories = self.directories();
+        let meets = |other: &String| other.starts_with(prefix) || prefix.starts_with(&**other);
+        if directories.iter().any(meets) {
+            return Err(RENAMED);
+        }
+        for (_key, slot) in slots
+            .iter()
+            .filter(|(key, _)| key.as_str().starts_with(prefix))
+        {
+            if let Some(writer) = slot.closed_writer()? {
+                return Ok(Entrance::Closed(writer));
+            }
+        }
+        directories.push(prefix.to_owned());
+        Ok(Entrance::Free(HeldDirectory {
+            opens: Arc::clone(self),
+            prefix: prefix.to_owned(),
+        }))
+    }
+
+    /// Notes that the writer, which is of `from`, writes the file that `held` holds, from now on;
+    /// `is_new` says whether there is no object of that.
+    pub(super) fn redirect(&self, writer: &Arc<Writer>, from: &Key, held: Opening, is_new: bool) {
+        let mut slots = self.lock();
+        writer.is_new.store(is_new, Ordering::Relaxed);
+        *writer.lock_key() = held.key.clone();
+        if let Some(slot) = slots.get_mut(&held.key) {
+            slot.writer = Some(Holder::Open(Arc::clone(writer)));
+        }
+        if let Entry::Occupied(mut slot) = slots.entry(from.clone()) {
+            slot.get_mut().writer = None;
+            drop_if_empty(slot);
+        }
+        drop(slots);
+        // Finds that its place was taken.
+        drop(held);
     }
 
     /// All writers that are closed and not finished. They cannot go on any more.
@@ -160,7 +249,7 @@ impl Opens {
         if writer.phase.load(Ordering::Relaxed) != REPLACED {
             writer.phase.store(ENDED, Ordering::Relaxed);
         }
-        if let Entry::Occupied(mut slot) = slots.entry(writer.key.clone())
+        if let Entry::Occupied(mut slot) = slots.entry(writer.key())
             && matches!(&slot.get().writer, Some(Holder::Open(other)) if ptr::eq(&raw const **other, writer))
         {
             slot.get_mut().writer = None;
@@ -168,8 +257,27 @@ impl Opens {
         }
     }
 
+    /// # Errors
+    /// [`Error::NotPermitted`] while a directory above `key` is being renamed.
+    fn check_directories(&self, key: &Key) -> Result<(), Error> {
+        let directories = self.directories();
+        if directories
+            .iter()
+            .any(|prefix| key.as_str().starts_with(&**prefix))
+        {
+            return Err(RENAMED);
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directories(&self) -> MutexGuard<'_, Vec<String>> {
+        self.directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,6 +287,7 @@ impl Slot {
         match &self.writer {
             None => Ok(None),
             Some(Holder::Opening) => Err(BUSY),
+            Some(Holder::Renaming) => Err(RENAMED),
             Some(Holder::Open(writer)) if writer.phase.load(Ordering::Relaxed) == ACTIVE => {
                 Err(BUSY)
             }
@@ -202,16 +311,37 @@ impl Writer {
         key: Key,
         file: Arc<LocalFile>,
         handle: WriteHandle,
+        is_new: bool,
         opened_by: Pid,
     ) -> Arc<Self> {
         Arc::new(Self {
             ino,
-            key,
+            key: Mutex::new(key),
+            is_new: AtomicBool::new(is_new),
             file,
             handle,
             opened_by,
             phase: AtomicU8::new(ACTIVE),
         })
+    }
+
+    /// The key that it writes.
+    pub(super) fn key(&self) -> Key {
+        self.lock_key().clone()
+    }
+
+    /// Whether no object has its key, as far as is known, that it will replace.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new.load(Ordering::Relaxed)
+    }
+
+    /// Whether a descriptor of it was closed, and none was used since.
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) != ACTIVE
+    }
+
+    fn lock_key(&self) -> MutexGuard<'_, Key> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +375,7 @@ impl Reading {
         }
         let mut slots = self.opens.lock();
         let slot = slots.entry(self.key.clone()).or_default();
-        if slot.writer.is_some() {
+        if matches!(slot.writer, Some(Holder::Opening | Holder::Open(_))) {
             return Err(Error::Replaced);
         }
         if !self.active.swap(true, Ordering::Relaxed) {
@@ -258,6 +388,22 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// A directory that is being renamed, until this is dropped.
+#[derive(Debug)]
+pub(super) struct HeldDirectory {
+    opens: Arc<Opens>,
+    prefix: String,
+}
+
+impl Drop for HeldDirectory {
+    fn drop(&mut self) {
+        let mut directories = self.opens.directories();
+        if let Some(at) = directories.iter().position(|other| *other == self.prefix) {
+            directories.swap_remove(at);
+        }
     }
 }
 
@@ -281,10 +427,13 @@ impl Drop for Opening {
     fn drop(&mut self) {
         let mut slots = self.opens.lock();
         if let Entry::Occupied(mut slot) = slots.entry(self.key.clone())
-            && matches!(slot.get().writer, Some(Holder::Opening))
+            && matches!(slot.get().writer, Some(Holder::Opening | Holder::Renaming))
         {
             slot.get_mut().writer = None;
             drop_if_empty(slot);
         }
     }
 }
+
+const RENAMED: Error =
+    Error::NotPermitted("the file, or a directory that it is in, is being renamed");

@@ -1,6 +1,9 @@
 //! The operations, over the in-memory store, without a mount.
 
+mod directories;
+mod keeping;
 mod model;
+mod renaming;
 mod writing;
 
 use std::time::Duration;

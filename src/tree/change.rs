@@ -14,9 +14,9 @@ use crate::s3::{ErrorKind, Key, RenameRequest};
 /// What a name leads to, for an operation that changes it. The inode is kept until this is dropped.
 #[derive(Debug)]
 pub struct Named {
-    parent: InodeNo,
-    name: Arc<str>,
-    key: Key,
+    pub(super) parent: InodeNo,
+    pub(super) name: Arc<str>,
+    pub(super) key: Key,
     reference: Reference,
 }
 
@@ -33,6 +33,11 @@ impl Named {
     /// The key of the file, or of the directory without its `/`.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The inode that the name leads to.
+    pub fn ino(&self) -> InodeNo {
+        self.reference.1.ino
     }
 }
 
@@ -87,7 +92,7 @@ impl Tree {
         if *named.kind() != self.core.directory() {
             return Err(Error::NotDirectory);
         }
-        self.core.table().remove_directory(named.reference.1.ino)
+        self.core.table().remove_directory(named.ino())
     }
 
     /// What `name` in `parent` leads to, to be removed or renamed.
@@ -161,7 +166,7 @@ impl Tree {
             new.end(|_core, _now| {});
             let moved = core
                 .table()
-                .move_file(named.reference.1.ino, parent, &name, now);
+                .move_file(named.ino(), parent, &name, None, now);
             moved.unwrap_or_else(|error| log::debug!("a renamed file is looked up anew: {error}"));
         });
         Ok(())
@@ -195,12 +200,19 @@ impl Tree {
     /// until [`Self::end_writing`]. Its name leads to it for that time.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`]; [`Error::Stale`] when it is written already, or its name leads
-    /// elsewhere.
-    pub fn start_writing(&self, ino: InodeNo, size: u64) -> Result<Arc<LocalFile>, Error> {
-        self.core
-            .table()
-            .start_writing(ino, size, SystemTime::now())
+    /// [`Error::IsDirectory`]; [`Error::Stale`] when it is written already, its name leads
+    /// elsewhere, or its key is not `key` any more.
+    pub fn start_writing(
+        &self,
+        ino: InodeNo,
+        key: &Key,
+        size: u64,
+    ) -> Result<Arc<LocalFile>, Error> {
+        let mut table = self.core.table();
+        if self.core.object_key(&table, ino)? != *key {
+            return Err(Error::Stale);
+        }
+        table.start_writing(ino, size, SystemTime::now())
     }
 
     /// Ends what [`Self::start_writing`] began: the object is `stored`, or was not and may never
@@ -244,7 +256,7 @@ impl Core {
     }
 
     /// The key of `name` in the directory `parent`.
-    fn key_of(&self, parent: InodeNo, name: &OsStr) -> Result<Key, Error> {
+    pub(super) fn key_of(&self, parent: InodeNo, name: &OsStr) -> Result<Key, Error> {
         let name = name::parse(name)?;
         let directory = self.table().directory_prefix(parent, &self.config.prefix)?;
         Key::new(directory + name).map_err(|_| Error::NameTooLong)
@@ -253,19 +265,19 @@ impl Core {
 
 /// A change of a name that S3 was asked for. Until it is known to have ended well, and when it is
 /// dropped before, nothing is believed of the name.
-struct Change<'a> {
+pub(super) struct Change<'a> {
     core: &'a Core,
     parent: InodeNo,
     name: &'a Arc<str>,
 }
 
 impl<'a> Change<'a> {
-    fn begin(core: &'a Core, parent: InodeNo, name: &'a Arc<str>) -> Self {
+    pub(super) fn begin(core: &'a Core, parent: InodeNo, name: &'a Arc<str>) -> Self {
         Self { core, parent, name }
     }
 
     /// Notes a success by `note`, and that it came to pass by the moment it is given.
-    fn end(self, note: impl FnOnce(&Core, Moment)) {
+    pub(super) fn end(self, note: impl FnOnce(&Core, Moment)) {
         note(self.core, self.core.clock.tick());
         std::mem::forget(self);
     }

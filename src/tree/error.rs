@@ -35,6 +35,20 @@ pub enum Error {
     /// The directory exists in S3, by the keys that begin with its name.
     #[error("directories that exist in S3 cannot be removed")]
     InS3,
+    /// A renaming that had to copy, and came to an end before its end. Nothing is lost: objects
+    /// were deleted only after all had been copied.
+    #[error(
+        "renaming {from} to {to} ended early; nothing is lost, but both names may be there now: \
+         {error}"
+    )]
+    Unfinished {
+        /// The key of the file, or what the keys in the directory start with.
+        from: String,
+        /// What it was to become.
+        to: String,
+        /// Why it ended.
+        error: s3::Error,
+    },
     /// S3 did not answer the question.
     #[error(transparent)]
     S3(#[from] s3::Error),

@@ -164,7 +164,14 @@ impl<const MOST: usize> Moments<MOST> {
         self.names.get(&(parent, Arc::clone(name))).copied()
     }
 
-    /// The latest moment that had to make room for others.
+    /// Takes every name, those that are not here included, to have this moment.
+    pub(super) fn drop_all(&mut self, moment: Moment) {
+        self.names.clear();
+        self.order.clear();
+        self.dropped = self.dropped.max(Some(moment));
+    }
+
+    /// The latest moment that had to make room for others, or counts for all.
     pub(super) fn dropped(&self) -> Option<Moment> {
         self.dropped
     }

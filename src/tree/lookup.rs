@@ -51,7 +51,7 @@ impl Core {
     }
 
     /// What S3 says that `name` in `parent`, which is `key`, leads to, and when it was asked. It
-    /// is asked again if this mount has changed the name meanwhile.
+    /// is asked again if this mount has changed the name meanwhile, or that of a directory above.
     async fn ask_for(
         self: &Arc<Self>,
         parent: InodeNo,
@@ -69,7 +69,10 @@ impl Core {
             found = passenger.wait().await;
         }
         while self.table().is_outdated(parent, name, passenger.asked) {
-            passenger = self.board(id.clone(), key.clone(), self.clock.now(), Duration::ZERO);
+            // First the moment, then the key: the directory may have got another name.
+            let now = self.clock.now();
+            let key = self.key_of(parent, OsStr::new(&**name))?;
+            passenger = self.board(id.clone(), key, now, Duration::ZERO);
             found = passenger.wait().await;
         }
         Ok((found?, passenger.asked))

@@ -25,8 +25,10 @@ mod inode;
 mod listing;
 mod local;
 mod lookup;
+mod marker;
 mod name;
 mod readdir;
+mod rename;
 mod resolve;
 mod table;
 

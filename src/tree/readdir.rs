@@ -46,7 +46,6 @@ pub struct DirHandle {
     core: Arc<Core>,
     ino: InodeNo,
     parent: InodeNo,
-    prefix: String,
     stream: Mutex<Stream>,
 }
 
@@ -57,12 +56,11 @@ impl DirHandle {
         let parent = table.get(ino)?.parent;
         table.pin(ino)?;
         drop(table);
-        let stream = Mutex::new(Stream::new(&prefix, core.clock.now()));
+        let stream = Mutex::new(Stream::new(prefix, core.clock.now()));
         Ok(Self {
             core,
             ino,
             parent,
-            prefix,
             stream,
         })
     }
@@ -75,7 +73,8 @@ impl DirHandle {
     /// read, or before it as far as the last page of the listing reaches.
     ///
     /// # Errors
-    /// [`Error::BadOffset`]; [`Error::S3`]; then nothing was handed over.
+    /// [`Error::BadOffset`]; [`Error::Stale`] when the directory was renamed since it was read from
+    /// the start; [`Error::S3`]; then nothing was handed over.
     ///
     /// # Cancel safety
     /// Safe: nothing is handed over before the last point where the future waits.
@@ -86,10 +85,8 @@ impl DirHandle {
         emit: &mut (dyn FnMut(DirEntry) -> Emit + Send),
     ) -> Result<(), Error> {
         let mut stream = self.stream.lock().await;
-        if offset == 0 && !stream.is_at_start() {
-            *stream = Stream::new(&self.prefix, self.core.clock.now());
-        }
-        if stream.is_at_start() {
+        if offset == 0 || stream.is_at_start() {
+            *stream = Stream::new(self.prefix()?, self.core.clock.now());
             // Before the first page: what leaves this set later is in the listing, or was before.
             stream.locals = self.core.table().locals(self.ino);
         }
@@ -104,8 +101,12 @@ impl DirHandle {
 
     /// Replaces what is buffered by the next page. Changes nothing when it fails.
     async fn fetch(&self, stream: &mut Stream) -> Result<(), Error> {
+        let asked = self.core.clock.now();
+        if self.prefix()? != stream.prefix {
+            return Err(Error::Stale);
+        }
         let request = ListRequest {
-            prefix: self.prefix.clone(),
+            prefix: stream.prefix.clone(),
             delimited: true,
             continuation: match &stream.next {
                 Next::After(token) => Some(token.clone()),
@@ -113,7 +114,6 @@ impl DirHandle {
             },
             max_keys: None,
         };
-        let asked = self.core.clock.now();
         let mut page = self.core.list(&request).await?;
         let next = match page.next.take() {
             Some(token) => Next::After(token),
@@ -146,6 +146,12 @@ impl DirHandle {
         Ok(())
     }
 
+    /// What the keys in the directory start with now.
+    fn prefix(&self) -> Result<String, Error> {
+        let core = &self.core;
+        core.table().directory_prefix(self.ino, &core.config.prefix)
+    }
+
     /// Takes in what the first page says about the directory itself.
     fn settle(&self, page: &ListPage, next: &Next, asked: Moment) {
         let answer = if !page.objects.is_empty() || !page.common_prefixes.is_empty() {
@@ -159,7 +165,7 @@ impl DirHandle {
         if self.ino != ROOT
             && let Err(error) = self.core.table().settle(self.ino, &answer, asked)
         {
-            log::debug!("directory {:?} while it is read: {error}", self.prefix);
+            log::debug!("inode {} while it is read: {error}", self.ino);
         }
     }
 
@@ -269,7 +275,6 @@ impl fmt::Debug for DirHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DirHandle")
             .field("ino", &self.ino)
-            .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
@@ -277,6 +282,8 @@ impl fmt::Debug for DirHandle {
 /// How far the reading of a directory is.
 #[derive(Debug)]
 struct Stream {
+    /// What the keys in the directory started with.
+    prefix: String,
     listing: Listing,
     next: Next,
     /// Position of the first buffered entry; `.` and `..` are at 0 and 1.
@@ -309,9 +316,10 @@ enum Next {
 }
 
 impl Stream {
-    fn new(prefix: &str, now: Moment) -> Self {
+    fn new(prefix: String, now: Moment) -> Self {
         Self {
-            listing: Listing::new(prefix.to_owned()),
+            listing: Listing::new(prefix.clone()),
+            prefix,
             next: Next::First,
             first: DOTS,
             entries: VecDeque::new(),

@@ -4,6 +4,7 @@
 //! of two answers that contradict each other, the one that was asked for later counts.
 
 mod local;
+mod rename;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -404,6 +405,9 @@ impl Table {
         {
             // Nobody can open it any more.
             local.phase = Phase::Failed;
+        }
+        if let Content::Directory(directory) = &mut inode.content {
+            directory.marked = false;
         }
         let (parent, name) = (inode.parent, Arc::clone(&inode.name));
         self.note_not_local(ino);

@@ -24,8 +24,8 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::{fmt, sync};
 
 use bytes::Bytes;
 use futures::lock::Mutex;
@@ -33,7 +33,7 @@ use futures::lock::Mutex;
 pub use config::{Place, Places, WriteConfig};
 pub use error::Error;
 
-use crate::s3::{ETag, PutCondition, PutRequest, Store};
+use crate::s3::{ETag, Key, PutCondition, PutRequest, Store};
 use buffer::Buffer;
 use funds::Funds;
 use streaming::Streaming;
@@ -43,7 +43,8 @@ use streaming::Streaming;
 pub struct WriteHandle {
     store: Arc<dyn Store>,
     config: WriteConfig,
-    request: PutRequest,
+    /// Changes only as long as nothing was sent, under the lock of `inner`.
+    request: sync::Mutex<PutRequest>,
     /// Where the first write has to begin.
     start: u64,
     inner: Mutex<Inner>,
@@ -103,7 +104,7 @@ impl WriteHandle {
         Self {
             store,
             config,
-            request,
+            request: sync::Mutex::new(request),
             start,
             inner: Mutex::new(Inner {
                 end: start,
@@ -197,6 +198,31 @@ impl WriteHandle {
         self.settle(&mut inner, false).await
     }
 
+    /// Gives the object another key, and another content type, if nothing was sent yet and nothing
+    /// can have been, and if `agree` is so; says whether it has. While `agree` runs nobody else can
+    /// begin to send, so that it is the place to note the new name. It must not block.
+    ///
+    /// Waits for a write that is under way.
+    ///
+    /// # Cancel safety
+    /// A dropped call has changed nothing.
+    pub async fn redirect(
+        &self,
+        key: Key,
+        content_type: Option<String>,
+        agree: impl FnOnce() -> bool,
+    ) -> bool {
+        let inner = self.inner.lock().await;
+        let is_possible = matches!(&inner.stage, Stage::Buffering { append: None, .. });
+        if !is_possible || !agree() {
+            return false;
+        }
+        let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.key = key;
+        request.content_type = content_type;
+        true
+    }
+
     /// How far the file is. Waits for a write that is under way.
     pub async fn progress(&self) -> Progress {
         let inner = self.inner.lock().await;
@@ -240,7 +266,7 @@ impl WriteHandle {
                         funds,
                     });
                 }
-                let request = self.request.clone();
+                let request = self.request();
                 let mut streaming =
                     Streaming::start(self.store.as_ref(), request, &self.config, funds)?;
                 streaming.send(buffer.take(), &self.config).await?;
@@ -304,7 +330,7 @@ impl WriteHandle {
                 // Pays until the request has ended.
                 funds: _funds,
             } => {
-                let request = self.request.clone();
+                let request = self.request();
                 let stored = self.store.put(request, buffer.take()).await;
                 stored.map(drop).map_err(Error::S3)
             }
@@ -321,7 +347,7 @@ impl WriteHandle {
 
     /// Puts `body` at the end of the object, which is then the new base.
     async fn append(&self, append: &mut Append, body: Bytes) -> Result<(), Error> {
-        let mut request = self.request.clone();
+        let mut request = self.request();
         if let Some((etag, size)) = &append.base {
             request.append_at = Some(*size);
             request.condition = PutCondition::Version(etag.clone());
@@ -335,6 +361,11 @@ impl WriteHandle {
     fn fill(&self, buffer: &mut Buffer, funds: &mut Funds, data: &[u8]) {
         funds.pay(buffer.room_for(data.len(), self.part()) as u64);
         buffer.extend(data, self.part());
+    }
+
+    fn request(&self) -> PutRequest {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.clone()
     }
 
     fn part(&self) -> usize {

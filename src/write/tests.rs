@@ -236,6 +236,40 @@ fn memory_is_paid_for_as_it_grows_and_given_back_at_the_end() {
 }
 
 #[test]
+fn handle_is_redirected_only_before_anything_was_sent() {
+    let redirect = |handle: &WriteHandle, agrees: bool| {
+        let key = Key::new("g").expect("a valid key");
+        let mut asked = false;
+        let agree = || {
+            asked = true;
+            agrees
+        };
+        let content_type = Some("text/plain".to_owned());
+        (block_on(handle.redirect(key, content_type, agree)), asked)
+    };
+    for size in [0, PART] {
+        let store = store();
+        let handle = handle(&store);
+        write_all(&handle, 0, &bytes(size, 1), 1 << 20).expect("it is written");
+        assert_eq!(redirect(&handle, true), (true, true));
+        block_on(handle.complete()).expect("it is stored");
+        assert_eq!(store.keys(), ["g"]);
+        assert_eq!(store.content_type("g").as_deref(), Some("text/plain"));
+        assert_eq!(redirect(&handle, true), (false, false), "it is stored");
+    }
+    let store = store();
+    let refused = handle(&store);
+    assert_eq!(redirect(&refused, false), (false, true));
+    block_on(refused.complete()).expect("it is stored");
+    let large = handle(&store);
+    write_all(&large, 0, &bytes(PART + 1, 1), 1 << 20).expect("it is written");
+    assert_eq!(redirect(&large, true), (false, false));
+    let appending = open(&store, Target::AppendToNew, &config(Budget::unlimited()));
+    assert_eq!(redirect(&appending, true), (false, false));
+    assert_eq!(store.keys(), ["f"]);
+}
+
+#[test]
 fn dropped_write_gives_the_file_up() {
     let store = store();
     let handle = handle(&store);

@@ -33,6 +33,8 @@ const HELP: &[(&str, &[&str])] = &[
             "--read-only",
             "--allow-delete",
             "--allow-overwrite",
+            "--allow-rename",
+            "--keep-directories",
             "--incremental-upload",
             "--auto-unmount",
             "--allow-root",

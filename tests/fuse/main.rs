@@ -6,6 +6,7 @@ mod memory;
 mod namespace;
 mod namespace_local;
 mod reading;
+mod renaming;
 #[path = "../support/mod.rs"]
 mod support;
 mod writing;

@@ -19,6 +19,8 @@ struct Model {
     /// Files that are written.
     writers: BTreeMap<String, Writing>,
     allow: Allow,
+    /// Bytes of a file of which nothing is sent before its end, at most.
+    part_size: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +28,8 @@ struct Allow {
     delete: bool,
     overwrite: bool,
     append: bool,
+    /// Renaming copies: directories can be renamed, and files that are written.
+    copy: bool,
 }
 
 /// A file that is written, or was when its handle was opened.
@@ -36,6 +40,8 @@ struct Writing {
     base: Option<(u64, usize)>,
     /// Whether a directory of its name has appeared in S3 since: then it is not seen any more.
     hidden: bool,
+    /// Whether nothing had its name when it got it.
+    is_new: bool,
 }
 
 /// What a path leads to.
@@ -183,6 +189,83 @@ impl Model {
         if let Some(object) = self.objects.remove(from) {
             self.objects.insert(to.to_owned(), object);
         }
+        Ok(())
+    }
+
+    /// What renaming does that copies.
+    fn rename_by_copy(&mut self, from: &str, to: &str) -> Result<(), Errno> {
+        let source = self.kind(from).ok_or(Errno::ENOENT)?;
+        let is_directory = source == Kind::Directory;
+        let (old, new) = (format!("{from}/"), format!("{to}/"));
+        if is_directory && new.starts_with(&old) {
+            return Err(Errno::EINVAL);
+        }
+        let target = self.kind(to);
+        match &target {
+            Some(Kind::Directory) if !is_directory => return Err(Errno::EISDIR),
+            Some(Kind::Local(_)) => return Err(Errno::EPERM),
+            Some(Kind::File(_)) if self.writers.contains_key(to) => return Err(Errno::EPERM),
+            Some(Kind::File(_)) if is_directory => return Err(Errno::ENOTDIR),
+            Some(Kind::File(_)) if !self.allow.overwrite => return Err(Errno::EEXIST),
+            Some(Kind::Directory | Kind::File(_)) | None => {}
+        }
+        match source {
+            Kind::Directory => self.rename_directory(&old, &new),
+            Kind::Local(_) => self.rename_writer(from, to, target.is_none()),
+            Kind::File(_) if self.writers.contains_key(from) => Err(Errno::EPERM),
+            Kind::File(_) if self.writers.contains_key(to) => Err(Errno::EPERM),
+            Kind::File(body) => {
+                self.objects.remove(from);
+                self.put(to, body);
+                Ok(())
+            }
+        }
+    }
+
+    fn rename_writer(&mut self, from: &str, to: &str, is_new: bool) -> Result<(), Errno> {
+        let is_unsent = |writer: &Writing| writer.is_new && writer.body.len() <= self.part_size;
+        let can_move = self.writers.get(from).is_some_and(is_unsent);
+        if !can_move || self.allow.append || self.writers.contains_key(to) {
+            return Err(Errno::EPERM);
+        }
+        if let Some(mut writer) = self.writers.remove(from) {
+            writer.is_new = is_new;
+            self.writers.insert(to.to_owned(), writer);
+        }
+        Ok(())
+    }
+
+    /// `old` and `new` end in `/`.
+    fn rename_directory(&mut self, old: &str, new: &str) -> Result<(), Errno> {
+        if old.starts_with(new) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let is_inside = |path: &&String| path.starts_with(old) || path.starts_with(new);
+        if self.writers.keys().any(|path| is_inside(&path)) {
+            return Err(Errno::EPERM);
+        }
+        let is_marker =
+            |(key, (body, _)): (&String, &(Vec<u8>, u64))| key == new && body.is_empty();
+        let mut there = self.objects.iter().filter(|(key, _)| key.starts_with(new));
+        let to = new.trim_end_matches('/');
+        if self.has_local_inside(to) || there.any(|object| !is_marker(object)) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let keys: Vec<_> = self.objects.keys().cloned().collect();
+        for key in keys {
+            if let Some(rest) = key.strip_prefix(old)
+                && let Some((body, _version)) = self.objects.remove(&key)
+            {
+                self.put(&format!("{new}{rest}"), body);
+            }
+        }
+        self.directories.remove(to);
+        let locals = std::mem::take(&mut self.directories).into_iter();
+        let moved = locals.map(|path| match format!("{path}/").strip_prefix(old) {
+            Some(rest) => format!("{new}{rest}").trim_end_matches('/').to_owned(),
+            None => path,
+        });
+        self.directories = moved.collect();
         Ok(())
     }
 
@@ -348,7 +431,12 @@ fn step(kernel: &mut Kernel, model: &mut Model, step: &Step) {
                 let to = (target, OsStr::new(split(to).1));
                 block_on(fs.rename((parent, name), to, RenameMode::Replace)).map(|()| None)
             });
-            (done, model.rename(from, to))
+            let said = if model.allow.copy {
+                model.rename_by_copy(from, to)
+            } else {
+                model.rename(from, to)
+            };
+            (done, said)
         }
         Step::Put(key, body) => {
             kernel.store.put(key, body.clone());
@@ -390,6 +478,7 @@ fn in_parent(
 
 fn open(kernel: &mut Kernel, model: &mut Model, path: &str, flags: i32) -> Both {
     let is_append = flags & libc::O_APPEND != 0;
+    let is_new = model.kind(path).is_none();
     let opened = kernel.open(path, flags);
     let said = match (model.obstacle(path), model.kind(path)) {
         (Some(obstacle), _) => Err(obstacle),
@@ -408,6 +497,7 @@ fn open(kernel: &mut Kernel, model: &mut Model, path: &str, flags: i32) -> Both 
             body: base.as_ref().map(|base| base.0.clone()).unwrap_or_default(),
             base: base.as_ref().map(|(body, version)| (*version, body.len())),
             hidden: false,
+            is_new,
         };
         model.writers.insert(path.to_owned(), writing);
     }
@@ -536,7 +626,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => path().prop_map(Step::Mkdir),
         2 => path().prop_map(Step::Rmdir),
         3 => path().prop_map(Step::Unlink),
-        3 => (path(), path()).prop_map(|(from, to)| Step::Rename(from, to)),
+        4 => (path(), path()).prop_map(|(from, to)| Step::Rename(from, to)),
         3 => (key(), body()).prop_map(|(key, body)| Step::Put(key, body)),
         2 => any::<Index>().prop_map(Step::Remove),
     ];
@@ -551,6 +641,7 @@ proptest! {
         delete: bool,
         overwrite: bool,
         append: bool,
+        copy: bool,
         plus: bool,
         page_size in 1usize..5,
         part_size in 1u64..60,
@@ -568,7 +659,8 @@ proptest! {
             allow_delete: delete,
             allow_overwrite: overwrite,
             incremental_upload: append,
-            can_rename: true,
+            can_rename: !copy,
+            rename_by_copy: copy,
             ..CONFIG
         };
         let write = WriteConfig {
@@ -578,8 +670,9 @@ proptest! {
         };
         let fs = Fs::new(Arc::new(store.clone()), tree, ReadConfig::default(), write, config);
         let mut kernel = Kernel { fs, store, held: Vec::new() };
-        let allow = Allow { delete, overwrite, append };
-        let mut model = Model { allow, ..Model::default() };
+        let allow = Allow { delete, overwrite, append, copy };
+        let part_size = usize::try_from(part_size).expect("small");
+        let mut model = Model { allow, part_size, ..Model::default() };
         for one in &steps {
             step(&mut kernel, &mut model, one);
             model.settle();

@@ -82,6 +82,25 @@ impl Table {
         }
     }
 
+    /// Whether the directory `ino` has something local in it.
+    ///
+    /// # Errors
+    /// [`Error::NotDirectory`]; [`Error::Stale`] when there is no such inode.
+    pub(in super::super) fn has_locals(&self, ino: InodeNo) -> Result<bool, Error> {
+        match &self.get(ino)?.content {
+            Content::Directory(directory) => Ok(!directory.locals.is_empty()),
+            Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),
+        }
+    }
+
+    /// Notes that S3 has a marker of the directory `ino` from `now` on.
+    pub(in super::super) fn note_marked(&mut self, ino: InodeNo, now: Moment) {
+        if let Ok(directory) = self.directory_mut(ino) {
+            directory.marked = true;
+        }
+        self.note_in_s3(ino, now);
+    }
+
     /// Makes `ino` the local file that somebody writes, `size` bytes long at first.
     ///
     /// # Errors
@@ -154,40 +173,6 @@ impl Table {
         }
     }
 
-    /// Notes that the file `ino` has another name from `now` on.
-    ///
-    /// # Errors
-    /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory, or there is no
-    /// such file.
-    pub(in super::super) fn move_file(
-        &mut self,
-        ino: InodeNo,
-        parent: InodeNo,
-        name: &Arc<str>,
-        now: Moment,
-    ) -> Result<(), Error> {
-        let inode = self.get(ino)?;
-        let (old_parent, old_name) = (inode.parent, Arc::clone(&inode.name));
-        if let Some(replaced) = self.child(parent, name)? {
-            self.detach(replaced);
-        }
-        self.detach(ino);
-        let directory = self.directory_mut(parent)?;
-        directory.children.insert(Arc::clone(name), ino);
-        directory.dependents += 1;
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
-        inode.parent = parent;
-        inode.name = Arc::clone(name);
-        inode.checked = Moment::OLDEST;
-        self.release(old_parent);
-        self.note_removed(old_parent, &old_name, now);
-        self.note_change(parent, name, now);
-        self.absences.remove(parent, name);
-        self.note_in_s3(parent, now);
-        self.drop_unused(old_parent);
-        Ok(())
-    }
-
     /// Notes that answers of S3 about `name` in `parent` that were asked for before `now` count no
     /// more.
     pub(in super::super) fn note_change(&mut self, parent: InodeNo, name: &Arc<str>, now: Moment) {
@@ -241,6 +226,7 @@ impl Table {
     pub(super) fn note_only_local(&mut self, ino: InodeNo) {
         if let Ok(directory) = self.directory_mut(ino) {
             directory.gone = true;
+            directory.marked = false;
         }
     }
 
@@ -256,7 +242,7 @@ impl Table {
     }
 
     /// Enters a local inode into its directory, which becomes local itself by that.
-    fn note_local(&mut self, mut ino: InodeNo) {
+    pub(super) fn note_local(&mut self, mut ino: InodeNo) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
             let (parent, name) = (inode.parent, Arc::clone(&inode.name));
@@ -292,7 +278,7 @@ impl Table {
     }
 
     /// Notes that S3 has a key in the directory `ino`, and so all the directories above.
-    fn note_in_s3(&mut self, mut ino: InodeNo, now: Moment) {
+    pub(in super::super) fn note_in_s3(&mut self, mut ino: InodeNo, now: Moment) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
             let (parent, name) = (inode.parent, Arc::clone(&inode.name));

@@ -1,0 +1,131 @@
+//! Inodes that get another name.
+
+use std::sync::Arc;
+
+use super::super::error::Error;
+use super::super::expiry::Moment;
+use super::super::inode::{Content, InodeNo};
+use super::Table;
+use crate::s3::ETag;
+
+impl Table {
+    /// Notes that the file `ino` has another name in S3 from `now` on; as the version `etag`, if it
+    /// is another one. Its bytes are the same.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory, or there is no
+    /// such file.
+    pub(in super::super) fn move_file(
+        &mut self,
+        ino: InodeNo,
+        parent: InodeNo,
+        name: &Arc<str>,
+        etag: Option<ETag>,
+        now: Moment,
+    ) -> Result<(), Error> {
+        let (old_parent, old_name) = self.relocate(ino, parent, name)?;
+        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        inode.checked = Moment::OLDEST;
+        if let (Content::File(info), Some(etag)) = (&mut inode.content, etag) {
+            info.etag = etag;
+        }
+        self.note_removed(old_parent, &old_name, now);
+        self.note_change(parent, name, now);
+        self.note_in_s3(parent, now);
+        self.drop_unused(old_parent);
+        Ok(())
+    }
+
+    /// Gives the local file `ino` another name.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when its name does not lead to it, or it is not local any more; the errors
+    /// of [`Self::move_file`].
+    pub(in super::super) fn move_local(
+        &mut self,
+        ino: InodeNo,
+        parent: InodeNo,
+        name: &Arc<str>,
+        now: Moment,
+    ) -> Result<(), Error> {
+        if self.local(ino)?.is_none() {
+            return Err(Error::Stale);
+        }
+        let (old_parent, old_name) = self.relocate(ino, parent, name)?;
+        self.note_change(old_parent, &old_name, now);
+        self.note_change(parent, name, now);
+        self.drop_unused(old_parent);
+        Ok(())
+    }
+
+    /// Notes that the directory `ino` has another name from `now` on, and with it everything in it;
+    /// `in_s3` says whether that is anything in S3. S3 is asked anew for all of that: what was asked for before may be about the old name.
+    ///
+    /// # Errors
+    /// Those of [`Self::move_file`].
+    pub(in super::super) fn move_directory(
+        &mut self,
+        ino: InodeNo,
+        parent: InodeNo,
+        name: &Arc<str>,
+        in_s3: bool,
+        now: Moment,
+    ) -> Result<(), Error> {
+        let (old_parent, old_name) = self.relocate(ino, parent, name)?;
+        let mut below = vec![ino];
+        while let Some(ino) = below.pop() {
+            let Some(inode) = self.inodes.get_mut(&ino) else {
+                continue;
+            };
+            inode.named = None;
+            inode.checked = Moment::OLDEST;
+            if let Content::Directory(directory) = &inode.content {
+                below.extend(directory.children.values());
+            }
+        }
+        self.changes.drop_all(now);
+        self.note_removed(old_parent, &old_name, now);
+        self.note_change(parent, name, now);
+        if in_s3 {
+            self.note_in_s3(parent, now);
+        }
+        self.drop_unused(old_parent);
+        Ok(())
+    }
+
+    /// Gives `ino` another name, and takes that from what has it. Returns the directory and the
+    /// name it had, of which nothing is noted yet; the directory may be unused by now.
+    fn relocate(
+        &mut self,
+        ino: InodeNo,
+        parent: InodeNo,
+        name: &Arc<str>,
+    ) -> Result<(InodeNo, Arc<str>), Error> {
+        let inode = self.get(ino)?;
+        let (old_parent, old_name) = (inode.parent, Arc::clone(&inode.name));
+        if let Some(replaced) = self.child(parent, name)?.filter(|other| *other != ino) {
+            self.detach(replaced);
+            if let Ok(directory) = self.directory_mut(replaced) {
+                directory.made_here = false;
+            }
+        }
+        self.note_not_local(ino);
+        if let Ok(directory) = self.directory_mut(old_parent)
+            && directory.children.get(&old_name) == Some(&ino)
+        {
+            directory.children.remove(&old_name);
+        }
+        let directory = self.directory_mut(parent)?;
+        directory.children.insert(Arc::clone(name), ino);
+        directory.dependents += 1;
+        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        inode.parent = parent;
+        inode.name = Arc::clone(name);
+        inode.named = None;
+        self.release(old_parent);
+        if self.is_local(ino) {
+            self.note_local(ino);
+        }
+        Ok((old_parent, old_name))
+    }
+}
