@@ -106,7 +106,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`ErrorKind::Precondition`] when the request's condition does not hold;
     /// [`ErrorKind::Integrity`] when what was uploaded is not what was given; any other kind as
     /// the service answers. After an error of kind [`ErrorKind::Timeout`] or
-    /// [`ErrorKind::Connection`] the object may or may not have been stored.
+    /// [`ErrorKind::Connection`] the object may or may not have been stored; after one of kind
+    /// [`ErrorKind::Precondition`] it has been if an earlier try's answer was lost.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request; the object may have been stored.
