@@ -128,7 +128,7 @@ impl Fs {
     pub async fn finish_closed(&self, in_use: bool) {
         for writer in self.opens.closed_writers() {
             if in_use && matches!(writer.handle.progress().await, Progress::Written) {
-                error!("{} is not stored: it was still being written", writer.key);
+                error!("{} is not stored: it was still being written", writer.key());
                 continue;
             }
             if let Err(error) = self.finish(&writer).await {
