@@ -15,6 +15,10 @@
 //! end). When a file is complete, its name leads to what S3 says
 //! from then on, and no answer that S3 gave before is believed any more.
 //!
+//! Where the store cannot rename, objects are copied, and deleted after that; the inodes keep their
+//! numbers, as their bytes are the same. An empty directory stays only by a marker, an object whose
+//! key ends in `/`.
+//!
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
 //! inode that the kernel has forgotten, unless it is local.
 
