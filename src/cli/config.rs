@@ -88,6 +88,7 @@ pub(super) struct ObjectOptions {
 pub(super) struct MountOptions {
     pub(super) read_only: bool,
     pub(super) allow_delete: bool,
+    pub(super) posix_metadata: bool,
     pub(super) allow_overwrite: bool,
     pub(super) incremental_upload: bool,
     /// Whether the bucket is a directory bucket, which can append and rename.
@@ -239,6 +240,7 @@ impl Config {
             mount: MountOptions {
                 read_only: args.read_only,
                 allow_delete: args.allow_delete,
+                posix_metadata: args.posix_metadata,
                 allow_overwrite: args.allow_overwrite,
                 incremental_upload: args.incremental_upload,
                 directory_bucket: args.bucket_type == Some(BucketType::Directory),

@@ -122,6 +122,7 @@ fn mount(
             prefix: config.prefix.clone(),
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
+            details: options.posix_metadata,
         },
         ReadConfig::for_throughput(
             config.memory.part_bytes,
@@ -140,6 +141,7 @@ fn mount(
             incremental_upload: options.incremental_upload,
             can_rename: options.directory_bucket,
             infer_content_type: config.objects.infer_content_type,
+            posix_metadata: options.posix_metadata,
         },
     );
     let signals = EndSignals::hold()

@@ -5,6 +5,7 @@
 //! nothing else knows of FUSE.
 
 mod adapter;
+mod beside;
 mod change;
 mod convert;
 mod executor;

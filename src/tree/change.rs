@@ -212,15 +212,7 @@ impl Tree {
 
     async fn make(&self, parent: InodeNo, name: &OsStr, content: Content) -> Result<Node, Error> {
         let core = &self.core;
-        let text = Arc::<str>::from(name::parse(name)?);
-        core.key_of(parent, name)?;
-        if !core.is_known_absent(parent, &text)? {
-            match self.find(parent, name).await {
-                Ok(_named) => return Err(Error::Exists),
-                Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let text = self.check_absent(parent, name).await?;
         let now = core.clock.now();
         let mut table = core.table();
         let ino = table.make(parent, &text, content, now)?;
@@ -233,7 +225,7 @@ impl Tree {
 impl Core {
     /// Whether S3 said just now that it knows no `name` in `parent`. The kernel looks a name up
     /// before it makes it, so that this saves a second question.
-    fn is_known_absent(&self, parent: InodeNo, name: &Arc<str>) -> Result<bool, Error> {
+    pub(super) fn is_known_absent(&self, parent: InodeNo, name: &Arc<str>) -> Result<bool, Error> {
         let table = self.table();
         if table.child(parent, name)?.is_some() {
             return Ok(false);
@@ -244,7 +236,7 @@ impl Core {
     }
 
     /// The key of `name` in the directory `parent`.
-    fn key_of(&self, parent: InodeNo, name: &OsStr) -> Result<Key, Error> {
+    pub(super) fn key_of(&self, parent: InodeNo, name: &OsStr) -> Result<Key, Error> {
         let name = name::parse(name)?;
         let directory = self.table().directory_prefix(parent, &self.config.prefix)?;
         Key::new(directory + name).map_err(|_| Error::NameTooLong)
@@ -253,19 +245,19 @@ impl Core {
 
 /// A change of a name that S3 was asked for. Until it is known to have ended well, and when it is
 /// dropped before, nothing is believed of the name.
-struct Change<'a> {
+pub(super) struct Change<'a> {
     core: &'a Core,
     parent: InodeNo,
     name: &'a Arc<str>,
 }
 
 impl<'a> Change<'a> {
-    fn begin(core: &'a Core, parent: InodeNo, name: &'a Arc<str>) -> Self {
+    pub(super) fn begin(core: &'a Core, parent: InodeNo, name: &'a Arc<str>) -> Self {
         Self { core, parent, name }
     }
 
     /// Notes a success by `note`, and that it came to pass by the moment it is given.
-    fn end(self, note: impl FnOnce(&Core, Moment)) {
+    pub(super) fn end(self, note: impl FnOnce(&Core, Moment)) {
         note(self.core, self.core.clock.tick());
         std::mem::forget(self);
     }

@@ -12,16 +12,22 @@
 //! * In a handle that appends, each full buffer is put at the end of the object by a request of
 //!   its own, on the condition that nobody else has changed the object since the last one.
 //!
+//! User metadata that may change while the file is written ([`WriteHandle::describing`]) goes up
+//! with the first request that can carry it. What has changed when the file is complete is made
+//! up for by a copy of the object onto itself.
+//!
 //! Every byte held is paid for from the budget ([`crate::memory`]). Nothing is visible under the
 //! object's name before [`WriteHandle::complete`] (or, for one that appends, before its first
 //! request), and nothing ever is when something failed before: what was uploaded is aborted.
 
 mod buffer;
 mod config;
+mod describe;
 mod error;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
@@ -35,8 +41,9 @@ pub use config::{Place, Places, WriteConfig};
 pub use error::Error;
 
 use crate::memory::Lease;
-use crate::s3::{ETag, PutCondition, PutRequest, Store, Upload};
+use crate::s3::{ETag, PutCondition, PutRequest, Store, Stored, Upload};
 use buffer::Buffer;
+use describe::Description;
 
 /// A file that is being written. Every method may be called from any thread. Dropping the handle
 /// aborts what was not completed.
@@ -44,6 +51,7 @@ pub struct WriteHandle {
     store: Arc<dyn Store>,
     config: WriteConfig,
     request: PutRequest,
+    description: Option<Description>,
     /// Where the first write has to begin.
     start: u64,
     inner: Mutex<Inner>,
@@ -107,6 +115,7 @@ impl WriteHandle {
             store,
             config,
             request,
+            description: None,
             start,
             inner: Mutex::new(Inner {
                 end: start,
@@ -117,6 +126,17 @@ impl WriteHandle {
                 },
             }),
         }
+    }
+
+    /// Lets the object have the user metadata that `metadata` gives, as it is when the file is
+    /// complete. It is called from the threads that write and complete, and must not wait.
+    #[must_use]
+    pub fn describing(
+        mut self,
+        metadata: impl Fn() -> BTreeMap<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.description = Some(Description::new(Box::new(metadata)));
+        self
     }
 
     /// Takes the bytes that begin at `offset` if that is possible without waiting: `None` when it
@@ -286,10 +306,9 @@ impl WriteHandle {
                 mut funds,
             } => {
                 let body = buffer.take();
-                let result = if body.is_empty() && append.base.is_some() {
-                    Ok(())
-                } else {
-                    self.append(&mut append, body).await
+                let result = match append.base.clone() {
+                    Some((etag, size)) if body.is_empty() => Ok(Stored { etag, size }),
+                    _ => self.append(&mut append, body).await,
                 };
                 if keep_open && result.is_ok() {
                     funds.give_back();
@@ -300,7 +319,7 @@ impl WriteHandle {
                     };
                     return Ok(());
                 }
-                result
+                self.describe(result).await
             }
             Stage::Buffering {
                 mut buffer,
@@ -308,11 +327,13 @@ impl WriteHandle {
                 // Pays until the request has ended.
                 funds: _funds,
             } => {
-                let request = self.request.clone();
-                let stored = self.store.put(request, buffer.take()).await;
-                stored.map(drop).map_err(Error::S3)
+                let stored = self.store.put(self.request(), buffer.take()).await;
+                self.describe(stored.map_err(Error::S3)).await
             }
-            Stage::Streaming(streaming) => streaming.complete(&self.config).await,
+            Stage::Streaming(streaming) => {
+                let stored = streaming.complete(&self.config).await;
+                self.describe(stored).await
+            }
             Stage::Stored => Ok(()),
             Stage::Failed(error) => Err(error),
         };
@@ -332,7 +353,7 @@ impl WriteHandle {
             part
         };
         Ok(Streaming {
-            upload: self.store.upload(self.request.clone(), buffer)?,
+            upload: self.store.upload(self.request(), buffer)?,
             buffer,
             chunk: Buffer::default(),
             has_waited: false,
@@ -341,16 +362,41 @@ impl WriteHandle {
     }
 
     /// Puts `body` at the end of the object, which is then the new base.
-    async fn append(&self, append: &mut Append, body: Bytes) -> Result<(), Error> {
-        let mut request = self.request.clone();
+    async fn append(&self, append: &mut Append, body: Bytes) -> Result<Stored, Error> {
+        let mut request = match &append.base {
+            // The object keeps the metadata that it has.
+            Some(_) => self.request.clone(),
+            None => self.request(),
+        };
         if let Some((etag, size)) = &append.base {
             request.append_at = Some(*size);
             request.condition = PutCondition::Version(etag.clone());
         }
         let size = request.append_at.unwrap_or(0) + body.len() as u64;
-        let stored = self.store.put(request, body).await?;
-        append.base = Some((stored.etag, size));
-        Ok(())
+        let etag = self.store.put(request, body).await?.etag;
+        append.base = Some((etag.clone(), size));
+        Ok(Stored { etag, size })
+    }
+
+    /// The request that begins the object.
+    fn request(&self) -> PutRequest {
+        let mut request = self.request.clone();
+        if let Some(description) = &self.description {
+            request.metadata = description.sent();
+        }
+        request
+    }
+
+    /// Makes sure that what was stored has the metadata that it is to have.
+    async fn describe(&self, stored: Result<Stored, Error>) -> Result<(), Error> {
+        let stored = stored?;
+        match &self.description {
+            Some(description) => {
+                let key = &self.request.key;
+                Ok(description.settle(&*self.store, key, stored).await?)
+            }
+            None => Ok(()),
+        }
     }
 
     fn fill(&self, buffer: &mut Buffer, funds: &mut Funds, data: &[u8]) {
@@ -457,13 +503,12 @@ impl Streaming {
         }
     }
 
-    async fn complete(mut self, config: &WriteConfig) -> Result<(), Error> {
+    async fn complete(mut self, config: &WriteConfig) -> Result<Stored, Error> {
         if self.chunk.len() > 0 {
             let chunk = self.chunk.take();
             self.send(chunk, config).await?;
         }
-        self.upload.complete().await?;
-        Ok(())
+        Ok(self.upload.complete().await?)
     }
 }
 
