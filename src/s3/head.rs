@@ -69,7 +69,7 @@ mod tests {
     ];
 
     fn read(headers: &[(&str, &'static str)]) -> Result<ObjectInfo, Error> {
-        let headers = headers.iter();
+        let headers = headers.iter().rev();
         let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         object_info(&headers.collect(), &Subject::test(HEAD))
     }
