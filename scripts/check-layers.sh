@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# A layer and what it may import of ours, besides itself. Files of unit tests (tests.rs) are free.
+# A layer and what it may import of ours, besides itself. Unit tests (tests.rs, tests/) are free.
 declare -A may_import=(
     [crt]="turn"
     [s3]="crt"
@@ -36,7 +36,7 @@ for directory in src/*/; do
     allowed=" $layer ${may_import[$layer]} "
     while IFS=: read -r file line imported; do
         [[ $allowed == *" $imported "* ]] || fail "$file:$line: layer '$layer' must not import '$imported'"
-    done < <(grep -rnoE --include='*.rs' --exclude=tests.rs '\bcrate::[a-z0-9_]+' "$directory" | sed 's/crate:://')
+    done < <(grep -rnoE --include='*.rs' --exclude=tests.rs --exclude-dir=tests '\bcrate::[a-z0-9_]+' "$directory" | sed 's/crate:://')
 done
 
 for crate in "${!only_in[@]}"; do
@@ -51,7 +51,7 @@ done < <(grep -rnE --include='*.rs' '^[^/"]*\bunsafe (\{|fn|impl|trait|extern)' 
 
 while IFS=: read -r file line _; do
     fail "$file:$line: errno is chosen in src/fs/errno.rs only"
-done < <(grep -rnE --include='*.rs' --exclude=tests.rs '^[^/"]*\blibc::E[A-Z]+\b' src --exclude-dir=crt |
+done < <(grep -rnE --include='*.rs' --exclude=tests.rs --exclude-dir=tests '^[^/"]*\blibc::E[A-Z]+\b' src --exclude-dir=crt |
     # The session reads the errno of mount(2); it answers none.
     grep -vE '^src/(fs/errno|fuse/session)\.rs' || true)
 

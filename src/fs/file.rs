@@ -143,8 +143,8 @@ impl Fs {
         }
     }
 
-    /// Opens the file `ino`, whose key is `key`, for writing: `base` is what it is to be appended
-    /// to, for an object that exists and is not replaced.
+    /// Opens the file `ino`, whose key is `key`, for writing on behalf of the thread `by`. Makes no
+    /// request, unless a writer that has closed the file has to be finished first.
     pub(super) async fn open_writer(
         &self,
         ino: InodeNo,

@@ -159,7 +159,7 @@ impl Fs {
             let before = PosixAttr::read(&metadata);
             let kept = PosixAttr {
                 // That of the object will be the time of this change.
-                modified: before.modified.or(Some(info.last_modified)),
+                modified: before.modified.is_none().then_some(info.last_modified),
                 ..PosixAttr::default()
             };
             changed(change, file_type(&before))

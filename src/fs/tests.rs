@@ -1,5 +1,8 @@
 //! The operations, over the in-memory store, without a mount.
 
+mod model;
+mod writing;
+
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,6 +17,12 @@ use crate::tree::{ROOT, Ttl};
 const CONFIG: FsConfig = FsConfig::new(7, 8);
 
 const ME: Pid = Pid(1);
+
+const CREATOR: Creator = Creator {
+    mode: 0o100_600,
+    uid: 5,
+    gid: 6,
+};
 
 fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
     let tree = TreeConfig {

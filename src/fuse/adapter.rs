@@ -5,7 +5,6 @@
 //! S3 moves to the pool, so that no thread of the session ever waits.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +17,14 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use log::{debug, log};
+use log::debug;
 
+use super::answer::fail;
 use super::change::{open_reply, time};
-use super::convert::{GENERATION, file_attr, file_type, handle, inode};
+use super::convert::{handle, inode};
 use super::executor::Executor;
 use super::served::Served;
-use crate::fs::{self, DirEntry, Emit, Entry, Fs, Pid, Refused, SetAttr};
+use crate::fs::{self, Fs, Pid, Refused, SetAttr};
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]
@@ -80,19 +80,8 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (served, name) = (Arc::clone(&self.served), name.to_owned());
-        self.executor.run("lookup", async move {
-            let lookup = async |fs: Arc<Fs>| fs.lookup(inode(parent), &name).await;
-            match served.run(lookup).await {
-                Ok(entry) => {
-                    reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
-                }
-                Err(error) => reply.error(fail(
-                    "lookup",
-                    format_args!("{name:?} in inode {parent}"),
-                    &error,
-                )),
-            }
+        self.run_entry("lookup", parent, name, reply, move |fs, name| async move {
+            fs.lookup(inode(parent), &name).await
         });
     }
 
@@ -105,15 +94,8 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _file: Option<FileHandle>, reply: ReplyAttr) {
-        let served = Arc::clone(&self.served);
-        self.executor.run("getattr", async move {
-            let getattr = async |fs: Arc<Fs>| fs.getattr(inode(ino)).await;
-            match served.run(getattr).await {
-                Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
-                Err(error) => {
-                    reply.error(fail("getattr", format_args!("inode {ino}"), &error));
-                }
-            }
+        self.run_attr("getattr", ino, reply, move |fs| async move {
+            fs.getattr(inode(ino)).await
         });
     }
 
@@ -221,26 +203,9 @@ impl Filesystem for Adapter {
         ino: INodeNo,
         dir: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let served = Arc::clone(&self.served);
-        self.executor.run("readdir", async move {
-            let mut emit = |entry: DirEntry<'_>| {
-                let attr = &entry.entry.attr;
-                emitted(reply.add(
-                    INodeNo(attr.ino.0),
-                    entry.next_offset,
-                    file_type(attr.kind),
-                    entry.name,
-                ))
-            };
-            let readdir =
-                async |fs: Arc<Fs>| fs.readdir(handle(dir), offset, false, &mut emit).await;
-            match served.run(readdir).await {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(fail("readdir", format_args!("inode {ino}"), &error)),
-            }
-        });
+        self.do_readdir(ino, dir, offset, reply);
     }
 
     fn readdirplus(
@@ -249,30 +214,9 @@ impl Filesystem for Adapter {
         ino: INodeNo,
         dir: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let served = Arc::clone(&self.served);
-        self.executor.run("readdirplus", async move {
-            let mut emit = |entry: DirEntry<'_>| {
-                let Entry { attr, valid_for } = &entry.entry;
-                emitted(reply.add(
-                    INodeNo(attr.ino.0),
-                    entry.next_offset,
-                    entry.name,
-                    valid_for,
-                    &file_attr(attr),
-                    GENERATION,
-                ))
-            };
-            let readdir =
-                async |fs: Arc<Fs>| fs.readdir(handle(dir), offset, true, &mut emit).await;
-            match served.run(readdir).await {
-                Ok(()) => reply.ok(),
-                Err(error) => {
-                    reply.error(fail("readdirplus", format_args!("inode {ino}"), &error));
-                }
-            }
-        });
+        self.do_readdirplus(ino, dir, offset, reply);
     }
 
     fn releasedir(
@@ -283,10 +227,8 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let served = Arc::clone(&self.served);
-        self.executor.run("releasedir", async move {
-            let result = served.fs().and_then(|fs| fs.releasedir(handle(dir)));
-            finish("releasedir", ino, result, reply);
+        self.run_empty("releasedir", ino, reply, move |fs| async move {
+            fs.releasedir(handle(dir))
         });
     }
 
@@ -566,34 +508,6 @@ impl Filesystem for Adapter {
     ) {
         reply.error(self.refuse(Refused::CopyFileRange, ino_in));
     }
-}
-
-/// Sends the end of an operation that has no result.
-pub(super) fn finish(
-    operation: &str,
-    ino: INodeNo,
-    result: Result<(), fs::Error>,
-    reply: ReplyEmpty,
-) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(fail(operation, format_args!("inode {ino}"), &error)),
-    }
-}
-
-/// Logs the failure of an operation, once, and gives what the kernel gets.
-pub(super) fn fail(
-    operation: &str,
-    subject: fmt::Arguments<'_>,
-    error: &fs::Error,
-) -> fuser::Errno {
-    let errno = error.errno();
-    log!(error.level(), "{operation} of {subject}: {errno}: {error}");
-    fuser::Errno::from_i32(errno.code())
-}
-
-fn emitted(full: bool) -> Emit {
-    if full { Emit::Full } else { Emit::Taken }
 }
 
 /// Capabilities that are asked for one by one, so that an older kernel gives what it has.

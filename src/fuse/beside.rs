@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use fuser::{INodeNo, ReplyData, ReplyEntry, ReplyXattr, Request};
 
-use super::adapter::{Adapter, fail};
+use super::adapter::Adapter;
+use super::answer::fail;
 use super::convert::{creator, inode};
 use crate::fs::{Error, Fs, Xattr};
 

@@ -1,7 +1,6 @@
 //! Requests that change something: files that are written, and the namespace.
 
-use std::ffi::{OsStr, OsString};
-use std::future::Future;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,9 +10,10 @@ use fuser::{
     ReplyWrite, Request, TimeOrNow,
 };
 
-use super::adapter::{Adapter, fail, finish};
+use super::adapter::Adapter;
+use super::answer::fail;
 use super::convert::{GENERATION, creator, file_attr, handle, inode};
-use crate::fs::{Entry, Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
+use crate::fs::{Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
 
 impl Adapter {
     /// Writes. Bytes that fit into the file's buffer are copied there, and the answer leaves at
@@ -165,55 +165,8 @@ impl Adapter {
     }
 
     pub(super) fn do_setattr(&self, ino: INodeNo, change: SetAttr, reply: ReplyAttr) {
-        let served = Arc::clone(&self.served);
-        self.executor.run("setattr", async move {
-            let setattr = async |fs: Arc<Fs>| fs.setattr(inode(ino), change).await;
-            match served.run(setattr).await {
-                Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
-                Err(error) => reply.error(fail("setattr", format_args!("inode {ino}"), &error)),
-            }
-        });
-    }
-
-    fn run_empty<F>(
-        &self,
-        name: &'static str,
-        ino: INodeNo,
-        reply: ReplyEmpty,
-        operation: impl FnOnce(Arc<Fs>) -> F + Send + 'static,
-    ) where
-        F: Future<Output = Result<(), Error>> + Send + 'static,
-    {
-        let served = Arc::clone(&self.served);
-        self.executor.run(name, async move {
-            let result = served.run(async move |fs| operation(fs).await).await;
-            finish(name, ino, result, reply);
-        });
-    }
-
-    pub(super) fn run_entry<F>(
-        &self,
-        operation: &'static str,
-        parent: INodeNo,
-        name: &OsStr,
-        reply: ReplyEntry,
-        make: impl FnOnce(Arc<Fs>, OsString) -> F + Send + 'static,
-    ) where
-        F: Future<Output = Result<Entry, Error>> + Send + 'static,
-    {
-        let (served, name) = (Arc::clone(&self.served), name.to_owned());
-        self.executor.run(operation, async move {
-            let made = name.clone();
-            match served.run(async move |fs| make(fs, made).await).await {
-                Ok(entry) => {
-                    reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
-                }
-                Err(error) => reply.error(fail(
-                    operation,
-                    format_args!("{name:?} in inode {parent}"),
-                    &error,
-                )),
-            }
+        self.run_attr("setattr", ino, reply, move |fs| async move {
+            fs.setattr(inode(ino), change).await
         });
     }
 }

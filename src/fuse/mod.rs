@@ -5,9 +5,11 @@
 //! nothing else knows of FUSE.
 
 mod adapter;
+mod answer;
 mod beside;
 mod change;
 mod convert;
+mod directory;
 mod executor;
 mod readahead;
 mod served;

@@ -171,6 +171,9 @@ pub(super) struct Directory {
     pub(super) dependents: usize,
     /// Whether it was made here, and S3 has nothing in it as far as is known.
     pub(super) made_here: bool,
+    /// Whether S3 had nothing in it any more when it was asked last, so that it is there only for
+    /// what is local in it.
+    pub(super) gone: bool,
 }
 
 impl Inode {

@@ -11,7 +11,8 @@
 //!
 //! A file that is being written, and a directory that was made here and has no key in it yet, are
 //! local: the tree shows them beside what S3 has. Of one name, a directory in S3 counts first,
-//! then what is local, then an object. When a file is complete, its name leads to what S3 says
+//! then what is local, then an object (a file over which a directory appears stays hidden to its
+//! end). When a file is complete, its name leads to what S3 says
 //! from then on, and no answer that S3 gave before is believed any more.
 //!
 //! Listings do not say all of an object. A tree that shows files only with their details asks for
@@ -50,7 +51,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::s3::{self, Key, ObjectInfo, Prefix, Store};
+use crate::s3::{self, Key, ObjectDetails, ObjectInfo, Prefix, Store};
 use expiry::Moment;
 use inode::{Content, Found, Inode};
 use resolve::Flights;
@@ -102,6 +103,7 @@ impl Tree {
             table,
             flights: Flights::default(),
             notices: Notices::default(),
+            details: Mutex::default(),
         };
         Self {
             core: Arc::new(core),
@@ -224,6 +226,8 @@ struct Core {
     table: Mutex<Table>,
     flights: Flights,
     notices: Notices,
+    /// The details that S3 said last.
+    details: Mutex<Option<Arc<ObjectDetails>>>,
 }
 
 impl Core {

@@ -24,26 +24,26 @@ mod buffer;
 mod config;
 mod describe;
 mod error;
+mod funds;
+mod streaming;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::lock::Mutex;
-use futures::poll;
 
 pub use config::{Place, Places, WriteConfig};
 pub use error::Error;
 
-use crate::memory::Lease;
-use crate::s3::{ETag, PutCondition, PutRequest, Store, Stored, Upload};
+use crate::s3::{ETag, PutCondition, PutRequest, Store, Stored};
 use buffer::Buffer;
 use describe::Description;
+use funds::Funds;
+use streaming::Streaming;
 
 /// A file that is being written. Every method may be called from any thread. Dropping the handle
 /// aborts what was not completed.
@@ -107,10 +107,7 @@ impl WriteHandle {
                 size,
             ),
         };
-        let funds = Funds {
-            lease: config.budget.open_without_holder().empty_lease(),
-            _place: place,
-        };
+        let funds = Funds::new(&config.budget, place);
         Self {
             store,
             config,
@@ -154,10 +151,7 @@ impl WriteHandle {
                 self.fill(buffer, funds, data);
                 true
             }
-            Stage::Streaming(streaming) if streaming.chunk.len() + data.len() < CHUNK => {
-                streaming.chunk.extend(data, CHUNK);
-                true
-            }
+            Stage::Streaming(streaming) => streaming.take_in_now(data),
             _ => false,
         };
         taken.then(|| {
@@ -266,7 +260,9 @@ impl WriteHandle {
                         funds,
                     });
                 }
-                let mut streaming = self.start_upload(funds)?;
+                let request = self.request();
+                let mut streaming =
+                    Streaming::start(self.store.as_ref(), request, &self.config, funds)?;
                 streaming.send(buffer.take(), &self.config).await?;
                 streaming.take_in(data, &self.config).await?;
                 Ok(Stage::Streaming(streaming))
@@ -342,23 +338,6 @@ impl WriteHandle {
             Err(error) => Stage::Failed(error.clone()),
         };
         result
-    }
-
-    fn start_upload(&self, mut funds: Funds) -> Result<Streaming, Error> {
-        let part = self.config.part_size;
-        funds.pay(part + CHUNK as u64);
-        let buffer = if funds.try_pay(2 * part + CHUNK as u64) {
-            2 * part
-        } else {
-            part
-        };
-        Ok(Streaming {
-            upload: self.store.upload(self.request(), buffer)?,
-            buffer,
-            chunk: Buffer::default(),
-            has_waited: false,
-            funds,
-        })
     }
 
     /// Puts `body` at the end of the object, which is then the new base.
@@ -448,106 +427,3 @@ impl Inner {
 struct Append {
     base: Option<(ETag, u64)>,
 }
-
-/// A multipart upload under way.
-struct Streaming {
-    upload: Box<dyn Upload>,
-    /// What it may hold.
-    buffer: u64,
-    /// Bytes of small writes, which are handed on together.
-    chunk: Buffer,
-    /// Whether the last bytes had to wait.
-    has_waited: bool,
-    funds: Funds,
-}
-
-impl Streaming {
-    async fn take_in(&mut self, data: Bytes, config: &WriteConfig) -> Result<(), Error> {
-        if self.chunk.len() + data.len() < CHUNK {
-            self.chunk.extend(&data, CHUNK);
-            return Ok(());
-        }
-        if self.chunk.len() > 0 {
-            let chunk = self.chunk.take();
-            self.send(chunk, config).await?;
-        }
-        if data.len() < CHUNK {
-            self.chunk.extend(&data, CHUNK);
-            Ok(())
-        } else {
-            self.send(data, config).await
-        }
-    }
-
-    async fn send(&mut self, bytes: Bytes, config: &WriteConfig) -> Result<(), Error> {
-        if self.has_waited {
-            self.grow(config);
-        }
-        let mut write = self.upload.write(bytes);
-        let first = poll!(&mut write);
-        self.has_waited = first.is_pending();
-        match first {
-            Poll::Ready(result) => result?,
-            Poll::Pending => write.await?,
-        }
-        Ok(())
-    }
-
-    /// Lets the upload hold one part more, if there is memory.
-    fn grow(&mut self, config: &WriteConfig) {
-        let part = config.part_size;
-        let lease = &mut self.funds.lease;
-        if lease.account().room(config.max_buffer).growth >= part && lease.grow(part) {
-            self.buffer += part;
-            self.upload.set_buffer(self.buffer);
-        }
-    }
-
-    async fn complete(mut self, config: &WriteConfig) -> Result<Stored, Error> {
-        if self.chunk.len() > 0 {
-            let chunk = self.chunk.take();
-            self.send(chunk, config).await?;
-        }
-        Ok(self.upload.complete().await?)
-    }
-}
-
-/// What a handle that is neither complete nor failed pays with.
-struct Funds {
-    lease: Lease,
-    _place: Place,
-}
-
-impl Funds {
-    /// Pays for `bytes` bytes in all. A file that is open cannot be refused the memory of one
-    /// part: the number of places bounds what that comes to.
-    fn pay(&mut self, bytes: u64) {
-        let more = bytes.saturating_sub(self.lease.bytes());
-        if more > 0 && !self.grow(more) {
-            self.lease.overdraw(more);
-        }
-    }
-
-    /// Pays for `bytes` bytes in all, if they fit.
-    fn try_pay(&mut self, bytes: u64) -> bool {
-        let more = bytes.saturating_sub(self.lease.bytes());
-        more == 0 || self.grow(more)
-    }
-
-    fn grow(&mut self, more: u64) -> bool {
-        if self.lease.grow(more) {
-            return true;
-        }
-        let budget = Arc::clone(self.lease.account().budget());
-        budget.reclaim(more, Instant::now()) && self.lease.grow(more)
-    }
-
-    /// Gives back all that was paid for.
-    fn give_back(&mut self) {
-        self.lease.shrink(self.lease.bytes());
-    }
-}
-
-/// Small writes are handed on to an upload when they make this many bytes together: as many as
-/// the largest write request of the kernel has, which is handed on as it is.
-const CHUNK: usize = 1 << 20;

@@ -9,3 +9,4 @@ mod namespace_local;
 mod reading;
 #[path = "../support/mod.rs"]
 mod support;
+mod writing;

@@ -41,7 +41,7 @@ on_both_stores!(
     s13_open_handle_never_mixes_two_versions,
     s14_replaced_object_has_another_inode,
     s15_synchronous_open_is_refused,
-    s16_writing_is_refused,
+    s16_changing_what_exists_is_refused,
     s20_open_of_directories_and_missing_names,
     s31_links_and_attributes_are_refused,
     s32_stat_shows_object_metadata,
@@ -242,7 +242,7 @@ fn s15_synchronous_open_is_refused(store: &dyn TestStore) {
     }
 }
 
-fn s16_writing_is_refused(store: &dyn TestStore) {
+fn s16_changing_what_exists_is_refused(store: &dyn TestStore) {
     let bucket = store.bucket_with(&[("f", b"1"), ("d/x", b"1")]);
     let mount = store.mounting(&bucket).mount();
     assert_errno(
@@ -255,8 +255,6 @@ fn s16_writing_is_refused(store: &dyn TestStore) {
     );
     assert_errno(fs::remove_file(mount.join("f")), Errno::PERM);
     assert!(fs::File::create(mount.join("f")).is_err());
-    assert!(fs::File::create(mount.join("new")).is_err());
-    assert!(fs::create_dir(mount.join("new-directory")).is_err());
     assert!(fs::remove_dir(mount.join("d")).is_err());
     assert!(fs::rename(mount.join("f"), mount.join("g")).is_err());
     assert_eq!(fs::read(mount.join("f")).unwrap(), b"1");
@@ -298,7 +296,7 @@ fn s31_links_and_attributes_are_refused(store: &dyn TestStore) {
     );
     let mut value = [0_u8; 16];
     let attribute = rustix::fs::getxattr(mount.join("f"), "user.x", &mut value[..]);
-    assert_eq!(attribute.unwrap_err(), Errno::OPNOTSUPP);
+    assert_eq!(attribute.unwrap_err(), Errno::NODATA);
 }
 
 fn s32_stat_shows_object_metadata(store: &dyn TestStore) {

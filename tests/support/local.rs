@@ -20,6 +20,17 @@ impl Local {
         ))
     }
 
+    /// As [`Self::start`], with directory buckets.
+    pub(crate) fn start_with_directory_buckets() -> Self {
+        let config = Config {
+            directory: true,
+            ..Config::default()
+        };
+        Self(Arc::new(
+            Server::start(config).expect("start the local S3 server"),
+        ))
+    }
+
     /// The server that tests share which only plant objects in buckets of their own.
     pub(crate) fn shared() -> &'static Self {
         &SHARED
@@ -49,6 +60,26 @@ impl Local {
             ..BulkSpec::default()
         };
         self.0.put_objects(&spec).expect("plant many objects");
+    }
+
+    /// The bytes of an object, if there is one.
+    pub(crate) fn body(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        self.0.read_object(bucket, key)
+    }
+
+    /// The keys of a bucket, in order.
+    pub(crate) fn keys(&self, bucket: &str) -> Vec<String> {
+        self.0.keys(bucket)
+    }
+
+    /// The keys of multipart uploads that are neither completed nor aborted.
+    pub(crate) fn uploads(&self, bucket: &str) -> Vec<String> {
+        self.0.uploads(bucket)
+    }
+
+    /// How often an S3 operation was asked for so far.
+    pub(crate) fn count(&self, operation: &str) -> u64 {
+        self.0.stats().count(operation)
     }
 
     /// Sets how the server behaves from now on.

@@ -244,7 +244,10 @@ impl Table {
         name: &Arc<str>,
         asked: Moment,
     ) -> bool {
-        let changed = self.changes.get(parent, name).or(self.changes.dropped());
+        let changed = self
+            .changes
+            .get(parent, name)
+            .or_else(|| self.changes.dropped());
         changed.is_some_and(|changed| asked <= changed)
     }
 
@@ -268,7 +271,7 @@ impl Table {
     /// Notes that the directory `ino`, whose keys are all gone, is there for what is local in it.
     pub(super) fn note_only_local(&mut self, ino: InodeNo) {
         if let Ok(directory) = self.directory_mut(ino) {
-            directory.made_here = true;
+            directory.gone = true;
         }
     }
 
@@ -277,6 +280,7 @@ impl Table {
         let Ok(directory) = self.directory_mut(ino) else {
             return;
         };
+        directory.gone = false;
         if std::mem::take(&mut directory.made_here) && directory.locals.is_empty() {
             self.note_not_local(ino);
         }
@@ -323,11 +327,11 @@ impl Table {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
             let (parent, name) = (inode.parent, Arc::clone(&inode.name));
-            let was_made_here = matches!(
+            let is_news = matches!(
                 &inode.content,
-                Content::Directory(directory) if directory.made_here
+                Content::Directory(directory) if directory.made_here || directory.gone
             );
-            if was_made_here {
+            if is_news {
                 self.note_directory_in_s3(ino);
                 self.note_change(parent, &name, now);
             }

@@ -1,0 +1,87 @@
+//! How operations are run and answered.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use fuser::{INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry};
+use log::log;
+
+use super::adapter::Adapter;
+use super::convert::{GENERATION, file_attr};
+use crate::fs::{Entry, Error, Fs};
+
+impl Adapter {
+    /// Runs an operation on `ino` that has no result.
+    pub(super) fn run_empty<F>(
+        &self,
+        name: &'static str,
+        ino: INodeNo,
+        reply: ReplyEmpty,
+        operation: impl FnOnce(Arc<Fs>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let served = Arc::clone(&self.served);
+        self.executor.run(name, async move {
+            match served.run(async move |fs| operation(fs).await).await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(fail(name, format_args!("inode {ino}"), &error)),
+            }
+        });
+    }
+
+    /// Runs an operation that says what `ino` is.
+    pub(super) fn run_attr<F>(
+        &self,
+        name: &'static str,
+        ino: INodeNo,
+        reply: ReplyAttr,
+        operation: impl FnOnce(Arc<Fs>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<Entry, Error>> + Send + 'static,
+    {
+        let served = Arc::clone(&self.served);
+        self.executor.run(name, async move {
+            match served.run(async move |fs| operation(fs).await).await {
+                Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
+                Err(error) => reply.error(fail(name, format_args!("inode {ino}"), &error)),
+            }
+        });
+    }
+
+    /// Runs an operation that says what `name` in `parent` leads to.
+    pub(super) fn run_entry<F>(
+        &self,
+        operation: &'static str,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+        find: impl FnOnce(Arc<Fs>, OsString) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<Entry, Error>> + Send + 'static,
+    {
+        let (served, name) = (Arc::clone(&self.served), name.to_owned());
+        self.executor.run(operation, async move {
+            let wanted = name.clone();
+            match served.run(async move |fs| find(fs, wanted).await).await {
+                Ok(entry) => {
+                    reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
+                }
+                Err(error) => reply.error(fail(
+                    operation,
+                    format_args!("{name:?} in inode {parent}"),
+                    &error,
+                )),
+            }
+        });
+    }
+}
+
+/// Logs the failure of an operation, once, and gives what the kernel gets.
+pub(super) fn fail(operation: &str, subject: fmt::Arguments<'_>, error: &Error) -> fuser::Errno {
+    let errno = error.errno();
+    log!(error.level(), "{operation} of {subject}: {errno}: {error}");
+    fuser::Errno::from_i32(errno.code())
+}
