@@ -25,6 +25,8 @@ need 'command -v clang' clang clang
 need have_libclang libclang-dev clang-devel
 need 'command -v fusermount3' fuse3 fuse3
 need 'command -v git' git git
+need 'command -v getfattr' attr attr
+need 'command -v rsync' rsync rsync
 need 'command -v curl' curl curl-minimal
 need 'python3 -c "import venv, ensurepip"' python3-venv python3
 # What scripts/programs.py runs.

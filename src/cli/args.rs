@@ -140,6 +140,12 @@ pub(super) struct Args {
     #[arg(default_value_t = Permissions::FILE_DEFAULT)]
     pub(super) file_mode: Permissions,
 
+    /// Keep modes, owners, times and symbolic links in the user metadata of objects, as s3fs and
+    /// rclone do. Looking at a file then costs a HEAD, and changing its attributes a copy of the
+    /// object onto itself
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) posix_metadata: bool,
+
     /// Stay in the foreground
     #[arg(short, long, help_heading = MOUNT)]
     pub(super) foreground: bool,

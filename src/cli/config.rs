@@ -88,6 +88,7 @@ pub(super) struct ObjectOptions {
 pub(super) struct MountOptions {
     pub(super) read_only: bool,
     pub(super) allow_delete: bool,
+    pub(super) posix_metadata: bool,
     pub(super) allow_overwrite: bool,
     pub(super) allow_rename: bool,
     pub(super) keep_directories: bool,
@@ -241,6 +242,7 @@ impl Config {
             mount: MountOptions {
                 read_only: args.read_only,
                 allow_delete: args.allow_delete,
+                posix_metadata: args.posix_metadata,
                 allow_overwrite: args.allow_overwrite,
                 allow_rename: args.allow_rename,
                 keep_directories: args.keep_directories,

@@ -125,6 +125,7 @@ fn mount(
             prefix: config.prefix.clone(),
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
+            details: options.posix_metadata,
         },
         ReadConfig::for_throughput(
             part_bytes,
@@ -146,6 +147,7 @@ fn mount(
             rename_by_copy: options.allow_rename,
             keep_directories: options.keep_directories,
             infer_content_type: config.objects.infer_content_type,
+            posix_metadata: options.posix_metadata,
         },
     );
     let signals = EndSignals::hold()

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::config::FsConfig;
+use super::posix;
 use crate::s3::ObjectInfo;
 use crate::tree::{InodeNo, LocalAttr, Node, NodeKind};
 
@@ -12,7 +13,7 @@ use crate::tree::{InodeNo, LocalAttr, Node, NodeKind};
 pub struct Attr {
     /// Inode number.
     pub ino: InodeNo,
-    /// File or directory.
+    /// File, directory or symbolic link.
     pub kind: FileKind,
     /// Length in bytes; 0 for directories.
     pub size: u64,
@@ -45,22 +46,25 @@ impl Attr {
     }
 
     pub(super) fn of_file(ino: InodeNo, info: &ObjectInfo, config: &FsConfig) -> Self {
+        let posix = posix::of(info, config);
+        let modified = posix.modified.unwrap_or(info.last_modified);
+        let mode = posix.permissions().unwrap_or(config.file_mode);
         Self {
             ino,
-            kind: FileKind::File,
+            kind: if posix::is_symlink(info, &posix) {
+                FileKind::Symlink
+            } else {
+                FileKind::File
+            },
             size: info.size,
             blocks: info.size.div_ceil(512),
-            accessed: info.last_modified,
-            modified: info.last_modified,
+            accessed: modified,
+            modified,
             // An archived object cannot be read by anybody.
-            mode: if info.is_readable() {
-                config.file_mode
-            } else {
-                0
-            },
+            mode: if info.is_readable() { mode } else { 0 },
             nlink: 1,
-            uid: config.uid,
-            gid: config.gid,
+            uid: posix.uid.unwrap_or(config.uid),
+            gid: posix.gid.unwrap_or(config.gid),
         }
     }
 
@@ -72,10 +76,10 @@ impl Attr {
             blocks: attr.size.div_ceil(512),
             accessed: attr.accessed,
             modified: attr.modified,
-            mode: config.file_mode,
+            mode: attr.posix.permissions().unwrap_or(config.file_mode),
             nlink: 1,
-            uid: config.uid,
-            gid: config.gid,
+            uid: attr.posix.uid.unwrap_or(config.uid),
+            gid: attr.posix.gid.unwrap_or(config.gid),
         }
     }
 
@@ -104,6 +108,8 @@ pub enum FileKind {
     File,
     /// A directory.
     Directory,
+    /// A symbolic link.
+    Symlink,
 }
 
 /// An answer about a name or an inode, and how long it may be kept.
@@ -160,6 +166,7 @@ mod tests {
             last_modified: UNIX_EPOCH + Duration::from_secs(99),
             storage_class,
             restore,
+            details: None,
         }
     }
 

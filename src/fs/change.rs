@@ -7,16 +7,22 @@ use super::attr::Entry;
 use super::errno::Error;
 use super::open::OpenFlags;
 use super::pins::Pinned;
+use super::posix::Creator;
 use super::process::Pid;
 use super::{Fs, Opened, open};
 use crate::tree::{self, InodeNo, Named, NodeKind};
 
-/// What `setattr` is asked to change. What is not here (mode, owner, group) has no place in S3, and
-/// is ignored where it may be.
+/// What `setattr` is asked to change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SetAttr {
     /// The length in bytes.
     pub size: Option<u64>,
+    /// The permission bits; others are ignored.
+    pub mode: Option<u32>,
+    /// The owner.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
     /// The time of last access.
     pub accessed: Option<SystemTime>,
     /// The time of last modification.
@@ -35,7 +41,8 @@ pub enum RenameMode {
 }
 
 impl Fs {
-    /// Makes the file `name` in `parent`, opens it on behalf of the thread `by`, and counts one
+    /// Makes the file `name` in `parent`, which belongs to `creator` as far as that can be kept,
+    /// opens it on behalf of the thread `by`, and counts one
     /// reference to its inode, as [`Self::lookup`] does. A file that is there already is opened,
     /// unless `flags` have `O_EXCL`. The file is local until it is written and closed.
     ///
@@ -48,6 +55,7 @@ impl Fs {
         &self,
         parent: InodeNo,
         name: &OsStr,
+        creator: Creator,
         flags: OpenFlags,
         by: Pid,
     ) -> Result<(Entry, Opened), Error> {
@@ -59,6 +67,9 @@ impl Fs {
             }
             created => (created?, true),
         };
+        if is_new {
+            self.keep_creator(node.ino, creator);
+        }
         let opened = self.open(node.ino, flags, by).await;
         if opened.is_err() {
             if is_new {
@@ -72,7 +83,7 @@ impl Fs {
     }
 
     /// Makes the file `name` in `parent`, which is local until it is opened, written and closed,
-    /// and counts one reference to its inode.
+    /// belongs to `creator` as far as that can be kept, and counts one reference to its inode.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Impossible`] for what is no regular file; any failure of the
@@ -80,12 +91,20 @@ impl Fs {
     ///
     /// # Cancel safety
     /// A dropped call has made nothing.
-    pub async fn mknod(&self, parent: InodeNo, name: &OsStr, mode: u32) -> Result<Entry, Error> {
+    pub async fn mknod(
+        &self,
+        parent: InodeNo,
+        name: &OsStr,
+        creator: Creator,
+    ) -> Result<Entry, Error> {
         self.check_writable()?;
-        if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
+        if !matches!(creator.mode & libc::S_IFMT, 0 | libc::S_IFREG) {
             return Err(Error::Impossible("a file that is not regular"));
         }
         let node = self.tree.create(parent, name).await?;
+        if self.keep_creator(node.ino, creator) {
+            return self.getattr(node.ino).await;
+        }
         Ok(self.entry(&node))
     }
 
@@ -214,8 +233,9 @@ impl Fs {
         Ok(renamed.await?)
     }
 
-    /// Changes attributes. Only what is local has any that can be changed: its times; the rest is
-    /// ignored.
+    /// Changes attributes. Of what is local the times can be changed, and the rest is ignored. Where
+    /// attributes are kept in metadata, all but the length can be changed of every file, and
+    /// nothing of directories, which is ignored.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::NotPermitted`] for what is in S3, and for cutting off what was
@@ -226,22 +246,29 @@ impl Fs {
     pub async fn setattr(&self, ino: InodeNo, change: SetAttr) -> Result<Entry, Error> {
         const IN_S3: Error = Error::NotPermitted("attributes of objects in S3 cannot be changed");
         self.check_writable()?;
+        let keeps = self.config.posix_metadata;
         match self.tree.local(ino) {
             Ok(Some((_key, file))) => {
                 if change.size.is_some_and(|size| size < file.attr().size) {
                     return Err(Error::NotPermitted("what was written cannot be cut off"));
                 }
                 file.set_times(change.accessed, change.modified);
+                self.keep_change(&file, &change);
                 Ok(self.local_entry(ino, &file))
             }
-            Err(tree::Error::IsDirectory) if self.tree.is_local_directory(ino)? => {
+            Err(tree::Error::IsDirectory) if keeps || self.tree.is_local_directory(ino)? => {
                 self.getattr(ino).await
             }
+            Ok(None) if keeps && change.size.is_none() => self.describe_anew(ino, change).await,
             Ok(None) | Err(tree::Error::IsDirectory) => Err(IN_S3),
             // It was local, is stored, and still open.
-            Err(tree::Error::Stale) if matches!(self.pins.get(ino), Some(Pinned::Local(_))) => {
-                Err(IN_S3)
-            }
+            Err(tree::Error::Stale) => match self.pins.get(ino) {
+                Some(Pinned::Local(file)) if keeps && change.size.is_none() => {
+                    self.describe_stored(ino, &file, change).await
+                }
+                Some(Pinned::Local(_)) => Err(IN_S3),
+                _ => Err(tree::Error::Stale.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -272,7 +299,7 @@ impl Fs {
         Ok(())
     }
 
-    fn check_writable(&self) -> Result<(), Error> {
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
         if self.config.read_only {
             return Err(Error::ReadOnly);
         }

@@ -3,11 +3,11 @@
 /// Settings of an [`Fs`](super::Fs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FsConfig {
-    /// Owner of every file and directory.
+    /// Owner of every file and directory that says nothing else.
     pub uid: u32,
-    /// Group of every file and directory.
+    /// Group of every file and directory that says nothing else.
     pub gid: u32,
-    /// Permission bits of files, at most `0o777`. Archived objects have none.
+    /// Permission bits of files that say nothing else, at most `0o777`. Archived objects have none.
     pub file_mode: u16,
     /// Permission bits of directories, at most `0o777`.
     pub dir_mode: u16,
@@ -30,6 +30,8 @@ pub struct FsConfig {
     pub keep_directories: bool,
     /// Whether new objects get a `Content-Type` after the ending of their names.
     pub infer_content_type: bool,
+    /// Whether modes, owners, times and symbolic links are kept in user metadata.
+    pub posix_metadata: bool,
 }
 
 impl FsConfig {
@@ -49,6 +51,7 @@ impl FsConfig {
             rename_by_copy: false,
             keep_directories: false,
             infer_content_type: false,
+            posix_metadata: false,
         }
     }
 

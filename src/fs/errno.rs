@@ -55,6 +55,15 @@ pub enum Error {
     /// The file system does not have this operation.
     #[error("{0} is not supported")]
     Unsupported(&'static str),
+    /// The file has no extended attribute of this name.
+    #[error("no such extended attribute")]
+    NoAttribute,
+    /// The file system has no extended attributes of this kind.
+    #[error("no extended attributes of this kind")]
+    NoNamespace,
+    /// The caller has less room than the answer needs.
+    #[error("the answer is longer than the caller's buffer")]
+    NoRoom,
     /// The mount has ended, and this caller still has a file of it open.
     #[error("the file system is unmounted")]
     Unmounted,
@@ -94,6 +103,9 @@ impl Error {
             Self::NotPermitted(_) => (Errno::EPERM, Level::Warn),
             Self::ReadOnly => (Errno::EROFS, Level::Debug),
             Self::Unsupported(_) => (Errno::ENOSYS, Level::Debug),
+            Self::NoAttribute => (Errno::ENODATA, Level::Debug),
+            Self::NoNamespace => (Errno::EOPNOTSUPP, Level::Debug),
+            Self::NoRoom => (Errno::ERANGE, Level::Debug),
             // What the kernel says of a mount that nobody serves.
             Self::Unmounted => (Errno::ENOTCONN, Level::Debug),
         }
@@ -132,8 +144,8 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EACCES EBADF EBUSY EEXIST EFBIG EINVAL EIO EISDIR ENAMETOOLONG ENOENT ENOMEM ENOSPC ENOSYS ENOTCONN
-    ENOTDIR ENOTEMPTY EPERM EROFS ESTALE
+    EACCES EBADF EBUSY EEXIST EFBIG EINVAL EIO EISDIR ENAMETOOLONG ENODATA ENOENT ENOMEM ENOSPC
+    ENOSYS ENOTCONN ENOTDIR ENOTEMPTY EOPNOTSUPP EPERM ERANGE EROFS ESTALE
 }
 
 impl fmt::Debug for Errno {
@@ -296,6 +308,9 @@ mod tests {
             (Error::NotPermitted("no"), "EPERM"),
             (Error::ReadOnly, "EROFS"),
             (Error::Unsupported("ioctl"), "ENOSYS"),
+            (Error::NoAttribute, "ENODATA"),
+            (Error::NoNamespace, "EOPNOTSUPP"),
+            (Error::NoRoom, "ERANGE"),
         ];
         for (error, errno) in table {
             assert_eq!(error.errno().to_string(), errno, "{error}");

@@ -17,7 +17,7 @@ use super::handles::HandleNo;
 use super::opens::{Entrance, Writer};
 use super::pins::Pinned;
 use super::process::Pid;
-use super::{Attr, Fs, OpenFile, OpenKind, Opened, content_type};
+use super::{Attr, Fs, OpenFile, OpenKind, Opened, content_type, posix};
 use crate::s3::{Key, ObjectInfo, PutRequest};
 use crate::tree::{self, InodeNo, LocalFile};
 use crate::write::{self, Progress, Target, WriteHandle};
@@ -167,20 +167,27 @@ impl Fs {
             }
         };
         let place = self.write.places.take().ok_or(Error::TooManyWriters)?;
-        let (target, size) = match kind {
-            WriterKind::New | WriterKind::Replace if self.config.incremental_upload => {
-                (Target::AppendToNew, 0)
+        let (target, size, replaced) = match kind {
+            WriterKind::New if self.config.incremental_upload => (Target::AppendToNew, 0, None),
+            WriterKind::New => (Target::Whole, 0, None),
+            WriterKind::Replace(info) if self.config.incremental_upload => {
+                (Target::AppendToNew, 0, Some(info))
             }
-            WriterKind::New | WriterKind::Replace => (Target::Whole, 0),
-            WriterKind::Append(ObjectInfo { etag, size, .. }) => {
-                (Target::AppendTo { etag, size }, size)
+            WriterKind::Replace(info) => (Target::Whole, 0, Some(info)),
+            WriterKind::Append(info) => {
+                let (etag, size) = (info.etag.clone(), info.size);
+                (Target::AppendTo { etag, size }, size, Some(info))
             }
         };
         let mut request = PutRequest::new(key.clone());
         request.content_type = self.content_type(&key);
         let file = self.tree.start_writing(ino, &key, size)?;
         let store = Arc::clone(&self.store);
-        let handle = WriteHandle::new(store, request, target, self.write.clone(), place);
+        let is_appended = matches!(target, Target::AppendTo { .. });
+        let mut handle = WriteHandle::new(store, request, target, self.write.clone(), place);
+        if self.config.posix_metadata {
+            handle = posix::describing(handle, Arc::clone(&file), replaced, is_appended);
+        }
         let writer = Writer::new(ino, key, Arc::clone(&file), handle, is_new, by);
         opening.take(&writer);
         self.pins.add(ino, Pinned::Local(file));
@@ -233,7 +240,7 @@ pub(super) enum WriterKind {
     /// It was made here, and nobody has opened it yet.
     New,
     /// An object that is to be replaced.
-    Replace,
+    Replace(ObjectInfo),
     /// An object that is to be appended to.
     Append(ObjectInfo),
 }

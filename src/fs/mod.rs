@@ -16,11 +16,13 @@ mod handles;
 mod open;
 mod opens;
 mod pins;
+mod posix;
 mod process;
 mod refuse;
 mod rename;
 #[cfg(test)]
 mod tests;
+mod xattr;
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -35,8 +37,10 @@ pub use config::FsConfig;
 pub use errno::{Errno, Error};
 pub use handles::{HandleKind, HandleNo};
 pub use open::OpenFlags;
+pub use posix::Creator;
 pub use process::Pid;
 pub use refuse::Refused;
+pub use xattr::Xattr;
 
 pub use crate::tree::{Emit, InodeNo};
 
@@ -187,7 +191,8 @@ impl Fs {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
         let FileVersion { key, mut info } = version;
         if !is_append {
-            return self.open_writer(ino, key, WriterKind::Replace, by).await;
+            let kind = WriterKind::Replace(info);
+            return self.open_writer(ino, key, kind, by).await;
         }
         if let Some(doubt) = doubt {
             info = self.tree.ask(&key, doubt).await?;
@@ -323,6 +328,12 @@ impl Fs {
     /// Why `operation` is not done.
     pub fn refuse(&self, operation: Refused) -> Error {
         operation.error(&self.config)
+    }
+
+    /// Whether the attributes of the entries of a directory take requests of their own, so that it
+    /// pays to read many at a time.
+    pub fn has_costly_attributes(&self) -> bool {
+        self.config.posix_metadata
     }
 
     fn entry(&self, node: &Node) -> Entry {

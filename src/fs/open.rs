@@ -255,6 +255,7 @@ mod tests {
                 last_modified: UNIX_EPOCH,
                 storage_class: StorageClass::Archived,
                 restore,
+                details: None,
             };
             check_version(&key, &info).map_err(|error| error.errno())
         };

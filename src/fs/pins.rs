@@ -56,6 +56,16 @@ impl Pins {
         }
     }
 
+    /// Notes that the version that `ino` is open in is described as `info` from now on.
+    pub(super) fn describe(&self, ino: InodeNo, info: &ObjectInfo) {
+        let mut pins = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pin) = pins.get_mut(&ino)
+            && let Pinned::Version(pinned) = &mut pin.pinned
+        {
+            pinned.clone_from(info);
+        }
+    }
+
     /// What `ino` is, if it is open.
     pub(super) fn get(&self, ino: InodeNo) -> Option<Pinned> {
         self.0
@@ -81,6 +91,7 @@ mod tests {
             last_modified: UNIX_EPOCH,
             storage_class: StorageClass::Readable,
             restore: Restore::None,
+            details: None,
         };
         let pins = Pins::default();
         let ino = InodeNo(5);

@@ -13,10 +13,8 @@ pub enum Refused {
     Fallocate,
     Fsyncdir,
     Getlk,
-    Getxattr,
     Ioctl,
     Link,
-    Listxattr,
     Lseek,
     Poll,
     Readlink,
@@ -36,10 +34,8 @@ impl Refused {
             Self::Fallocate => "fallocate",
             Self::Fsyncdir => "fsync of a directory",
             Self::Getlk => "getlk",
-            Self::Getxattr => "getxattr",
             Self::Ioctl => "ioctl",
             Self::Link => "link",
-            Self::Listxattr => "listxattr",
             Self::Lseek => "lseek",
             Self::Poll => "poll",
             Self::Readlink => "readlink",
@@ -60,9 +56,7 @@ impl Refused {
             | Self::Fallocate
             | Self::Fsyncdir
             | Self::Getlk
-            | Self::Getxattr
             | Self::Ioctl
-            | Self::Listxattr
             | Self::Lseek
             | Self::Poll
             | Self::Readlink
@@ -95,9 +89,7 @@ mod tests {
         }
         for operation in [
             Refused::Readlink,
-            Refused::Getxattr,
             Refused::Setxattr,
-            Refused::Listxattr,
             Refused::Removexattr,
             Refused::Access,
             Refused::Getlk,

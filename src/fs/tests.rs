@@ -21,11 +21,18 @@ const CONFIG: FsConfig = FsConfig::new(7, 8);
 
 const ME: Pid = Pid(1);
 
+const CREATOR: Creator = Creator {
+    mode: 0o100_600,
+    uid: 5,
+    gid: 6,
+};
+
 fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
     let tree = TreeConfig {
         prefix: crate::s3::Prefix::default(),
         ttl,
         negative_ttl: ttl,
+        details: false,
     };
     let (read, write) = (ReadConfig::default(), WriteConfig::default());
     Fs::new(Arc::new(store.clone()), tree, read, write, CONFIG)
@@ -438,6 +445,7 @@ fn cold_open_without_memory_asks_by_head() {
         prefix: crate::s3::Prefix::default(),
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
+        details: false,
     };
     let budget = crate::memory::Budget::new(0, 1);
     let reads = ReadConfig::for_throughput(8 << 20, 10.0, budget);

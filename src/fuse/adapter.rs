@@ -20,11 +20,11 @@ use fuser::{
 use log::debug;
 
 use super::answer::fail;
-use super::change::open_reply;
+use super::change::{open_reply, time};
 use super::convert::{handle, inode};
 use super::executor::Executor;
 use super::served::Served;
-use crate::fs::{self, Fs, Pid, Refused};
+use crate::fs::{self, Fs, Pid, Refused, SetAttr};
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]
@@ -53,7 +53,19 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for capability in WANTED_CAPABILITIES {
+        let is_costly = match self.served.fs() {
+            Ok(fs) => fs.has_costly_attributes(),
+            Err(_closed) => false,
+        };
+        // Attributes come with the names where the kernel sees that they are used: three times
+        // faster for `ls -l`, and without cost to `find`, which would be slowed down otherwise.
+        // Where they are costly it matters more that many are asked for at a time.
+        let readdirplus = [
+            Some(InitFlags::FUSE_DO_READDIRPLUS),
+            (!is_costly).then_some(InitFlags::FUSE_READDIRPLUS_AUTO),
+        ];
+        let readdirplus = readdirplus.into_iter().flatten();
+        for capability in WANTED_CAPABILITIES.into_iter().chain(readdirplus) {
             if config.add_capabilities(capability).is_err() {
                 debug!("the kernel lacks {capability:?}");
             }
@@ -241,9 +253,9 @@ impl Filesystem for Adapter {
         &self,
         _req: &Request,
         ino: INodeNo,
-        _mode: Option<u32>,
-        _uid: Option<u32>,
-        _gid: Option<u32>,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
@@ -255,7 +267,15 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        self.do_setattr(ino, size, atime, mtime, reply);
+        let change = SetAttr {
+            size,
+            mode,
+            uid,
+            gid,
+            accessed: atime.map(time),
+            modified: mtime.map(time),
+        };
+        self.do_setattr(ino, change, reply);
     }
 
     fn create(
@@ -263,17 +283,17 @@ impl Filesystem for Adapter {
         req: &Request,
         parent: INodeNo,
         name: &OsStr,
-        _mode: u32,
+        mode: u32,
         _umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        self.do_create(req, parent, name, flags, reply);
+        self.do_create(req, parent, name, mode, flags, reply);
     }
 
     fn mknod(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -281,7 +301,7 @@ impl Filesystem for Adapter {
         _rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.do_mknod(parent, name, mode, reply);
+        self.do_mknod(req, parent, name, mode, reply);
     }
 
     fn mkdir(
@@ -317,23 +337,31 @@ impl Filesystem for Adapter {
         self.do_rename((parent, name), (new_parent, new_name), flags, reply);
     }
 
-    // Everything below is refused. The defaults of the trait would refuse as well, but with other
-    // numbers and a warning for each.
-
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        reply.error(self.refuse(Refused::Readlink, ino));
+        self.do_readlink(ino, reply);
     }
 
     fn symlink(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
-        _name: &OsStr,
-        _target: &Path,
+        name: &OsStr,
+        target: &Path,
         reply: ReplyEntry,
     ) {
-        reply.error(self.refuse(Refused::Symlink, parent));
+        self.do_symlink(req, parent, name, target, reply);
     }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.do_getxattr(ino, name, size, reply);
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.do_listxattr(ino, size, reply);
+    }
+
+    // Everything below is refused. The defaults of the trait would refuse as well, but with other
+    // numbers and a warning for each.
 
     fn link(
         &self,
@@ -368,14 +396,6 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         reply.error(self.refuse(Refused::Setxattr, ino));
-    }
-
-    fn getxattr(&self, _req: &Request, ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
-        reply.error(self.refuse(Refused::Getxattr, ino));
-    }
-
-    fn listxattr(&self, _req: &Request, ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(self.refuse(Refused::Listxattr, ino));
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
@@ -491,17 +511,15 @@ impl Filesystem for Adapter {
 }
 
 /// Capabilities that are asked for one by one, so that an older kernel gives what it has.
-const WANTED_CAPABILITIES: [InitFlags; 7] = [
+const WANTED_CAPABILITIES: [InitFlags; 6] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_MAX_PAGES,
     // An open that truncates says so, and can be refused as what it is.
     InitFlags::FUSE_ATOMIC_O_TRUNC,
-    // Attributes come with the names where the kernel sees that they are used: three times
-    // faster for `ls -l`, and without cost to `find`, which `DO` without `AUTO` would slow down.
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
+    // An inode stands for one version, so a symbolic link never leads elsewhere.
+    InitFlags::FUSE_CACHE_SYMLINKS,
 ];
 
 /// Requests that the kernel sends ahead of a reader's need (read-ahead), at most.

@@ -12,7 +12,7 @@ use fuser::{
 
 use super::adapter::Adapter;
 use super::answer::fail;
-use super::convert::{GENERATION, file_attr, handle, inode};
+use super::convert::{GENERATION, creator, file_attr, handle, inode};
 use crate::fs::{Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
 
 impl Adapter {
@@ -82,14 +82,16 @@ impl Adapter {
         request: &Request,
         parent: INodeNo,
         name: &OsStr,
+        mode: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
         let (served, name) = (Arc::clone(&self.served), name.to_owned());
+        let (creator, flags) = (creator(request, mode), OpenFlags(flags));
         let by = Pid(request.pid());
         self.executor.run("create", async move {
             let create =
-                async |fs: Arc<Fs>| fs.create(inode(parent), &name, OpenFlags(flags), by).await;
+                async |fs: Arc<Fs>| fs.create(inode(parent), &name, creator, flags, by).await;
             match served.run(create).await {
                 Ok((entry, opened)) => reply.created(
                     &entry.valid_for,
@@ -107,9 +109,17 @@ impl Adapter {
         });
     }
 
-    pub(super) fn do_mknod(&self, parent: INodeNo, name: &OsStr, mode: u32, reply: ReplyEntry) {
+    pub(super) fn do_mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        reply: ReplyEntry,
+    ) {
+        let creator = creator(request, mode);
         self.run_entry("mknod", parent, name, reply, move |fs, name| async move {
-            fs.mknod(inode(parent), &name, mode).await
+            fs.mknod(inode(parent), &name, creator).await
         });
     }
 
@@ -154,19 +164,7 @@ impl Adapter {
         });
     }
 
-    pub(super) fn do_setattr(
-        &self,
-        ino: INodeNo,
-        size: Option<u64>,
-        accessed: Option<TimeOrNow>,
-        modified: Option<TimeOrNow>,
-        reply: ReplyAttr,
-    ) {
-        let change = SetAttr {
-            size,
-            accessed: accessed.map(time),
-            modified: modified.map(time),
-        };
+    pub(super) fn do_setattr(&self, ino: INodeNo, change: SetAttr, reply: ReplyAttr) {
         self.run_attr("setattr", ino, reply, move |fs| async move {
             fs.setattr(inode(ino), change).await
         });
@@ -188,7 +186,7 @@ pub(super) fn open_reply(kind: OpenKind) -> FopenFlags {
     }
 }
 
-fn time(time: TimeOrNow) -> SystemTime {
+pub(super) fn time(time: TimeOrNow) -> SystemTime {
     match time {
         TimeOrNow::SpecificTime(time) => time,
         TimeOrNow::Now => SystemTime::now(),

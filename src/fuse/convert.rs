@@ -1,9 +1,9 @@
 //! Between the types of FUSE and those of [`crate::fs`].
 
-use fuser::{FileAttr, FileHandle, FileType, Generation, INodeNo};
+use fuser::{FileAttr, FileHandle, FileType, Generation, INodeNo, Request};
 
 use crate::fs::InodeNo;
-use crate::fs::{Attr, FileKind, HandleNo};
+use crate::fs::{Attr, Creator, FileKind, HandleNo};
 
 pub(super) fn inode(ino: INodeNo) -> InodeNo {
     InodeNo(ino.0)
@@ -13,10 +13,20 @@ pub(super) fn handle(handle: FileHandle) -> HandleNo {
     HandleNo(handle.0)
 }
 
+/// Who makes what `mode` says.
+pub(super) fn creator(request: &Request, mode: u32) -> Creator {
+    Creator {
+        mode,
+        uid: request.uid(),
+        gid: request.gid(),
+    }
+}
+
 pub(super) fn file_type(kind: FileKind) -> FileType {
     match kind {
         FileKind::File => FileType::RegularFile,
         FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
     }
 }
 

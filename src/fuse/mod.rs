@@ -6,6 +6,7 @@
 
 mod adapter;
 mod answer;
+mod beside;
 mod change;
 mod convert;
 mod directory;

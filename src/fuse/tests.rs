@@ -1,5 +1,6 @@
 //! Real mounts of the in-memory store. They need `/dev/fuse` and the right to mount.
 
+mod beside;
 mod writing;
 
 use std::collections::BTreeSet;
@@ -59,11 +60,6 @@ impl Mount {
             max_threads: 4,
         };
         change(&mut config);
-        let tree = TreeConfig {
-            prefix: Prefix::default(),
-            ttl,
-            negative_ttl: ttl,
-        };
         let owner = dir.path().metadata().expect("a directory");
         let owner = (owner.uid(), owner.gid());
         let mut look = FsConfig {
@@ -72,6 +68,12 @@ impl Mount {
             ..FsConfig::new(owner.0, owner.1)
         };
         allow(&mut look);
+        let tree = TreeConfig {
+            prefix: Prefix::default(),
+            ttl,
+            negative_ttl: ttl,
+            details: look.posix_metadata,
+        };
         let (read, write) = (ReadConfig::default(), WriteConfig::default());
         let fs = Fs::new(store, tree, read, write, look);
         let session = Session::mount(fs, &config).expect("it mounts: is /dev/fuse there?");
@@ -537,6 +539,7 @@ fn mount_of_a_missing_directory_is_an_error_that_names_it() {
         prefix: Prefix::default(),
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
+        details: false,
     };
     let fs = Fs::new(
         Arc::new(FakeStore::new()),

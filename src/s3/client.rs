@@ -11,9 +11,9 @@ use super::buffers::Buffers;
 use super::classify::{GET, HEAD, LIST, Subject};
 use super::message::{Common, Draft};
 use super::{
-    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectDetails,
-    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, get, head,
-    list, put, rename, upload,
+    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
+    PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, get, head, list, put,
+    rename, upload,
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions};
 use crate::crt::{Message, Uri};
@@ -59,7 +59,7 @@ impl Store for S3Store {
         async move {
             let subject = self.0.subject(HEAD, key.as_str());
             let reply = call::send(&self.0, &subject, &self.0.common.head(key)).await?;
-            head::object_info(|name| reply.headers.get(name), &subject)
+            head::object_info(&reply.headers, &subject)
         }
         .boxed()
     }
@@ -80,15 +80,6 @@ impl Store for S3Store {
     ) -> Result<Box<dyn InFlight>, Error> {
         let subject = self.0.subject(GET, request.key.as_str());
         Ok(Box::new(get::start(&self.0, subject, request, sink)?))
-    }
-
-    fn details<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>> {
-        async move {
-            let subject = self.0.subject(HEAD, key.as_str());
-            let reply = call::send(&self.0, &subject, &self.0.common.head(key)).await?;
-            head::object_details(&reply.headers, &subject)
-        }
-        .boxed()
     }
 
     fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {

@@ -32,7 +32,7 @@ pub(super) async fn copy(shared: &Arc<Shared>, request: CopyRequest) -> Result<S
         return copy_parts(shared, &request, described.unwrap_or_default()).await;
     }
     let mut draft = shared.common.copy(&shared.bucket, &request);
-    draft.headers.extend(shared.common.stored_as());
+    draft.headers.extend(stored_as(shared, &request));
     if let Some(described) = described {
         draft.header("x-amz-metadata-directive", "REPLACE");
         draft.headers.extend(described);
@@ -54,7 +54,9 @@ async fn copy_parts(
     request: &CopyRequest,
     described: Vec<Header>,
 ) -> Result<Stored, Error> {
-    let (session, created) = Session::create(shared, request.to.clone(), described)?;
+    let mut headers = stored_as(shared, request);
+    headers.extend(described);
+    let (session, created) = Session::create(shared, request.to.clone(), headers)?;
     created.await?;
     let copied = stream::iter((1..).zip(ranges(request.size)))
         .map(|(number, range)| {
@@ -88,12 +90,30 @@ async fn kept_headers(shared: &Shared, request: &CopyRequest) -> Result<Vec<Head
         let text = "the source of the copy was replaced";
         return Err(subject.error(ErrorKind::Precondition, text));
     }
+    let is_encrypted_anew = shared.common.encryption.is_some();
     let kept = reply.headers.iter().filter_map(|(name, value)| {
         let name = name.to_ascii_lowercase();
-        let is_kept = KEPT.contains(&name.as_str()) || name.starts_with(METADATA);
+        let is_kept = KEPT.contains(&name.as_str())
+            || name.starts_with(METADATA)
+            || is_in_place(request)
+                && (KEPT_IN_PLACE.contains(&name.as_str())
+                    || name.starts_with(ENCRYPTION) && !is_encrypted_anew);
         is_kept.then(|| (name.into(), value.to_owned()))
     });
     Ok(kept.collect())
+}
+
+/// Whether an object is copied onto itself, to be described otherwise.
+fn is_in_place(request: &CopyRequest) -> bool {
+    request.from == request.to
+}
+
+/// The headers that say how the target is stored. An object that is copied onto itself stays in
+/// its class.
+fn stored_as(shared: &Shared, request: &CopyRequest) -> Vec<Header> {
+    let mut headers = shared.common.stored_as();
+    headers.retain(|(name, _)| name != STORAGE_CLASS || !is_in_place(request));
+    headers
 }
 
 /// What the target says of itself.
@@ -124,6 +144,12 @@ const KEPT: [&str; 6] = [
     "expires",
 ];
 const METADATA: &str = "x-amz-meta-";
+
+/// Headers of an object that it keeps when it is copied onto itself, beside those of its
+/// encryption.
+const KEPT_IN_PLACE: [&str; 2] = [STORAGE_CLASS, "x-amz-website-redirect-location"];
+const STORAGE_CLASS: &str = "x-amz-storage-class";
+const ENCRYPTION: &str = "x-amz-server-side-encryption";
 
 #[cfg(test)]
 mod tests {

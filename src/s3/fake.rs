@@ -46,8 +46,6 @@ pub(crate) enum Op {
     List,
     /// [`Store::get`].
     Get,
-    /// [`Store::details`].
-    Details,
     /// [`Store::put`].
     Put,
     /// The start of a [`Store::upload`], which the first write of the upload meets.
@@ -111,6 +109,7 @@ impl FakeStore {
                 page_size: 1000,
                 part_size: 8 << 20,
                 upload_part_size: 8 << 20,
+                copies_keep_etags: false,
                 order: Order::Utf8,
                 faults: Vec::new(),
                 held: Vec::new(),
@@ -246,6 +245,7 @@ impl FakeStore {
                 + Duration::from_secs(FIRST_VERSION_SECONDS + state.versions),
             storage_class: StorageClass::Readable,
             restore: Restore::None,
+            details: None,
         };
         let object = Object {
             info,
@@ -297,7 +297,7 @@ impl Store for FakeStore {
             let state = self.0.state();
             let object = state.objects.get(key.as_str());
             object
-                .map(|object| object.info.clone())
+                .map(Object::described)
                 .ok_or_else(|| error(Op::Head, key.as_str(), ErrorKind::NotFound))
         }
         .boxed()
@@ -334,24 +334,6 @@ impl Store for FakeStore {
             sink,
             fault,
         )))
-    }
-
-    fn details<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>> {
-        async move {
-            self.arrive(Op::Details, key.as_str()).await?;
-            let state = self.0.state();
-            let object = state.objects.get(key.as_str());
-            let object =
-                object.ok_or_else(|| error(Op::Details, key.as_str(), ErrorKind::NotFound))?;
-            Ok(ObjectDetails {
-                info: object.info.clone(),
-                content_type: object.kept.content_type.clone(),
-                storage_class: None,
-                version_id: None,
-                metadata: object.kept.metadata.clone(),
-            })
-        }
-        .boxed()
     }
 
     fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
@@ -399,6 +381,7 @@ struct State {
     page_size: usize,
     part_size: u64,
     upload_part_size: usize,
+    copies_keep_etags: bool,
     order: Order,
     faults: Vec<Fault>,
     held: Vec<oneshot::Sender<()>>,
@@ -437,7 +420,23 @@ struct Object {
     kept: Kept,
 }
 
-/// What is kept of an object that only [`Store::details`] shows.
+impl Object {
+    /// What a HEAD says.
+    fn described(&self) -> ObjectInfo {
+        let details = ObjectDetails {
+            content_type: self.kept.content_type.clone(),
+            storage_class: None,
+            version_id: None,
+            metadata: self.kept.metadata.clone(),
+        };
+        ObjectInfo {
+            details: Some(Arc::new(details)),
+            ..self.info.clone()
+        }
+    }
+}
+
+/// What is kept of an object that only a HEAD shows.
 #[derive(Clone, Default)]
 struct Kept {
     content_type: Option<String>,
@@ -495,7 +494,6 @@ fn error(op: Op, key: &str, kind: ErrorKind) -> Error {
             Op::Head => "HeadObject",
             Op::List => "ListObjectsV2",
             Op::Get => "GetObject",
-            Op::Details => "HeadObject",
             Op::Put => "PutObject",
             Op::Upload => "CreateMultipartUpload",
             Op::Part => "UploadPart",

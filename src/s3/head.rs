@@ -1,5 +1,6 @@
 //! HeadObject: an object's metadata from the headers of the answer.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use time::OffsetDateTime;
@@ -11,33 +12,27 @@ use super::xml::etag;
 use super::{Error, ObjectDetails, ObjectInfo, Restore, StorageClass};
 use crate::crt::Headers;
 
-/// Reads the metadata that `header` gives by name.
-pub(super) fn object_info<'a>(
-    header: impl Fn(&str) -> Option<&'a str>,
-    subject: &Subject,
-) -> Result<ObjectInfo, Error> {
+/// Reads what the headers of the answer say of an object.
+pub(super) fn object_info(headers: &Headers, subject: &Subject) -> Result<ObjectInfo, Error> {
     let wrong = |name: &str| subject.protocol(&format!("the answer has no usable {name}"));
-    let tag = header("ETag").ok_or_else(|| wrong("ETag"))?;
-    let size = header("Content-Length").and_then(|text| text.parse().ok());
-    let modified = header("Last-Modified").and_then(date);
-    Ok(ObjectInfo {
-        etag: etag(tag),
-        size: size.ok_or_else(|| wrong("Content-Length"))?,
-        last_modified: modified.ok_or_else(|| wrong("Last-Modified"))?,
-        storage_class: StorageClass::from_name(header("x-amz-storage-class")),
-        restore: header("x-amz-restore").map_or(Restore::None, restore),
-    })
-}
-
-/// Reads all that the headers of the answer say.
-pub(super) fn object_details(headers: &Headers, subject: &Subject) -> Result<ObjectDetails, Error> {
+    let tag = headers.get("ETag").ok_or_else(|| wrong("ETag"))?;
+    let size = headers.get("Content-Length");
+    let size = size.and_then(|text| text.parse().ok());
+    let modified = headers.get("Last-Modified").and_then(date);
     let text = |name| headers.get(name).map(str::to_owned);
-    Ok(ObjectDetails {
-        info: object_info(|name| headers.get(name), subject)?,
+    let details = ObjectDetails {
         content_type: text("Content-Type"),
         storage_class: text("x-amz-storage-class"),
         version_id: text("x-amz-version-id"),
         metadata: metadata::read(headers),
+    };
+    Ok(ObjectInfo {
+        etag: etag(tag),
+        size: size.ok_or_else(|| wrong("Content-Length"))?,
+        last_modified: modified.ok_or_else(|| wrong("Last-Modified"))?,
+        storage_class: StorageClass::from_name(details.storage_class.as_deref()),
+        restore: headers.get("x-amz-restore").map_or(Restore::None, restore),
+        details: Some(Arc::new(details)),
     })
 }
 
@@ -74,11 +69,9 @@ mod tests {
     ];
 
     fn read(headers: &[(&str, &'static str)]) -> Result<ObjectInfo, Error> {
-        let header = |name: &str| {
-            let found = headers.iter().rfind(|(other, _)| *other == name);
-            found.map(|(_, value)| *value)
-        };
-        object_info(header, &Subject::test(HEAD))
+        let headers = headers.iter().rev();
+        let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        object_info(&headers.collect(), &Subject::test(HEAD))
     }
 
     #[test]

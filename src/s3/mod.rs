@@ -61,7 +61,7 @@ use futures::future::BoxFuture;
 /// Object-safe on purpose: an S3 request takes milliseconds and a virtual call nanoseconds, so
 /// nothing above this trait is generic over the kind of store.
 pub trait Store: Debug + Send + Sync + 'static {
-    /// Fetches an object's metadata.
+    /// Fetches an object's metadata, with its [`details`](ObjectInfo::details).
     /// S3: [HeadObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html).
     ///
     /// # Errors
@@ -90,16 +90,6 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`BodySink::finish`].
     fn get(&self, request: GetRequest, sink: Arc<dyn BodySink>)
     -> Result<Box<dyn InFlight>, Error>;
-
-    /// Fetches all that is kept of an object beside its bytes.
-    /// S3: [HeadObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html).
-    ///
-    /// # Errors
-    /// Those of [`Self::head`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future cancels the request; nothing is left in flight.
-    fn details<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectDetails, Error>>;
 
     /// Stores `body` as an object, or at the end of one ([`PutRequest::append_at`]), by one
     /// request. S3: [PutObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html).

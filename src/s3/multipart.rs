@@ -43,19 +43,18 @@ pub(super) struct Part {
 }
 
 impl Session {
-    /// Begins an upload to `key`; `described` are the headers of the object beside those of the
-    /// store. Nothing else may be called before the answer has come.
+    /// Begins an upload to `key`; `headers` say how the object is stored and described. Nothing
+    /// else may be called before the answer has come.
     ///
     /// The request goes on if the answer is dropped: its upload could not be aborted otherwise.
     pub(super) fn create(
         shared: &Arc<Shared>,
         key: Key,
-        described: Vec<Header>,
+        headers: Vec<Header>,
     ) -> Result<(Arc<Self>, Sending<()>), Error> {
         let subject = shared.subject(CREATE_UPLOAD, key.as_str());
         let mut draft = shared.common.create_upload(&key);
-        draft.headers.extend(shared.common.stored_as());
-        draft.headers.extend(described);
+        draft.headers.extend(headers);
         let session = Arc::new(Self {
             shared: Arc::clone(shared),
             key,

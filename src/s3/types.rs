@@ -153,6 +153,8 @@ pub struct ObjectInfo {
     pub storage_class: StorageClass,
     /// Whether an archived object was restored.
     pub restore: Restore,
+    /// What only [`head`](super::Store::head) says; `None` when it was not asked.
+    pub details: Option<Arc<ObjectDetails>>,
 }
 
 impl ObjectInfo {
@@ -162,11 +164,9 @@ impl ObjectInfo {
     }
 }
 
-/// All that S3 keeps of an object beside its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What S3 says of an object, but not in listings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ObjectDetails {
-    /// What listings say as well.
-    pub info: ObjectInfo,
     /// `Content-Type`.
     pub content_type: Option<String>,
     /// `x-amz-storage-class`, as S3 names it; absent for the class STANDARD.

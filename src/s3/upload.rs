@@ -33,13 +33,13 @@ pub(super) fn start(
     if request.append_at.is_some() {
         return Err(subject.error(ErrorKind::Invalid, "an upload cannot append"));
     }
-    let described = describe(&request.content_type, &request.metadata, &subject)?;
-    let mut described = described;
+    let mut headers = describe(&request.content_type, &request.metadata, &subject)?;
+    headers.extend(shared.common.stored_as());
     if let Some((algorithm, kind)) = shared.common.checksums.names() {
-        described.push(("x-amz-checksum-algorithm".into(), algorithm.to_owned()));
-        described.push(("x-amz-checksum-type".into(), kind.to_owned()));
+        headers.push(("x-amz-checksum-algorithm".into(), algorithm.to_owned()));
+        headers.push(("x-amz-checksum-type".into(), kind.to_owned()));
     }
-    let (session, created) = Session::create(shared, request.key, described)?;
+    let (session, created) = Session::create(shared, request.key, headers)?;
     let active = Active {
         subject: subject.clone(),
         condition: request.condition,

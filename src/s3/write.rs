@@ -103,7 +103,9 @@ pub struct CopyRequest {
     pub to: Key,
     /// What the target must hold.
     pub condition: PutCondition,
-    /// New user metadata for the target; `None` keeps that of the source, and its content type.
+    /// New user metadata for the target; `None` keeps that of the source. What else describes the
+    /// source, its content type among it, is kept in any case; its storage class and encryption
+    /// are, too, when it is copied onto itself.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 

@@ -233,6 +233,7 @@ impl Contents {
             restore: self
                 .restore_status
                 .map_or(Restore::None, RestoreStatus::restore),
+            details: None,
         };
         let key = decode(self.key.ok_or(BadDocument::Missing("Key"))?, url_encoded)?;
         Ok(ListedObject { key, info })

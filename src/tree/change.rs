@@ -224,15 +224,7 @@ impl Tree {
 
     async fn make(&self, parent: InodeNo, name: &OsStr, content: Content) -> Result<Node, Error> {
         let core = &self.core;
-        let text = Arc::<str>::from(name::parse(name)?);
-        core.key_of(parent, name)?;
-        if !core.is_known_absent(parent, &text)? {
-            match self.find(parent, name).await {
-                Ok(_named) => return Err(Error::Exists),
-                Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let text = self.check_absent(parent, name).await?;
         let now = core.clock.now();
         let mut table = core.table();
         let ino = table.make(parent, &text, content, now)?;
@@ -245,7 +237,7 @@ impl Tree {
 impl Core {
     /// Whether S3 said just now that it knows no `name` in `parent`. The kernel looks a name up
     /// before it makes it, so that this saves a second question.
-    fn is_known_absent(&self, parent: InodeNo, name: &Arc<str>) -> Result<bool, Error> {
+    pub(super) fn is_known_absent(&self, parent: InodeNo, name: &Arc<str>) -> Result<bool, Error> {
         let table = self.table();
         if table.child(parent, name)?.is_some() {
             return Ok(false);

@@ -210,6 +210,7 @@ mod tests {
             last_modified: SystemTime::UNIX_EPOCH,
             storage_class: StorageClass::Readable,
             restore: Restore::None,
+            details: None,
         };
         let (prefixes, objects) = keys.iter().partition::<Vec<&str>, _>(|k| k.ends_with('/'));
         ListPage {

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::posix::PosixAttr;
+
 /// A file between its creation, or its opening for writing, and the moment when S3 has it. The
 /// tree shows it, and who writes it says how long it is by now. It lives in memory alone.
 #[derive(Debug)]
 pub struct LocalFile {
     size: AtomicU64,
-    times: Mutex<Times>,
+    set: Mutex<Set>,
 }
 
 /// The attributes of a [`LocalFile`] at one moment.
@@ -21,12 +23,16 @@ pub struct LocalAttr {
     pub accessed: SystemTime,
     /// Time of the last modification.
     pub modified: SystemTime,
+    /// What somebody has set, to be kept with the object.
+    pub posix: PosixAttr,
 }
 
+/// What can be set.
 #[derive(Debug, Clone, Copy)]
-struct Times {
+struct Set {
     accessed: SystemTime,
     modified: SystemTime,
+    posix: PosixAttr,
 }
 
 impl LocalFile {
@@ -34,20 +40,26 @@ impl LocalFile {
     pub(super) fn new(size: u64, now: SystemTime) -> Arc<Self> {
         Arc::new(Self {
             size: AtomicU64::new(size),
-            times: Mutex::new(Times {
+            set: Mutex::new(Set {
                 accessed: now,
                 modified: now,
+                posix: PosixAttr::default(),
             }),
         })
     }
 
     /// Its attributes now.
     pub fn attr(&self) -> LocalAttr {
-        let Times { accessed, modified } = *self.times();
+        let Set {
+            accessed,
+            modified,
+            posix,
+        } = *self.set();
         LocalAttr {
             size: self.size.load(Ordering::Relaxed),
             accessed,
             modified,
+            posix,
         }
     }
 
@@ -58,13 +70,20 @@ impl LocalFile {
 
     /// Sets the times that are given.
     pub fn set_times(&self, accessed: Option<SystemTime>, modified: Option<SystemTime>) {
-        let mut times = self.times();
-        times.accessed = accessed.unwrap_or(times.accessed);
-        times.modified = modified.unwrap_or(times.modified);
+        let mut set = self.set();
+        set.accessed = accessed.unwrap_or(set.accessed);
+        set.modified = modified.unwrap_or(set.modified);
     }
 
-    fn times(&self) -> MutexGuard<'_, Times> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sets the attributes that are given, to be kept with the object.
+    pub fn set_posix(&self, attr: PosixAttr) {
+        let mut set = self.set();
+        set.posix = attr.or(set.posix);
+        set.modified = attr.modified.unwrap_or(set.modified);
+    }
+
+    fn set(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

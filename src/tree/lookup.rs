@@ -95,6 +95,7 @@ impl Core {
             let standing = self.check_standing(&table, ino, now)?;
             if let Some(left) = inode.checked.remaining(ttl, now)
                 && standing == Standing::Named
+                && self.is_described(&inode.content)
             {
                 return Ok(self.node(ino, inode, left));
             }
@@ -149,6 +150,49 @@ impl Core {
         })
     }
 
+    /// See [`super::Tree::known`].
+    pub(super) fn known(&self, ino: InodeNo) -> Result<Option<ObjectInfo>, Error> {
+        let now = self.clock.now();
+        let table = self.table();
+        let inode = table.get(ino)?;
+        let Content::File(info) = &inode.content else {
+            return Ok(None);
+        };
+        let ttl = self.config.ttl.of_file().max(DETAILS_BELIEVED);
+        let mut info = info.clone();
+        if inode.checked.remaining(ttl, now).is_none() {
+            info.details = None;
+        }
+        Ok(Some(info))
+    }
+
+    /// See [`super::Tree::describe`].
+    pub(super) async fn describe(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+    ) -> Result<Option<ObjectInfo>, Error> {
+        let Some(info) = self.known(ino)? else {
+            return Ok(None);
+        };
+        let since = self.clock.now();
+        let key = {
+            let table = self.table();
+            let standing = self.check_standing(&table, ino, since)?;
+            let is_enough = standing == Standing::Named && freshness == Freshness::Cached;
+            if is_enough && info.details.is_some() {
+                return Ok(Some(info));
+            }
+            self.object_key(&table, ino)?
+        };
+        let doubt = Doubt {
+            ino,
+            since,
+            is_cold: false,
+        };
+        self.ask(&key, doubt).await.map(Some)
+    }
+
     /// See [`super::Tree::ask`].
     pub(super) async fn ask(&self, key: &Key, doubt: Doubt) -> Result<ObjectInfo, Error> {
         let found = self.head(key).await?.map(Found::File);
@@ -201,6 +245,9 @@ impl Core {
         let Some(left) = inode.named.and_then(|asked| asked.remaining(ttl, now)) else {
             return Ok(None);
         };
+        if !self.is_described(&inode.content) {
+            return Ok(None);
+        }
         let node = self.node(ino, inode, left);
         table.reference(ino)?;
         Ok(Some(Ok(node)))
@@ -229,3 +276,7 @@ impl Core {
         Key::new(key).map_err(|_| Error::NameTooLong)
     }
 }
+
+/// How long details are repeated without asking again, at least: whoever lists extended attributes
+/// asks for the value of each of them next.
+const DETAILS_BELIEVED: Duration = Duration::from_secs(1);

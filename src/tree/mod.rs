@@ -19,6 +19,9 @@
 //! numbers, as their bytes are the same. An empty directory stays only by a marker, an object whose
 //! key ends in `/`.
 //!
+//! Listings do not say all of an object. A tree that shows files only with their details asks for
+//! those by a HEAD of each file that is listed, many at a time.
+//!
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
 //! inode that the kernel has forgotten, unless it is local.
 
@@ -31,9 +34,11 @@ mod local;
 mod lookup;
 mod marker;
 mod name;
+mod posix;
 mod readdir;
 mod rename;
 mod resolve;
+mod stored;
 mod table;
 
 #[cfg(test)]
@@ -44,6 +49,7 @@ pub use error::Error;
 pub use expiry::{Clock, Ttl};
 pub use inode::{Belief, Doubt, FileVersion, InodeNo, Node, NodeKind, ROOT};
 pub use local::{LocalAttr, LocalFile};
+pub use posix::PosixAttr;
 pub use readdir::{DirEntry, DirHandle, Emit};
 
 use std::ffi::OsStr;
@@ -51,7 +57,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::s3::{self, Key, ObjectInfo, Prefix, Store};
+use crate::s3::{self, Key, ObjectDetails, ObjectInfo, Prefix, Store};
 use expiry::Moment;
 use inode::{Content, Found, Inode};
 use resolve::Flights;
@@ -66,6 +72,9 @@ pub struct TreeConfig {
     pub ttl: Ttl,
     /// How long the absence of a name is believed.
     pub negative_ttl: Ttl,
+    /// Whether files are shown only with their [details](ObjectInfo::details), which costs a HEAD
+    /// of each file of a directory that is listed.
+    pub details: bool,
 }
 
 /// How new an answer must be.
@@ -100,6 +109,7 @@ impl Tree {
             table,
             flights: Flights::default(),
             notices: Notices::default(),
+            details: Mutex::default(),
         };
         Self {
             core: Arc::new(core),
@@ -143,6 +153,31 @@ impl Tree {
     /// [`Error::IsDirectory`], [`Error::Stale`] and [`Error::NotFound`] as [`Self::getattr`].
     pub fn believe(&self, ino: InodeNo, freshness: Freshness) -> Result<Belief, Error> {
         self.core.believe(ino, freshness)
+    }
+
+    /// What is known of the object of the file `ino`, with its details unless they are older than
+    /// a moment; `None` for what is no object. Makes no request.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode.
+    pub fn known(&self, ino: InodeNo) -> Result<Option<ObjectInfo>, Error> {
+        self.core.known(ino)
+    }
+
+    /// The object of the file `ino` with its details; `None` for what is no object. Unless the
+    /// newest ones are wanted, S3 is asked only when they are not [known](Self::known).
+    ///
+    /// # Errors
+    /// Those of [`Self::getattr`].
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped future has changed nothing.
+    pub async fn describe(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+    ) -> Result<Option<ObjectInfo>, Error> {
+        self.core.describe(ino, freshness).await
     }
 
     /// Asks S3 for the metadata of `key`, whose version is in doubt. They are of the version that
@@ -197,6 +232,8 @@ struct Core {
     table: Mutex<Table>,
     flights: Flights,
     notices: Notices,
+    /// The details that S3 said last.
+    details: Mutex<Option<Arc<ObjectDetails>>>,
 }
 
 impl Core {
@@ -231,6 +268,14 @@ impl Core {
             Content::Directory(_) => self.config.ttl.of_directory(),
             Content::File(_) => self.config.ttl.of_file(),
             Content::Local(_) => Duration::ZERO,
+        }
+    }
+
+    /// Whether all is known that a file is to be shown with.
+    fn is_described(&self, content: &Content) -> bool {
+        match content {
+            Content::File(info) => info.details.is_some() || !self.config.details,
+            Content::Directory(_) | Content::Local(_) => true,
         }
     }
 

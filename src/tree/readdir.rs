@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::lock::Mutex;
 
 use super::Core;
@@ -14,7 +16,7 @@ use super::inode::{Content, Found, InodeNo, Node, NodeKind, ROOT};
 use super::listing::{Entry, Listing};
 use super::local::Phase;
 use super::table::Answer;
-use crate::s3::{ListPage, ListRequest};
+use crate::s3::{Key, ListPage, ListRequest};
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +98,48 @@ impl DirHandle {
         while stream.end() <= offset.max(DOTS) && stream.next != Next::End {
             self.fetch(&mut stream).await?;
         }
-        self.emit_from(&stream, offset, plus, emit)
+        let limit = if self.core.config.details {
+            self.describe(&mut stream, offset).await
+        } else {
+            u64::MAX
+        };
+        self.emit_from(&stream, offset..limit, plus, emit)
+    }
+
+    /// Finds out the details of the next entries from `offset` on, and where these end.
+    async fn describe(&self, stream: &mut Stream, offset: u64) -> u64 {
+        let limit = offset.max(DOTS) + DESCRIBED_AT_ONCE;
+        let skipped = usize::try_from(offset.saturating_sub(stream.first)).unwrap_or(usize::MAX);
+        let next = stream.entries.iter_mut().skip(skipped);
+        let next = next.take(usize::try_from(limit - offset).unwrap_or(usize::MAX));
+        let asked = next.filter_map(|item| match item {
+            Item::Listed(entry) => self.describe_entry(entry),
+            Item::Local { .. } => None,
+        });
+        join_all(asked).await;
+        limit
+    }
+
+    /// Finds out the details of an entry, unless they are known. An object that cannot be asked for
+    /// stays as it is, and whoever looks it up hears why.
+    fn describe_entry<'a>(&'a self, entry: &'a mut Entry) -> Option<impl Future<Output = ()> + 'a> {
+        let Found::File(info) = &mut entry.found else {
+            return None;
+        };
+        if info.details.is_none() {
+            info.details = self.core.table().known_details(self.ino, &entry.name, info);
+        }
+        if info.details.is_some() {
+            return None;
+        }
+        let key = Key::new(format!("{}{}", self.prefix().ok()?, entry.name)).ok()?;
+        Some(async move {
+            match self.core.head(&key).await {
+                Ok(Some(found)) => *info = found,
+                Ok(None) => {}
+                Err(error) => log::debug!("an entry of a directory: {error}"),
+            }
+        })
     }
 
     /// Replaces what is buffered by the next page. Changes nothing when it fails.
@@ -169,18 +212,18 @@ impl DirHandle {
         }
     }
 
-    /// Hands over what is buffered from `offset` on. Counts a reference before the entry is
+    /// Hands over what is buffered of the `wanted` entries. Counts a reference before the entry is
     /// handed over, so that the kernel cannot give back what was not counted yet, and takes it
     /// back if there was no room.
     fn emit_from(
         &self,
         stream: &Stream,
-        offset: u64,
+        wanted: Range<u64>,
         plus: bool,
         emit: &mut (dyn FnMut(DirEntry) -> Emit + Send),
     ) -> Result<(), Error> {
         let dots = [(".", self.ino), ("..", self.parent)];
-        for (position, (name, ino)) in (0..).zip(dots).filter(|(at, _)| *at >= offset) {
+        for (position, (name, ino)) in (0..).zip(dots).filter(|(at, _)| *at >= wanted.start) {
             let node = Node {
                 ino,
                 kind: self.core.directory(),
@@ -197,7 +240,7 @@ impl DirHandle {
         }
         let now = self.core.clock.now();
         for (position, entry) in (stream.first..).zip(&stream.entries) {
-            if position < offset {
+            if !wanted.contains(&position) {
                 continue;
             }
             let (name, node) = match entry {
@@ -243,7 +286,13 @@ impl DirHandle {
     fn node(&self, stream: &Stream, entry: &Entry, plus: bool, now: Moment) -> Result<Node, Error> {
         let Entry { name, found } = entry;
         let ttl = self.core.ttl_of_found(found);
-        let valid_for = stream.arrived.remaining(ttl, now).unwrap_or_default();
+        let mut valid_for = stream.arrived.remaining(ttl, now).unwrap_or_default();
+        if let Found::File(info) = found
+            && info.details.is_none()
+            && self.core.config.details
+        {
+            valid_for = Duration::ZERO;
+        }
         let mut table = self.core.table();
         let known = if plus {
             Some(table.learn(self.ino, name, found.clone(), stream.asked)?)
@@ -347,3 +396,7 @@ impl Stream {
 
 /// Entries before the first of the listing: `.` and `..`.
 const DOTS: u64 = 2;
+
+/// Entries whose details are asked for at the same time. So many fill a reply of the kernel's usual
+/// size.
+const DESCRIBED_AT_ONCE: u64 = 32;

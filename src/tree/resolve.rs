@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, Either, Shared, WeakShared, select};
 use super::expiry::Moment;
 use super::inode::{Found, InodeNo};
 use super::{Core, Notices};
-use crate::s3::{self, ErrorKind, Key, ListPage, ListRequest};
+use crate::s3::{self, ErrorKind, Key, ListPage, ListRequest, ObjectInfo};
 
 impl Core {
     /// What `key` is: a directory if some key starts with it and a `/`, else the object that has
@@ -39,11 +39,24 @@ impl Core {
     }
 
     /// The object that has this key.
-    pub(super) async fn head(&self, key: &Key) -> Result<Option<s3::ObjectInfo>, s3::Error> {
+    pub(super) async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, s3::Error> {
         match self.store.head(key).await {
-            Ok(info) => Ok(Some(info)),
+            Ok(mut info) => {
+                self.share_details(&mut info);
+                Ok(Some(info))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Lets objects that are described alike, as most in a bucket are, share the memory for it.
+    fn share_details(&self, info: &mut ObjectInfo) {
+        let mut last = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last == info.details {
+            info.details.clone_from(&last);
+        } else {
+            last.clone_from(&info.details);
         }
     }
 

@@ -8,12 +8,13 @@ mod rename;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
 use super::expiry::{Absences, Changes, Moment};
 use super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
 use super::local::Phase;
-use crate::s3::Prefix;
+use crate::s3::{ObjectDetails, ObjectInfo, Prefix};
 
 /// All inodes that the kernel, an open directory or a child refers to.
 #[derive(Debug)]
@@ -245,6 +246,22 @@ impl Table {
         ino
     }
 
+    /// The details of the object `name` in `parent` that was listed as `info`, if they are known.
+    pub(super) fn known_details(
+        &self,
+        parent: InodeNo,
+        name: &Arc<str>,
+        info: &ObjectInfo,
+    ) -> Option<Arc<ObjectDetails>> {
+        let ino = self.child(parent, name).ok()??;
+        match &self.get(ino).ok()?.content {
+            Content::File(known) if known.etag == info.etag && is_as_old(known, info) => {
+                known.details.clone()
+            }
+            _ => None,
+        }
+    }
+
     /// Takes in that S3 knows no `name` in `parent`.
     pub(super) fn learn_absence(&mut self, parent: InodeNo, name: &Arc<str>, asked: Moment) {
         if self.is_outdated(parent, name, asked) {
@@ -452,7 +469,23 @@ impl Inode {
         }
         self.checked = asked;
         if let (Content::File(mine), Found::File(theirs)) = (&mut self.content, found) {
+            // A listing has no details. Those of before still hold unless the object was written
+            // since.
+            let is_as_before = is_as_old(mine, theirs);
+            let before = mine.details.take().filter(|_| is_as_before);
             mine.clone_from(theirs);
+            mine.details = mine.details.take().or(before);
         }
     }
+}
+
+/// Whether two answers are about an object that was written at the same time, of which only a
+/// listing may know fractions of a second.
+fn is_as_old(one: &ObjectInfo, other: &ObjectInfo) -> bool {
+    seconds(one.last_modified) == seconds(other.last_modified)
+}
+
+fn seconds(time: SystemTime) -> Option<u64> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
 }

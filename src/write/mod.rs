@@ -12,18 +12,24 @@
 //! * In a handle that appends, each full buffer is put at the end of the object by a request of
 //!   its own, on the condition that nobody else has changed the object since the last one.
 //!
+//! User metadata that may change while the file is written ([`WriteHandle::describing`]) goes up
+//! with the first request that can carry it. What has changed when the file is complete is made
+//! up for by a copy of the object onto itself.
+//!
 //! Every byte held is paid for from the budget ([`crate::memory`]). Nothing is visible under the
 //! object's name before [`WriteHandle::complete`] (or, for one that appends, before its first
 //! request), and nothing ever is when something failed before: what was uploaded is aborted.
 
 mod buffer;
 mod config;
+mod describe;
 mod error;
 mod funds;
 mod streaming;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::{fmt, sync};
 
@@ -33,8 +39,9 @@ use futures::lock::Mutex;
 pub use config::{Place, Places, WriteConfig};
 pub use error::Error;
 
-use crate::s3::{ETag, Key, PutCondition, PutRequest, Store};
+use crate::s3::{ETag, Key, PutCondition, PutRequest, Store, Stored};
 use buffer::Buffer;
+use describe::Description;
 use funds::Funds;
 use streaming::Streaming;
 
@@ -45,6 +52,7 @@ pub struct WriteHandle {
     config: WriteConfig,
     /// Changes only as long as nothing was sent, under the lock of `inner`.
     request: sync::Mutex<PutRequest>,
+    description: Option<Description>,
     /// Where the first write has to begin.
     start: u64,
     inner: Mutex<Inner>,
@@ -105,6 +113,7 @@ impl WriteHandle {
             store,
             config,
             request: sync::Mutex::new(request),
+            description: None,
             start,
             inner: Mutex::new(Inner {
                 end: start,
@@ -115,6 +124,17 @@ impl WriteHandle {
                 },
             }),
         }
+    }
+
+    /// Lets the object have the user metadata that `metadata` gives, as it is when the file is
+    /// complete. It is called from the threads that write and complete, and must not wait.
+    #[must_use]
+    pub fn describing(
+        mut self,
+        metadata: impl Fn() -> BTreeMap<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.description = Some(Description::new(Box::new(metadata)));
+        self
     }
 
     /// Takes the bytes that begin at `offset` if that is possible without waiting: `None` when it
@@ -308,10 +328,9 @@ impl WriteHandle {
                 mut funds,
             } => {
                 let body = buffer.take();
-                let result = if body.is_empty() && append.base.is_some() {
-                    Ok(())
-                } else {
-                    self.append(&mut append, body).await
+                let result = match append.base.clone() {
+                    Some((etag, size)) if body.is_empty() => Ok(Stored { etag, size }),
+                    _ => self.append(&mut append, body).await,
                 };
                 if keep_open && result.is_ok() {
                     funds.give_back();
@@ -322,7 +341,7 @@ impl WriteHandle {
                     };
                     return Ok(());
                 }
-                result
+                self.describe(result).await
             }
             Stage::Buffering {
                 mut buffer,
@@ -330,11 +349,13 @@ impl WriteHandle {
                 // Pays until the request has ended.
                 funds: _funds,
             } => {
-                let request = self.request();
-                let stored = self.store.put(request, buffer.take()).await;
-                stored.map(drop).map_err(Error::S3)
+                let stored = self.store.put(self.request(), buffer.take()).await;
+                self.describe(stored.map_err(Error::S3)).await
             }
-            Stage::Streaming(streaming) => streaming.complete(&self.config).await,
+            Stage::Streaming(streaming) => {
+                let stored = streaming.complete(&self.config).await;
+                self.describe(stored).await
+            }
             Stage::Stored => Ok(()),
             Stage::Failed(error) => Err(error),
         };
@@ -346,16 +367,41 @@ impl WriteHandle {
     }
 
     /// Puts `body` at the end of the object, which is then the new base.
-    async fn append(&self, append: &mut Append, body: Bytes) -> Result<(), Error> {
-        let mut request = self.request();
+    async fn append(&self, append: &mut Append, body: Bytes) -> Result<Stored, Error> {
+        let mut request = match &append.base {
+            // The object keeps the metadata that it has.
+            Some(_) => self.plain_request(),
+            None => self.request(),
+        };
         if let Some((etag, size)) = &append.base {
             request.append_at = Some(*size);
             request.condition = PutCondition::Version(etag.clone());
         }
         let size = request.append_at.unwrap_or(0) + body.len() as u64;
-        let stored = self.store.put(request, body).await?;
-        append.base = Some((stored.etag, size));
-        Ok(())
+        let etag = self.store.put(request, body).await?.etag;
+        append.base = Some((etag.clone(), size));
+        Ok(Stored { etag, size })
+    }
+
+    /// The request that begins the object.
+    fn request(&self) -> PutRequest {
+        let mut request = self.plain_request();
+        if let Some(description) = &self.description {
+            request.metadata = description.sent();
+        }
+        request
+    }
+
+    /// Makes sure that what was stored has the metadata that it is to have.
+    async fn describe(&self, stored: Result<Stored, Error>) -> Result<(), Error> {
+        let stored = stored?;
+        match &self.description {
+            Some(description) => {
+                let key = &self.plain_request().key;
+                Ok(description.settle(&*self.store, key, stored).await?)
+            }
+            None => Ok(()),
+        }
     }
 
     fn fill(&self, buffer: &mut Buffer, funds: &mut Funds, data: &[u8]) {
@@ -363,7 +409,8 @@ impl WriteHandle {
         buffer.extend(data, self.part());
     }
 
-    fn request(&self) -> PutRequest {
+    /// The request without a description.
+    fn plain_request(&self) -> PutRequest {
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
         request.clone()
     }

@@ -9,7 +9,7 @@ use super::buffer::Buffer;
 use super::config::WriteConfig;
 use super::error::Error;
 use super::funds::Funds;
-use crate::s3::{PutRequest, Store, Upload};
+use crate::s3::{PutRequest, Store, Stored, Upload};
 
 /// A multipart upload under way.
 pub(super) struct Streaming {
@@ -98,13 +98,12 @@ impl Streaming {
     }
 
     /// Ends the upload.
-    pub(super) async fn complete(mut self, config: &WriteConfig) -> Result<(), Error> {
+    pub(super) async fn complete(mut self, config: &WriteConfig) -> Result<Stored, Error> {
         if self.chunk.len() > 0 {
             let chunk = self.chunk.take();
             self.send(chunk, config).await?;
         }
-        self.upload.complete().await?;
-        Ok(())
+        Ok(self.upload.complete().await?)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Copies and renames.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::executor::block_on;
 use mount_s3::s3::{
-    CopyRequest, ETag, Encryption, ErrorKind, PutCondition, PutRequest, RenameRequest, Store,
+    CopyRequest, ETag, Encryption, ErrorKind, ObjectDetails, PutCondition, PutRequest,
+    RenameRequest, S3Config, Store,
 };
 use s3_test_server::{Config, Fault, ObjectSpec, Rule};
 
@@ -32,6 +34,11 @@ fn rename(from: &str, to: &str) -> RenameRequest {
     }
 }
 
+fn details(fixture: &Fixture, name: &str) -> Arc<ObjectDetails> {
+    let info = block_on(fixture.store.head(&key(name))).unwrap();
+    info.details.unwrap()
+}
+
 /// An object `from` of five bytes with a content type and metadata.
 fn with_source(fixture: &Fixture) -> ETag {
     let described = PutRequest {
@@ -50,7 +57,7 @@ fn a_copy_has_the_bytes_and_what_describes_them() {
     assert_eq!(stored.size, 5);
     assert_eq!(stored.etag, etag(&fixture.store, "to"));
     assert_eq!(fixture.server.read_object(BUCKET, "to").unwrap(), b"bytes");
-    let details = block_on(fixture.store.details(&key("to"))).unwrap();
+    let details = details(&fixture, "to");
     assert_eq!(details.content_type.as_deref(), Some("text/plain"));
     assert_eq!(details.metadata, map(&[("mode", "0644"), ("owner", "Zoë")]));
     assert_eq!(fixture.server.stats().operations["CopyObject"].count, 1);
@@ -65,9 +72,33 @@ fn a_copy_may_have_other_metadata() {
         ..copy("from ü", &version, "from ü")
     };
     block_on(fixture.store.copy(request)).unwrap();
-    let details = block_on(fixture.store.details(&key("from ü"))).unwrap();
+    let details = details(&fixture, "from ü");
     assert_eq!(details.content_type.as_deref(), Some("text/plain"));
     assert_eq!(details.metadata, map(&[("mode", "0600")]));
+}
+
+#[test]
+fn an_object_copied_onto_itself_stays_as_it_is_stored() {
+    let cheap = |config: &mut S3Config| config.storage_class = Some("STANDARD_IA".to_owned());
+    let fixture = Fixture::with(cheap);
+    for (name, class) in [("warm", Some("ONEZONE_IA")), ("usual", None)] {
+        fixture.server.put_object(&ObjectSpec {
+            content_type: Some("text/plain".to_owned()),
+            storage_class: class.map(str::to_owned),
+            ..ObjectSpec::synthetic(BUCKET, name, 1, 5)
+        });
+        let version = etag(&fixture.store, name);
+        let request = CopyRequest {
+            metadata: Some(map(&[("mode", "33188")])),
+            condition: PutCondition::Version(version.clone()),
+            ..copy(name, &version, name)
+        };
+        block_on(fixture.store.copy(request)).unwrap();
+        let details = details(&fixture, name);
+        assert_eq!(details.storage_class.as_deref(), class, "{name}");
+        assert_eq!(details.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(details.metadata, map(&[("mode", "33188")]));
+    }
 }
 
 #[test]
@@ -142,11 +173,9 @@ fn with_large_source() -> (Fixture, CopyRequest) {
 fn a_large_object_is_copied_in_parts() {
     let (fixture, request) = with_large_source();
     let stored = block_on(fixture.store.copy(request)).unwrap();
-    let details = block_on(fixture.store.details(&key("to"))).unwrap();
-    assert_eq!(
-        (details.info.size, &details.info.etag),
-        (LARGE, &stored.etag)
-    );
+    let info = block_on(fixture.store.head(&key("to"))).unwrap();
+    assert_eq!((info.size, &info.etag), (LARGE, &stored.etag));
+    let details = info.details.unwrap();
     assert_eq!(details.content_type.as_deref(), Some("text/plain"));
     assert_eq!(details.metadata, map(&[("mode", "0644")]));
     assert_eq!(fixture.server.stats().operations["UploadPartCopy"].count, 9);

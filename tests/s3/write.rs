@@ -123,9 +123,10 @@ fn details_are_what_was_put() {
         ..request("k")
     };
     let stored = put(&fixture.store, request, "text").unwrap();
-    let details = block_on(fixture.store.details(&key("k"))).unwrap();
-    assert_eq!(details.info.etag, stored.etag);
-    assert_eq!(details.info.size, 4);
+    let info = block_on(fixture.store.head(&key("k"))).unwrap();
+    assert_eq!(info.etag, stored.etag);
+    assert_eq!(info.size, 4);
+    let details = info.details.unwrap();
     assert_eq!(
         details.content_type.as_deref(),
         Some("text/plain; charset=utf-8")
@@ -133,7 +134,7 @@ fn details_are_what_was_put() {
     assert_eq!(details.storage_class.as_deref(), Some("STANDARD_IA"));
     assert_eq!(details.version_id, None);
     assert_eq!(details.metadata, metadata);
-    let error = block_on(fixture.store.details(&key("gone"))).unwrap_err();
+    let error = block_on(fixture.store.head(&key("gone"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 

@@ -141,7 +141,7 @@ fn nobody_writes_in_a_directory_that_is_being_renamed() {
     assert_eq!(text(&fs, "d/sub/x"), "1");
     for name in ["new", "x"] {
         let flags = OpenFlags(CREATE);
-        let made = block_on(fs.create(sub, OsStr::new(name), flags, ME));
+        let made = block_on(fs.create(sub, OsStr::new(name), CREATOR, flags, ME));
         assert_eq!(made.expect_err("busy").errno(), Errno::EPERM);
     }
     assert_eq!(unlink(&fs, "d/sub/x"), Err(Errno::EPERM));
@@ -197,7 +197,7 @@ fn local_files_and_directories_are_renamed_without_a_request() {
     assert_eq!(mkdir(&fs, "d"), Ok(()));
     assert_eq!(mkdir(&fs, "d/sub"), Ok(()));
     let (parent, name) = place(&fs, "d/sub/made").expect("it is reached");
-    block_on(fs.mknod(parent, name, libc::S_IFREG)).expect("it is made");
+    block_on(fs.mknod(parent, name, CREATOR)).expect("it is made");
     assert_eq!(rename(&fs, "d/sub/made", "d/moved"), Ok(()));
     assert_eq!(rename(&fs, "d", "e"), Ok(()));
     assert_eq!(find(&fs, "d"), Err(Errno::ENOENT));

@@ -336,7 +336,7 @@ impl Kernel {
                     .map_err(|error| error.errno()),
                 Err(Errno::ENOENT) => {
                     let name = OsStr::new(name);
-                    block_on(self.fs.create(parent, name, OpenFlags(flags), ME))
+                    block_on(self.fs.create(parent, name, CREATOR, OpenFlags(flags), ME))
                         .map(|(entry, opened)| {
                             self.held.push(entry.attr.ino);
                             opened
@@ -654,6 +654,7 @@ proptest! {
             prefix: crate::s3::Prefix::default(),
             ttl,
             negative_ttl: ttl,
+            details: false,
         };
         let config = FsConfig {
             allow_delete: delete,

@@ -17,6 +17,7 @@ pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> F
         prefix: crate::s3::Prefix::default(),
         ttl,
         negative_ttl: ttl,
+        details: false,
     };
     let mut config = FsConfig {
         allow_delete: true,
@@ -86,7 +87,7 @@ pub(super) fn text(fs: &Fs, path: &str) -> String {
 
 pub(super) fn create(fs: &Fs, path: &str) -> Result<HandleNo, Errno> {
     let (parent, name) = place(fs, path)?;
-    block_on(fs.create(parent, name, OpenFlags(CREATE), ME))
+    block_on(fs.create(parent, name, CREATOR, OpenFlags(CREATE), ME))
         .map(|(_entry, opened)| opened.file)
         .map_err(|error| error.errno())
 }

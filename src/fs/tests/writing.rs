@@ -14,6 +14,7 @@ fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> F
         prefix: crate::s3::Prefix::default(),
         ttl,
         negative_ttl: ttl,
+        details: false,
     };
     let mut config = CONFIG;
     allow(&mut config);
@@ -35,7 +36,7 @@ fn store() -> FakeStore {
 const PART: usize = 1000;
 
 fn create(fs: &Fs, name: &str) -> Result<(Entry, HandleNo), Errno> {
-    block_on(fs.create(ROOT, OsStr::new(name), OpenFlags(CREATE), ME))
+    block_on(fs.create(ROOT, OsStr::new(name), CREATOR, OpenFlags(CREATE), ME))
         .map(|(entry, opened)| (entry, opened.file))
         .map_err(|error| error.errno())
 }
@@ -176,12 +177,13 @@ fn s12_answer_that_was_asked_for_before_a_change_does_not_outlive_it() {
 fn s15_new_file_opened_for_both_writes_and_cannot_be_read() {
     let fs = allowing(&store(), Ttl::Minimal, |_| {});
     let flags = OpenFlags(libc::O_RDWR | libc::O_CREAT);
-    let (_, opened) = block_on(fs.create(ROOT, OsStr::new("f"), flags, ME)).expect("it is made");
+    let (_, opened) =
+        block_on(fs.create(ROOT, OsStr::new("f"), CREATOR, flags, ME)).expect("it is made");
     assert_eq!(opened.kind, OpenKind::Writes);
     write(&fs, opened.file, 0, b"x").expect("it is written");
     assert_eq!(read(&fs, opened.file, 0, 1), Err(Errno::EBADF));
     let flags = OpenFlags(libc::O_WRONLY | libc::O_CREAT | libc::O_SYNC);
-    let synchronous = block_on(fs.create(ROOT, OsStr::new("g"), flags, ME));
+    let synchronous = block_on(fs.create(ROOT, OsStr::new("g"), CREATOR, flags, ME));
     assert_eq!(
         synchronous.map(drop).map_err(|e| e.errno()),
         Err(Errno::EINVAL)
@@ -193,7 +195,10 @@ fn s15_new_file_opened_for_both_writes_and_cannot_be_read() {
 fn s17_file_that_was_made_and_not_opened_cannot_be_read_but_written() {
     let store = store();
     let fs = allowing(&store, Ttl::Minimal, |allow| allow.allow_delete = true);
-    let make = |mode| block_on(fs.mknod(ROOT, OsStr::new("f"), mode)).map_err(|e| e.errno());
+    let make = |mode| {
+        let creator = Creator { mode, ..CREATOR };
+        block_on(fs.mknod(ROOT, OsStr::new("f"), creator)).map_err(|e| e.errno())
+    };
     for mode in [libc::S_IFIFO, libc::S_IFCHR, libc::S_IFSOCK] {
         assert_eq!(make(mode | 0o600).err(), Some(Errno::EINVAL));
     }
@@ -410,7 +415,7 @@ fn changes_on_a_read_only_mount_are_refused_as_such() {
     let name = OsStr::new("g");
     for refused in [
         create(&fs, "g").map(drop),
-        block_on(fs.mknod(ROOT, name, 0))
+        block_on(fs.mknod(ROOT, name, CREATOR))
             .map(drop)
             .map_err(|e| e.errno()),
         block_on(fs.mkdir(ROOT, name))

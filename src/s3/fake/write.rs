@@ -1,5 +1,6 @@
 //! What changes a bucket: puts, uploads in parts, deletions, copies and renames.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
@@ -9,7 +10,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Content, FakeStore, Kept, Op, error};
 use crate::s3::{
-    CopyRequest, Error, ErrorKind, Key, PutCondition, PutRequest, RenameRequest, Stored, Upload,
+    CopyRequest, ETag, Error, ErrorKind, Key, PutCondition, PutRequest, RenameRequest, Stored,
+    Upload,
 };
 
 /// What uploads did so far.
@@ -42,6 +44,33 @@ impl FakeStore {
         let state = self.0.state();
         let object = state.objects.get(key)?;
         Some(object.content.slice(0..object.info.size))
+    }
+
+    /// Lets a copy have the ETag of its source, as S3 does with objects that were put at once, and
+    /// not encrypted with keys of KMS.
+    pub(crate) fn let_copies_keep_etags(&self) {
+        self.0.state().copies_keep_etags = true;
+    }
+
+    /// Creates or replaces an object that has user metadata.
+    pub(crate) fn put_with_metadata(
+        &self,
+        key: &str,
+        body: impl Into<Bytes>,
+        metadata: &[(&str, &str)],
+    ) -> ETag {
+        let metadata = metadata.iter();
+        let metadata = metadata.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let kept = Kept {
+            content_type: Some("text/plain".to_owned()),
+            metadata: metadata.collect(),
+        };
+        self.insert(key, Content::Bytes(body.into()), kept)
+    }
+
+    /// The user metadata of an object, if there is one.
+    pub(crate) fn metadata(&self, key: &str) -> Option<BTreeMap<String, String>> {
+        Some(self.0.state().objects.get(key)?.kept.metadata.clone())
     }
 
     /// The content type that an object was stored with.
@@ -105,11 +134,19 @@ impl FakeStore {
         let kept = match request.metadata {
             None => source.kept,
             Some(metadata) => Kept {
-                content_type: None,
                 metadata,
+                ..source.kept
             },
         };
-        let etag = self.insert(request.to.as_str(), source.content, kept);
+        let to = request.to.as_str();
+        let mut etag = self.insert(to, source.content, kept);
+        let mut state = self.0.state();
+        if state.copies_keep_etags
+            && let Some(object) = state.objects.get_mut(to)
+        {
+            etag = source.info.etag;
+            object.info.etag.clone_from(&etag);
+        }
         Ok(Stored { etag, size })
     }
 
@@ -297,13 +334,6 @@ impl fmt::Debug for FakeUpload {
 /// The methods of [`Store`](crate::s3::Store) that write, for stores of tests that only read.
 macro_rules! nothing_is_written {
     () => {
-        fn details<'a>(
-            &'a self,
-            _key: &'a $crate::s3::Key,
-        ) -> futures::future::BoxFuture<'a, Result<$crate::s3::ObjectDetails, $crate::s3::Error>> {
-            unreachable!("no details are asked for")
-        }
-
         fn put(
             &self,
             _request: $crate::s3::PutRequest,

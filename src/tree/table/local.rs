@@ -9,6 +9,7 @@ use super::super::expiry::Moment;
 use super::super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
 use super::super::local::{Local, LocalFile, Phase};
 use super::{Standing, Table};
+use crate::s3::ObjectInfo;
 
 impl Table {
     /// Makes `name` in `parent`, which leads nowhere, lead to a new local file or directory.
@@ -156,6 +157,36 @@ impl Table {
             self.note_in_s3(parent, now);
         }
         self.drop_unused(ino);
+    }
+
+    /// Notes that S3 has an object `name` in the directory `parent` from `now` on.
+    pub(in super::super) fn note_stored(&mut self, parent: InodeNo, name: &Arc<str>, now: Moment) {
+        self.note_change(parent, name, now);
+        self.note_in_s3(parent, now);
+    }
+
+    /// Notes that the object of the file `ino` is described otherwise from `now` on. Its inode
+    /// stands for it as long as it is the same version; S3 is asked the next time in any case.
+    pub(in super::super) fn note_described(
+        &mut self,
+        ino: InodeNo,
+        info: &ObjectInfo,
+        now: Moment,
+    ) {
+        let Some(inode) = self.inodes.get_mut(&ino) else {
+            return;
+        };
+        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        match &mut inode.content {
+            Content::File(mine) if mine.etag == info.etag => {
+                mine.clone_from(info);
+                inode.named = None;
+                inode.checked = Moment::OLDEST;
+            }
+            Content::File(_) => self.detach(ino),
+            Content::Directory(_) | Content::Local(_) => {}
+        }
+        self.note_change(parent, &name, now);
     }
 
     /// Notes that a key in the directory `parent` is gone: `name` leads nowhere from `now` on, and

@@ -44,6 +44,7 @@ impl Fixture {
             prefix: Prefix::new(prefix).unwrap(),
             ttl,
             negative_ttl,
+            details: false,
         };
         let clock = Clock::new(move || *clock.lock().unwrap());
         let tree = Tree::with_clock(Arc::new(store.clone()), config, clock);

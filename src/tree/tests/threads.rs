@@ -93,6 +93,7 @@ fn run(ttl: Ttl, seed: u64) {
         prefix: Prefix::default(),
         ttl,
         negative_ttl: ttl,
+        details: false,
     };
     let micros = Arc::new(AtomicU64::new(0));
     let (start, ticks) = (Instant::now(), Arc::clone(&micros));
