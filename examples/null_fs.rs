@@ -137,4 +137,4 @@ fn attr(ino: u64) -> FileAttr {
 const FILE_BYTES: u64 = 100 << 30;
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 const MAX_REQUEST_BYTES: u32 = 1 << 20;
-const READ_AHEAD_KIB: &str = "1024";
+const READ_AHEAD_KIB: &str = "768";

@@ -2,10 +2,12 @@
 //! for benchmarks.
 //!
 //! Usage: `raw_get ENDPOINT BUCKET BYTES KEY...` fetches the first BYTES of each key, all keys at
-//! once, unsigned. Uses the settings of the command.
+//! once, unsigned; `raw_get ENDPOINT BUCKET COUNTxBYTES KEY` fetches COUNT blocks of BYTES at
+//! random, one after the other. Uses the settings of the command.
 
 use std::env;
 use std::error::Error;
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
@@ -15,8 +17,8 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use mount_s3::crt::{Runtime, RuntimeConfig};
 use mount_s3::s3::{
-    self, Addressing, Auth, BodySink, BucketName, GetRequest, InFlight, Key, S3Config, S3Store,
-    Store,
+    self, Addressing, Auth, BodySink, BucketName, ETag, GetRequest, InFlight, Key, ObjectInfo,
+    S3Config, S3Store, Store,
 };
 
 fn main() -> ExitCode {
@@ -36,7 +38,11 @@ fn run() -> Result<(), Box<dyn Error>> {
             .next()
             .ok_or("usage: raw_get ENDPOINT BUCKET BYTES KEY...")
     };
-    let (endpoint, bucket, bytes) = (next()?, next()?, next()?.parse()?);
+    let (endpoint, bucket, amount) = (next()?, next()?, next()?);
+    let (count, bytes) = match amount.split_once('x') {
+        Some((count, bytes)) => (Some(count.parse()?), bytes.parse()?),
+        None => (None, amount.parse()?),
+    };
     let keys: Vec<String> = arguments.collect();
 
     let runtime = Runtime::start(RuntimeConfig {
@@ -51,33 +57,76 @@ fn run() -> Result<(), Box<dyn Error>> {
         ..Addressing::default()
     };
     config.auth = Auth::Anonymous;
+    config.ca_bundle = env::var_os("AWS_CA_BUNDLE").map(Into::into);
     let store = block_on(S3Store::connect(&runtime, config))?;
-    let (done, results) = mpsc::channel();
-    let mut bodies = Vec::new();
-    for key in &keys {
-        let key = Key::new(key.as_str())?;
-        let info = block_on(store.head(&key))?;
-        let body = Arc::new(Discard {
-            request: OnceLock::new(),
-            done: done.clone(),
-        });
-        let request = GetRequest {
-            key,
-            if_match: info.etag,
-            range: 0..info.size.min(bytes),
-            window: WINDOW_BYTES,
-        };
-        let in_flight = store.get(request, Arc::clone(&body) as Arc<dyn BodySink>)?;
-        // Cannot be set twice: each body has one request.
-        let _unset = body.request.set(in_flight);
-        bodies.push(body);
+    match count {
+        Some(count) => fetch_blocks(&store, &keys, count, bytes)?,
+        None => fetch_starts(&store, &keys, bytes)?,
     }
-    for _ in &bodies {
-        results.recv()??;
-    }
-    // The bodies are also held by their requests, which they hold: the process ends with them.
+    // The bodies are also held by their requests, which they hold: they end with the process.
     drop(store);
     let _undone = runtime.shutdown(Duration::from_millis(100));
+    Ok(())
+}
+
+fn fetch_starts(store: &S3Store, keys: &[String], bytes: u64) -> Result<(), Box<dyn Error>> {
+    let (done, results) = mpsc::channel();
+    for key in keys {
+        let (key, info) = find(store, key)?;
+        fetch(store, key, info.etag, 0..info.size.min(bytes), &done)?;
+    }
+    for _ in keys {
+        results.recv()??;
+    }
+    Ok(())
+}
+
+fn fetch_blocks(
+    store: &S3Store,
+    keys: &[String],
+    count: u64,
+    bytes: u64,
+) -> Result<(), Box<dyn Error>> {
+    let (done, results) = mpsc::channel();
+    let (key, info) = find(store, keys.first().ok_or("no key")?)?;
+    let blocks = (info.size / bytes).max(1);
+    let mut at: u64 = 1;
+    for _ in 0..count {
+        // Visits every block of an object that has a power of two of them.
+        at = at.wrapping_mul(5).wrapping_add(0x9e37_79b9) % blocks;
+        let range = at * bytes..(at + 1) * bytes;
+        fetch(store, key.clone(), info.etag.clone(), range, &done)?;
+        results.recv()??;
+    }
+    Ok(())
+}
+
+fn find(store: &S3Store, key: &str) -> Result<(Key, ObjectInfo), Box<dyn Error>> {
+    let key = Key::new(key)?;
+    let info = block_on(store.head(&key))?;
+    Ok((key, info))
+}
+
+fn fetch(
+    store: &S3Store,
+    key: Key,
+    if_match: ETag,
+    range: Range<u64>,
+    done: &Sender<Result<(), s3::Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let body = Arc::new(Discard {
+        request: OnceLock::new(),
+        done: done.clone(),
+    });
+    let request = GetRequest {
+        key,
+        if_match,
+        range,
+        window: WINDOW_BYTES,
+    };
+    let in_flight = store.get(request, Arc::clone(&body) as Arc<dyn BodySink>)?;
+    // Cannot be set twice: each body has one request.
+    let _unset = body.request.set(in_flight);
     Ok(())
 }
 
@@ -92,7 +141,7 @@ impl BodySink for Discard {
     }
 
     fn finish(&self, result: Result<(), s3::Error>) {
-        // The receiver outlives every request.
+        // The request holds this body, and this body the request.
         let _unheard = self.done.send(result);
     }
 }

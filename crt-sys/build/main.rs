@@ -1,8 +1,9 @@
 //! Compiles the AWS Common Runtime, binds it and says how to link it.
 //!
 //! Environment:
-//! - `AWS_CRT_SOURCE_DIR`: build these sources (a folder holding `aws-c-common/`, `aws-c-s3/`, ...)
-//!   instead of the pinned ones; any change below it rebuilds the C libraries.
+//! - `AWS_CRT_SOURCE_DIR`: build these sources (a folder holding `aws-c-common/`, `aws-c-s3/`, ...),
+//!   as they are, instead of the pinned and patched ones; any change below it rebuilds the C
+//!   libraries.
 //! - `AWS_CRT_PROFILE`: how the C code is compiled, whatever cargo's profile: `release` (default),
 //!   `debug` or `asan`.
 //! - `CC`, `CFLAGS`, `CMAKE_C_COMPILER_LAUNCHER` (such as `ccache`): as cc and cmake know them.
@@ -14,6 +15,7 @@ mod bindings;
 mod cmake;
 mod libraries;
 mod link;
+mod patches;
 mod sources;
 mod tools;
 

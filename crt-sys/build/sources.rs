@@ -8,6 +8,7 @@ use std::{env, io};
 
 use crate::Result;
 use crate::libraries::LIBRARIES;
+use crate::patches::Patches;
 use crate::tools::path_from_cargo;
 
 /// A source tree.
@@ -40,7 +41,8 @@ fn given(dir: PathBuf) -> Result<Sources> {
     Ok(Sources { dir, id })
 }
 
-/// The unpacked copy in `vendor/crt`, made first if it is missing or of another pin.
+/// The unpacked and patched copy in `vendor/crt`, made first if it is missing, of another pin or
+/// with other patches.
 fn pinned() -> Result<Sources> {
     let vendor = path_from_cargo("CARGO_MANIFEST_DIR")?.join("../vendor");
     let vendor = vendor
@@ -50,17 +52,16 @@ fn pinned() -> Result<Sources> {
         println!("cargo:rerun-if-changed={}", vendor.join(file).display());
     }
     let pin = Pin::read(&vendor.join("Cargo.lock"))?;
+    let patches = Patches::read(&vendor.join("patches"))?;
+    let id = format!("{} {:016x}", pin.checksum, patches.hash());
     let dir = vendor.join("crt");
     // Builds into two target folders may run at the same time.
     let _lock = lock(&vendor.join("target"))?;
-    if fs::read_to_string(dir.join(STAMP)).ok().as_ref() != Some(&pin.checksum) {
-        unpack(&pin.fetch(&vendor)?.join("crt"), &dir, &pin.checksum)
+    if fs::read_to_string(dir.join(STAMP)).ok().as_ref() != Some(&id) {
+        unpack(&pin.fetch(&vendor)?.join("crt"), &dir, &patches, &id)
             .map_err(|e| format!("unpacking {}: {e}", dir.display()))?;
     }
-    Ok(Sources {
-        dir,
-        id: pin.checksum,
-    })
+    Ok(Sources { dir, id })
 }
 
 /// The package that `vendor/Cargo.lock` pins.
@@ -139,12 +140,13 @@ fn cargo(vendor: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     ))
 }
 
-/// Copies `from` to `to` so that an interrupted copy is never taken for a whole one.
-fn unpack(from: &Path, to: &Path, checksum: &str) -> io::Result<()> {
+/// Copies `from` to `to` and patches it, so that an interrupted copy is never taken for a whole one.
+fn unpack(from: &Path, to: &Path, patches: &Patches, id: &str) -> io::Result<()> {
     let partial = to.with_extension("partial");
     remove(&partial)?;
     copy_tree(from, &partial)?;
-    fs::write(partial.join(STAMP), checksum)?;
+    patches.apply(&partial)?;
+    fs::write(partial.join(STAMP), id)?;
     remove(to)?;
     fs::rename(&partial, to)
 }
@@ -205,5 +207,5 @@ pub fn lock(dir: &Path) -> Result<File> {
 const OVERRIDE: &str = "AWS_CRT_SOURCE_DIR";
 /// The package that carries the C sources. Nothing else in it is used.
 const PACKAGE: &str = "mountpoint-s3-crt-sys";
-/// Written last into the unpacked tree: the checksum of the package that it came from.
+/// Written last into the unpacked tree: what it was made from.
 const STAMP: &str = ".checksum";

@@ -127,7 +127,7 @@ def _run(
     cases: list[Case], clients: list[Client], raw: dict[str, str], store: Store, directory: Path, options: argparse.Namespace
 ) -> list[Figures]:
     turns = {case.name: [one for one in clients if not one.ceiling or case.null_ceiling] for case in cases}
-    fetchers = {case.name: list(raw) if case.raw else [] for case in cases}
+    fetchers = {case.name: [name for name in raw if case.raw and case.raw.can(name)] for case in cases}
     progress = Progress(sum(len(turns[case.name]) + len(fetchers[case.name]) for case in cases) * options.rounds)
     runs: list[Figures] = []
     given_up: set[tuple[str, str]] = set()

@@ -21,6 +21,7 @@ from stores import (
 from workloads import Workload, dd, fio_files, fio_object, read
 
 KIB = 1 << 10
+RAW_BLOCKS = 5_000
 INSTANT = "instant"
 S3_LIKE = "s3-like"
 
@@ -95,14 +96,21 @@ def _random() -> list[Case]:
     def fio(block: int, threads: int, direct: bool) -> tuple[Step, ...]:
         return _one(fio_object(HUGE, HUGE_BYTES, "randread", block, threads, direct))
 
+    def raw(block: int) -> RawGet:
+        return RawGet((HUGE,), RAW_BLOCKS * block, block)
+
     return [
         Case("random-128K", group, "128 KiB, 1 thread, 100 GiB object", fio(128 * KIB, 1, False),
-             unit=ops, headline=True, null_ceiling=True),
-        Case("random-128K-direct", group, "128 KiB, 1 thread, direct", fio(128 * KIB, 1, True), unit=ops),
-        Case("random-4K", group, "4 KiB, 1 thread", fio(4 * KIB, 1, False), unit=ops),
-        Case("random-4K-direct", group, "4 KiB, 1 thread, direct", fio(4 * KIB, 1, True), unit=ops),
+             unit=ops, headline=True, null_ceiling=True, raw=raw(128 * KIB)),
+        Case("random-128K-direct", group, "128 KiB, 1 thread, direct", fio(128 * KIB, 1, True),
+             unit=ops, null_ceiling=True, raw=raw(128 * KIB)),
+        Case("random-4K", group, "4 KiB, 1 thread", fio(4 * KIB, 1, False),
+             unit=ops, null_ceiling=True, raw=raw(4 * KIB)),
+        Case("random-4K-direct", group, "4 KiB, 1 thread, direct", fio(4 * KIB, 1, True),
+             unit=ops, null_ceiling=True, raw=raw(4 * KIB)),
         Case("stride-17M", group, "128 KiB at every 17 MiB",
-             _one(read("stride", [HUGE], block=128 * KIB, stride=17 * MIB)), unit=ops),
+             _one(read("stride", [HUGE], block=128 * KIB, stride=17 * MIB)),
+             unit=ops, null_ceiling=True),
         Case("mmap-random", group, "mapped 4 GiB, whole 1 MiB blocks at random",
              _one(read("mmap-random", [LARGE])), unit=ops),
     ]  # fmt: skip

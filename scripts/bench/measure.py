@@ -83,7 +83,7 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     """Fetches what the case names as its raw equivalent, with a program that mounts nothing."""
     if case.raw is None:
         return []
-    figures = Figures(case.name, name, number)
+    figures = Figures(case.name, name, number, unit=case.unit)
     store.set_model(case.model)
     store.reset()
     server, busy = store.cpu(), busy_time()
@@ -95,7 +95,8 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     server = store.cpu() - server
     others = busy_time() - busy - (server + result.cpu).total
     size = len(case.raw.keys) * case.raw.bytes_each
-    _fill(figures, Tally(bytes=size, seconds=result.seconds), result.cpu, server, store)
+    tally = Tally(bytes=size, operations=case.raw.operations, seconds=result.seconds)
+    _fill(figures, tally, result.cpu, server, store)
     figures.disturbed = _share(others, result.seconds)
     return [figures]
 

@@ -19,10 +19,21 @@ CURL_PARTS = 4
 
 @dataclass(frozen=True)
 class RawGet:
-    """What to fetch: the first bytes of each of the objects, all objects at once."""
+    """What to fetch: the first bytes of each of the objects, all objects at once; or, with a
+    `block`, so many bytes of one object in blocks at random, one after the other."""
 
     keys: tuple[str, ...]
     bytes_each: int
+    block: int = 0
+
+    @property
+    def operations(self) -> int:
+        """Blocks in all."""
+        return self.bytes_each // self.block if self.block else 0
+
+    def can(self, name: str) -> bool:
+        """Whether the program of this name can fetch that."""
+        return name == CRT or not self.block
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,8 @@ def fetch(name: str, program: str, get: RawGet, store: Store, tls: bool) -> RawR
     if endpoint is None:
         raise OSError("only measured at the local server, which takes unsigned requests")
     if name == CRT:
-        commands = [[program, endpoint, store.bucket, str(get.bytes_each), *get.keys]]
+        amount = f"{get.operations}x{get.block}" if get.block else str(get.bytes_each)
+        commands = [[program, endpoint, store.bucket, amount, *get.keys]]
     else:
         # One connection carries one range: as many as keep both sides busy.
         ranges = max(1, CURL_PARTS // len(get.keys))

@@ -166,7 +166,7 @@ mod tests {
         assert_eq!((fits.part_bytes, fits.warning), (8 * MIB, None));
 
         let failure = Memory::new(Some(512), 10.0, 1024 * MIB, MIB).expect_err("too large");
-        let text = "read part size (1024 MiB) exceeds the memory available for data buffers (256";
+        let text = "read part size (1024 MiB) exceeds the memory available for data buffers (320";
         assert!(failure.to_string().contains(text), "{failure}");
 
         let clamped = Memory::new(None, 1.0, 5 << 30, 8 * MIB).expect("clamped");

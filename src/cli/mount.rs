@@ -19,7 +19,7 @@ use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
 use crate::memory::Budget;
-use crate::read::ReadConfig;
+use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::tree::TreeConfig;
 use crate::write::{Places, WriteConfig};
@@ -116,6 +116,9 @@ fn mount(
     stage("mounting");
     let options = &config.mount;
     let budget = config.memory.plan.budget();
+    let part_bytes = config.memory.part_bytes;
+    let hedger = Hedger::start(HedgeConfig::new(part_bytes, Arc::clone(&budget)))
+        .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
     let fs = Fs::new(
         Arc::new(store),
         TreeConfig {
@@ -125,10 +128,11 @@ fn mount(
             details: options.posix_metadata,
         },
         ReadConfig::for_throughput(
-            config.memory.part_bytes,
+            part_bytes,
             config.client.throughput.gbps,
             Arc::clone(&budget),
-        ),
+        )
+        .hedged(hedger),
         write_config(config, budget),
         FsConfig {
             uid: options.uid,
@@ -201,7 +205,7 @@ fn s3_config(config: &Config) -> S3Config {
     s3.storage_class.clone_from(&config.objects.storage_class);
     s3.encryption.clone_from(&config.objects.encryption);
     s3.upload_checksums = config.objects.checksums;
-    s3.memory_limit_bytes = Some(config.memory.plan.pool_limit());
+    s3.memory_limit_bytes = Some(config.memory.plan.buffers());
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::turn;
 
-/// Runs `body` on behalf of C, in a [turn](crate::turn): a panic in it ends here.
+/// Runs `body` on behalf of C, in a turn ([`crate::turn`]): a panic in it ends here.
 ///
 /// # Errors
 /// The text of the panic.

@@ -17,7 +17,7 @@ use log::error;
 use crate::turn;
 
 /// Runs operations: on the caller's thread as far as they get without waiting; then on the thread
-/// that brings what they wait for, when that is in a [turn](crate::turn), or else on a pool.
+/// that brings what they wait for, when that is in a turn ([`crate::turn`]), or else on a pool.
 #[derive(Debug)]
 pub(super) struct Executor {
     pool: ThreadPool,

@@ -37,10 +37,11 @@ fn setting_of(dev: u64) -> PathBuf {
     PathBuf::from(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"))
 }
 
-/// KiB to read ahead. Sequential reads through the page cache ran at 1.9 times the speed of the
-/// default for anything from 1024 to 4096, and slower again at 16384. The least of the good
-/// values wastes the least where a program does not read on.
-const READ_AHEAD_KIB: u32 = 1024;
+/// KiB to read ahead. Of 128 to 1024, sequential reads through the page cache were the faster the
+/// more it was: 78 % of the speed of 1024 at 128, 94 % at 512, 98 % at 768; 16384 was slower again.
+/// But the kernel reads around each page fault: a mapped file of which whole blocks of 1 MiB are
+/// read here and there was fetched 1.7 times at 1024, and 1.3 times at 768.
+const READ_AHEAD_KIB: u32 = 768;
 
 #[cfg(test)]
 mod tests {

@@ -186,34 +186,35 @@ impl Session {
     /// # Errors
     /// Requests could not be received from the kernel any more.
     pub fn wait(self) -> io::Result<()> {
-        let result = self.wait_for_end();
-        self.finish_closed();
-        result
+        let end = self.wait_for_end();
+        self.finish_closed(end.is_none());
+        end.unwrap_or(Ok(()))
     }
 
-    fn wait_for_end(&self) -> io::Result<()> {
+    /// How the session ended; `None` when files are still open.
+    fn wait_for_end(&self) -> Option<io::Result<()>> {
         match self.events.recv() {
-            Ok(Event::Ended(result)) => result,
+            Ok(Event::Ended(result)) => Some(result),
             Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
-                Ok(Event::Ended(result)) => result,
+                Ok(Event::Ended(result)) => Some(result),
                 Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
                     warn!("unmounted while files were open: their users get errors now");
-                    Ok(())
+                    None
                 }
-                Err(RecvTimeoutError::Disconnected) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => None,
             },
             // The session's thread cannot end without a word, and we hold another sender.
-            Err(mpsc::RecvError) => Ok(()),
+            Err(mpsc::RecvError) => None,
         }
     }
 
     /// Stores what was closed, which its writers take for stored. The kernel tells of no release
     /// that comes after the unmount.
-    fn finish_closed(&self) {
+    fn finish_closed(&self, in_use: bool) {
         let Ok(fs) = self.served.fs() else { return };
         let (send, done) = mpsc::channel();
         let finish = move || {
-            block_on(fs.finish_closed());
+            block_on(fs.finish_closed(in_use));
             // An end after the time limit has no listener.
             let _late = send.send(());
         };

@@ -466,10 +466,7 @@ fn read_ahead_is_raised() {
     );
     // Only root may; for others the mount works all the same.
     if OpenOptions::new().write(true).open(&setting).is_ok() {
-        assert_eq!(
-            fs::read_to_string(setting).expect("it reads").trim(),
-            "1024"
-        );
+        assert_eq!(fs::read_to_string(setting).expect("it reads").trim(), "768");
     }
 }
 

@@ -118,6 +118,11 @@ impl Budget {
         self.gate.used()
     }
 
+    /// Accounts that hold something, at least 1.
+    pub fn sharers(&self) -> u64 {
+        self.active.load(Ordering::Relaxed).max(1)
+    }
+
     /// Opens the account of `holder`, which is asked to give back until the account is dropped.
     pub fn open(self: &Arc<Self>, holder: Weak<dyn Holder>) -> Arc<Account> {
         let mut holders = self.holders();
@@ -197,7 +202,7 @@ impl Budget {
 
     /// What each account could hold if all held the same. An eighth is left for newcomers.
     fn fair_share(&self) -> u64 {
-        (self.limit - self.limit / 8) / self.active.load(Ordering::Relaxed).max(1)
+        (self.limit - self.limit / 8) / self.sharers()
     }
 
     fn take(&self, bytes: u64) -> bool {

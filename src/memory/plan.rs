@@ -44,24 +44,18 @@ impl MemoryPlan {
 
     /// The budget of open files.
     pub fn budget(&self) -> Arc<Budget> {
-        Budget::new(self.held(), self.reserve)
+        Budget::new(self.largest_part(), self.reserve)
     }
 
-    /// The limit to give to the Common Runtime, which sets 128 MiB of it aside: what is left holds
-    /// all buffers, so that a GET that was paid for always gets them.
-    pub fn pool_limit(&self) -> u64 {
-        self.buffers + 128 * MIB
-    }
-
-    /// The memory for all buffers of data.
+    /// The memory for all buffers of data: the limit of the pool that they come from. Everything
+    /// that the budget pays for fits into it, so that a GET that was paid for always gets them.
     pub fn buffers(&self) -> u64 {
         self.buffers
     }
 
-    /// The largest part that a stream can be made of. The Common Runtime takes none that is
-    /// larger than half of its limit.
+    /// The largest part that a stream can be made of: what open files may hold.
     pub fn largest_part(&self) -> u64 {
-        self.held().min(self.pool_limit() / 2)
+        self.buffers - self.reserve
     }
 
     /// How many files may be open for writing at once, if each may hold a part of `write_part`
@@ -69,10 +63,6 @@ impl MemoryPlan {
     pub fn writers(&self, read_part: u64, write_part: u64) -> usize {
         let writers = self.buffers.saturating_sub(read_part) / write_part.max(1);
         usize::try_from(writers.max(1)).unwrap_or(usize::MAX)
-    }
-
-    fn held(&self) -> u64 {
-        self.buffers - self.reserve
     }
 }
 
@@ -90,8 +80,7 @@ mod tests {
     fn smallest_target_leaves_384_mib_for_buffers() {
         let plan = MemoryPlan::new(512 * MIB);
         assert_eq!(plan.buffers(), 384 * MIB);
-        assert_eq!(plan.pool_limit(), 512 * MIB);
-        assert_eq!(plan.held(), 320 * MIB);
+        assert_eq!(plan.largest_part(), 320 * MIB);
     }
 
     #[test]
@@ -118,9 +107,11 @@ mod tests {
         #[test]
         fn everything_fits_into_the_pool_and_the_target(target in 0u64..1 << 50) {
             let plan = MemoryPlan::new(target);
-            prop_assert!(plan.buffers() <= target.max(MemoryPlan::SMALLEST_TARGET) * 7 / 8);
-            prop_assert_eq!(plan.held() + plan.reserve, plan.pool_limit() - 128 * MIB);
-            prop_assert!(plan.held() >= plan.buffers() / 4 * 3);
+            let target = target.max(MemoryPlan::SMALLEST_TARGET);
+            prop_assert!(plan.buffers() <= target * 7 / 8);
+            prop_assert!(plan.buffers() + 128 * MIB <= target);
+            prop_assert_eq!(plan.largest_part() + plan.reserve, plan.buffers());
+            prop_assert!(plan.largest_part() >= plan.buffers() / 4 * 3);
         }
     }
 }

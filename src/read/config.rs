@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::parts::Hedger;
 use super::plan::Limits;
 use crate::memory::Budget;
 
@@ -13,8 +14,12 @@ pub struct ReadConfig {
     /// The most bytes by which one handle fetches ahead of its readers. It is reached only while
     /// a larger window still makes reading faster. Two parts for each stream are always allowed.
     pub max_window: u64,
+    /// The throughput to aim at, in bytes per second, of all handles together.
+    pub rate: u64,
     /// What pays for the buffers of all handles.
     pub budget: Arc<Budget>,
+    /// Fetches by parts and hedges the slow ones. Without it, every GET is left to the store.
+    pub hedger: Option<Arc<Hedger>>,
 }
 
 impl ReadConfig {
@@ -23,20 +28,26 @@ impl ReadConfig {
         Self {
             part_size,
             max_window: Self::window_for_throughput(gbps),
+            rate: bytes_per_second(gbps),
             budget,
+            hedger: None,
+        }
+    }
+
+    /// Lets slow parts be hedged.
+    #[must_use]
+    pub fn hedged(self, hedger: Hedger) -> Self {
+        Self {
+            hedger: Some(Arc::new(hedger)),
+            ..self
         }
     }
 
     /// The window of a stream that is to reach `gbps` gigabits per second: it holds what arrives
-    /// in 0.2 s, but no less than 64 MiB and no more than 2 GiB.
+    /// in 0.25 s, but no less than 64 MiB and no more than 2 GiB.
     pub fn window_for_throughput(gbps: f64) -> u64 {
-        let mib = (gbps * 1e9 / 8.0 * WINDOW_SECONDS / f64::from(1 << 20)).clamp(64.0, 2048.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it was clamped to 64..=2048; NaN becomes 0, which part windows make up for"
-        )]
-        let mib = mib as u64;
+        let bytes = bytes_per_second(gbps / 1000.0).saturating_mul(WINDOW_MILLIS);
+        let mib = (bytes >> 20).clamp(64, 2048);
         mib << 20
     }
 
@@ -48,10 +59,12 @@ impl ReadConfig {
             part_size,
             whole: WHOLE_OBJECT,
             head: HEAD,
+            opening: OPENING,
             patience: PATIENCE,
             reorder: REORDER,
             tail: part_size.clamp(2 * REORDER, 4 * REORDER),
             window,
+            rate: self.rate,
             held: self.max_window.max(window),
             piece: PIECE,
             pieces: PIECES,
@@ -68,14 +81,28 @@ impl Default for ReadConfig {
     }
 }
 
-/// Time that a window covers: a round trip, and the transfer of a part over one connection.
-const WINDOW_SECONDS: f64 = 0.2;
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the conversion saturates, and NaN becomes 0, which smallest windows make up for"
+)]
+fn bytes_per_second(gbps: f64) -> u64 {
+    (gbps * 1e9 / 8.0) as u64
+}
+
+/// Time that a window covers: a round trip, and the transfer of a part over one connection, twice,
+/// as readers take their bytes in bursts.
+const WINDOW_MILLIS: u64 = 250;
 
 /// Objects of at most this size are fetched whole, by the first read wherever it is.
 const WHOLE_OBJECT: u64 = 1 << 20;
 
 /// Fetched for a read at offset 0, which is most often the first of a run.
 const HEAD: u64 = 1 << 20;
+
+/// Fetched of a small object when it is opened, to prove its version: hardly more than a round trip,
+/// and little to lose if the file is never read.
+const OPENING: u64 = 64 << 10;
 
 /// The rest of an object of at most one part is fetched in pieces of about this size.
 const PIECE: u64 = 1 << 20;

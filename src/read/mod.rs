@@ -7,8 +7,9 @@
 //!    which range to fetch, and whether to stream ahead.
 //! 3. `stream` sends a GET to the [`Store`], whose body arrives in a `queue`: parts in order,
 //!    and the readers that wait for them.
-//! 4. `window` says how far ahead of the readers the store may deliver.
-//! 5. `gather` makes the reply: a slice of the part, or a copy when it lies in several.
+//! 4. `parts` makes several GETs of it, one for each part, and hedges the slow ones.
+//! 5. `window` says how far ahead of the readers the store may deliver.
+//! 6. `gather` makes the reply: a slice of the part, or a copy when it lies in several.
 //!
 //! # Memory
 //! What is fetched ahead is paid for from a [`Budget`] that all handles share (`funds`). When it
@@ -22,9 +23,11 @@
 //! Memory is reclaimed from other handles under none of them.
 
 mod config;
+mod failure;
 mod fetches;
 mod funds;
 mod gather;
+mod parts;
 mod plan;
 mod queue;
 mod stream;
@@ -45,6 +48,7 @@ pub use config::ReadConfig;
 use fetches::{Fetch, Fetches, Role, State, Ticket, Work};
 use funds::Funds;
 use gather::Pieces;
+pub use parts::{HedgeConfig, HedgeCounters, Hedger};
 use plan::{Intent, Limits, Serve};
 use queue::{Join, Queue};
 use stream::{Source, Stream};
@@ -76,22 +80,20 @@ enum Found<'a> {
 impl ReadHandle {
     /// Opens version `etag` of the object `key`, which is `size` bytes long. Fetches nothing.
     pub fn new(store: Arc<dyn Store>, key: Key, etag: ETag, size: u64, config: ReadConfig) -> Self {
-        let limits = config.limits();
-        Self::with_limits(store, key, etag, size, limits, &config.budget)
+        let source = Source {
+            store,
+            key,
+            etag,
+            parts: config.hedger.as_ref().map(|hedger| hedger.core().clone()),
+        };
+        Self::with_limits(source, size, config.limits(), &config.budget)
     }
 
-    fn with_limits(
-        store: Arc<dyn Store>,
-        key: Key,
-        etag: ETag,
-        size: u64,
-        limits: Limits,
-        budget: &Arc<Budget>,
-    ) -> Self {
+    fn with_limits(source: Source, size: u64, limits: Limits, budget: &Arc<Budget>) -> Self {
         let fetches = Fetches::new(size, limits.clone());
         let holder: Weak<dyn Holder> = Arc::downgrade(&fetches) as _;
         Self {
-            source: Arc::new(Source { store, key, etag }),
+            source: Arc::new(source),
             size,
             account: budget.open(holder),
             fetches,
@@ -146,7 +148,7 @@ impl ReadHandle {
         let length = if self.size <= self.limits.whole {
             self.size
         } else {
-            self.size.min(self.limits.head)
+            self.size.min(self.limits.opening)
         };
         if self.account.room(self.limits.held).growth < self.price(length) {
             return Ok(false);
@@ -198,7 +200,7 @@ impl ReadHandle {
             Found::Alone(range) => range,
             Found::Short => read,
         };
-        let permit = budget.permit(range.end - range.start).await;
+        let permit = budget.permit(self.price(range.end - range.start)).await;
         let mut work = Work::default();
         let ticket = self.fetch_alone(&mut self.fetches.lock(), range, permit, &mut work);
         work.finish();
@@ -228,8 +230,8 @@ impl ReadHandle {
                 Serve::Fetch(_) if let Some(error) = &state.gone => return Err(error.clone()),
                 Serve::Fetch(range) => match self.role(&range, read, intent) {
                     Role::Read => {
-                        let permit = self.account.budget().try_permit(range.end - range.start);
-                        return match permit {
+                        let price = self.price(range.end - range.start);
+                        return match self.account.budget().try_permit(price) {
                             None => Ok(Found::Alone(range)),
                             Some(permit) => self
                                 .fetch_alone(state, range, permit, work)
@@ -278,32 +280,16 @@ impl ReadHandle {
     /// What may be fetched of what the planner intends.
     fn restrain(&self, state: &State, intent: Intent) -> Intent {
         match intent {
-            Intent::Pieces if self.affords_pieces() => Intent::Pieces,
-            Intent::Pieces | Intent::Stream if self.fetches.has_room(state, Role::Stream) => {
-                Intent::Stream
+            Intent::Stream if !self.fetches.has_room(state, Role::Stream) => {
+                Intent::Ahead(self.limits.head)
             }
-            Intent::Pieces | Intent::Stream => Intent::Ahead(self.limits.head),
             intent => intent,
         }
     }
 
-    /// Whether the file may hold the whole object in pieces. Each costs as much as a part, so
-    /// when memory is short one stream fetches the same for less.
-    fn affords_pieces(&self) -> bool {
-        let Limits { piece, pieces, .. } = self.limits;
-        let count = self.size.div_ceil(piece).min(pieces as u64);
-        let length = self.size.div_ceil(count.max(1));
-        let missing = (count * self.price(length)).saturating_sub(self.account.held());
-        self.account.room(self.limits.held).growth >= missing
-    }
-
-    /// What a fetch of `length` bytes costs that is not a stream.
+    /// What a fetch of `length` bytes costs that is not a stream: the store's buffers for it.
     fn price(&self, length: u64) -> u64 {
-        if length > MAX_SMALL_BUFFER {
-            length.next_multiple_of(self.limits.part_size)
-        } else {
-            length
-        }
+        s3::memory_for_get(length, self.limits.part_size)
     }
 
     /// Adds a fetch of more than what is read now, which `work` will start; `None` when there is
@@ -340,7 +326,8 @@ impl ReadHandle {
                 part_size,
                 self.limits.reorder,
                 now,
-            );
+            )
+            .aiming_at(self.limits.rate / self.account.budget().sharers());
             let funds = Funds::in_parts(lease, range.start, part_size, held);
             (window, funds, self.limits.tail)
         } else {
@@ -428,6 +415,3 @@ impl fmt::Debug for ReadHandle {
             .finish_non_exhaustive()
     }
 }
-
-/// The CRT gives buffers of up to this size their own memory, and larger ones whole parts.
-const MAX_SMALL_BUFFER: u64 = 512 << 10;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | of an object of at most [`Limits::whole`] bytes | the object |
 //! | at offset 0 | [`Limits::head`] bytes |
+//! | at offset 0, of more than [`Limits::opening`] bytes, of an object of at most one part that all pieces hold at once | the object |
 //! | continues a run from offset 0 | everything up to the object's end |
 //! | begins elsewhere, or has only just been continued | exactly what is asked for |
 //! | continues a run of [`CONFIRMED_READS`] reads or [`CONFIRMED_BYTES`] | as much ahead as the run has read, but no more than [`Limits::patience`] |
@@ -32,6 +33,8 @@ pub(super) struct Limits {
     pub(super) whole: u64,
     /// What is fetched for a read at offset 0.
     pub(super) head: u64,
+    /// What is fetched of an object of at most one part before it is read.
+    pub(super) opening: u64,
     /// A run that does not start at offset 0 becomes a stream after this many bytes.
     pub(super) patience: u64,
     /// How far reads of one run may overtake each other. Less than the tail.
@@ -40,6 +43,8 @@ pub(super) struct Limits {
     pub(super) tail: u64,
     /// Initial window of a stream.
     pub(super) window: u64,
+    /// Bytes per second that all streams together are to reach.
+    pub(super) rate: u64,
     /// Bytes that a handle may hold before the windows of its streams stop growing.
     pub(super) held: u64,
     /// What the rest of an object of at most one part is cut into.
@@ -206,10 +211,18 @@ impl Planner {
 
     /// How much to fetch for the first read of a run.
     fn first(&self, read: &Range<u64>) -> Intent {
-        match self.limits.head.checked_sub(read.end) {
-            Some(ahead) if read.start == 0 => Intent::Ahead(ahead),
-            _ => Intent::Exact,
+        if read.start > 0 {
+            return Intent::Exact;
         }
+        let Limits { piece, pieces, .. } = self.limits;
+        let small = piece
+            .saturating_mul(pieces as u64)
+            .min(self.limits.part_size);
+        if self.size <= small && read.end > self.limits.opening {
+            return Intent::Pieces;
+        }
+        let ahead = self.limits.head.checked_sub(read.end);
+        ahead.map_or(Intent::Exact, Intent::Ahead)
     }
 
     /// Says how to serve the first bytes of `read`, given what is being fetched already.

@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::failure::{short_body, unexpected_bytes};
 use super::funds::Funds;
 use super::gather::Pieces;
 use super::window::Window;
-use crate::s3::{self, Error, ErrorKind};
+use crate::s3::{Error, ErrorKind};
 
 /// Parts and waiting readers of one fetch.
 #[derive(Debug)]
@@ -292,6 +293,15 @@ impl Queue {
         Revival::Restart(inner.remaining(&self.range))
     }
 
+    /// Notes how long the store took for the first part.
+    pub(super) fn note_delay(&self, generation: u64, delay: Duration) {
+        let mut inner = self.lock();
+        if inner.awaits(generation) {
+            let room = inner.funds.room();
+            inner.window.note_delay(delay, room);
+        }
+    }
+
     /// Takes the next bytes from the store. If they are not the next, the fetch has failed.
     pub(super) fn push(&self, generation: u64, offset: u64, bytes: Bytes) {
         if bytes.is_empty() {
@@ -303,11 +313,8 @@ impl Queue {
         }
         let end = offset.saturating_add(bytes.len() as u64);
         if offset != inner.received || end > self.range.end {
-            let message = format!(
-                "bytes {offset}..{end} arrived where {}..{} were due",
-                inner.received, self.range.end
-            );
-            inner.ending = Ending::Failed(protocol_error(message));
+            let due = inner.received..self.range.end;
+            inner.ending = Ending::Failed(unexpected_bytes(&(offset..end), &due));
         } else {
             inner.received = end;
             inner.retries.transfer = TRANSFER_RETRIES;
@@ -330,10 +337,7 @@ impl Queue {
             // Readers have all they can ask for, so an error changes nothing for them.
             _ if inner.received == self.range.end => Ending::Complete,
             Err(error) => Ending::Failed(error),
-            Ok(()) => Ending::Failed(protocol_error(format!(
-                "the body ended at byte {} instead of {}",
-                inner.received, self.range.end
-            ))),
+            Ok(()) => Ending::Failed(short_body(inner.received, self.range.end)),
         };
         let ready = inner.ready();
         drop(inner);
@@ -483,17 +487,6 @@ fn slice(parts: &VecDeque<Part>, need: &Range<u64>, reply: &mut Pieces) {
 /// An offset inside a buffer, which fits by that.
 fn to_usize(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-fn protocol_error(message: String) -> Error {
-    Error::new(
-        ErrorKind::Protocol,
-        s3::Context {
-            operation: "GetObject",
-            message: Some(message),
-            ..s3::Context::default()
-        },
-    )
 }
 
 /// Restarts without progress after a broken transfer.

@@ -4,12 +4,15 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::failure::canceled;
 use super::gather::Pieces;
+use super::parts::{self, Core};
 use super::queue::{Queue, ReaderId, Remaining, Revival};
-use crate::s3::{BodySink, Context, ETag, Error, ErrorKind, GetRequest, InFlight, Key, Store};
+use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Key, Store};
 
 /// Where a handle's bytes come from: one version of one object.
 #[derive(Debug)]
@@ -17,6 +20,21 @@ pub(super) struct Source {
     pub(super) store: Arc<dyn Store>,
     pub(super) key: Key,
     pub(super) etag: ETag,
+    /// Fetches by parts, if slow ones are to be hedged; otherwise the store splits a GET.
+    pub(super) parts: Option<Arc<Core>>,
+}
+
+impl Source {
+    fn get(
+        &self,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Result<Box<dyn InFlight>, Error> {
+        match &self.parts {
+            Some(core) => Ok(parts::start(core, &self.store, request, sink)),
+            None => self.store.get(request, sink),
+        }
+    }
 }
 
 /// A GET and what it delivers. Dropping it cancels the GET.
@@ -120,12 +138,14 @@ impl Stream {
         let sink = Arc::new(Sink {
             queue: Arc::clone(&self.queue),
             generation,
+            sent: Instant::now(),
+            answered: AtomicBool::new(false),
             finished: AtomicBool::new(false),
         });
         // The store may deliver before `get` returns.
-        match self.source.store.get(request, sink) {
+        match self.source.get(request, Arc::clone(&sink) as _) {
             Ok(request) => flight.request = Some(request),
-            Err(error) => self.queue.finish(generation, Err(error)),
+            Err(error) => sink.finish(Err(error)),
         }
     }
 
@@ -144,11 +164,17 @@ impl Drop for Stream {
 struct Sink {
     queue: Arc<Queue>,
     generation: u64,
+    sent: Instant,
+    /// Whether bytes have come.
+    answered: AtomicBool,
     finished: AtomicBool,
 }
 
 impl BodySink for Sink {
     fn part(&self, offset: u64, bytes: Bytes) {
+        if !self.answered.swap(true, Ordering::AcqRel) {
+            self.queue.note_delay(self.generation, self.sent.elapsed());
+        }
         self.queue.push(self.generation, offset, bytes);
     }
 
@@ -162,12 +188,6 @@ impl BodySink for Sink {
 impl Drop for Sink {
     /// A store that lets go of a request without a word must not leave readers waiting.
     fn drop(&mut self) {
-        self.finish(Err(Error::new(
-            ErrorKind::Canceled,
-            Context {
-                operation: "GetObject",
-                ..Context::default()
-            },
-        )));
+        self.finish(Err(canceled()));
     }
 }

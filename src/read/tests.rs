@@ -1,5 +1,6 @@
 //! Reads through a [`ReadHandle`] from a fake store: right bytes, few requests, no reader left.
 
+mod hedge;
 mod memory;
 mod model;
 
@@ -20,8 +21,13 @@ const GIB: u64 = 1 << 30;
 const SEED: u64 = 7;
 
 /// Opens a new synthetic object of `size` bytes.
+/// With the limits of the command, but for the rate: how much is fetched ahead then does not depend
+/// on how long this machine takes to make the bytes.
 fn open(store: &FakeStore, size: u64) -> ReadHandle {
-    let limits = ReadConfig::default().limits();
+    let limits = Limits {
+        rate: 0,
+        ..ReadConfig::default().limits()
+    };
     open_with(store, size, limits)
 }
 
@@ -30,7 +36,17 @@ fn open_with(store: &FakeStore, size: u64, limits: Limits) -> ReadHandle {
     let etag = store.put_synthetic("object", size, SEED);
     let key = Key::new("object").expect("valid");
     let budget = Budget::unlimited();
-    ReadHandle::with_limits(Arc::new(store.clone()), key, etag, size, limits, &budget)
+    ReadHandle::with_limits(source(store, key, etag), size, limits, &budget)
+}
+
+/// What a GET is not cut into parts for.
+fn source(store: &FakeStore, key: Key, etag: ETag) -> Source {
+    Source {
+        store: Arc::new(store.clone()),
+        key,
+        etag,
+        parts: None,
+    }
 }
 
 /// Limits that make every rule matter within a few KiB.
@@ -39,10 +55,12 @@ fn tiny() -> Limits {
         part_size: 1000,
         whole: 100,
         head: 1500,
+        opening: 400,
         patience: 1200,
         reorder: 600,
         tail: 1000,
         window: 1,
+        rate: 1 << 30,
         held: 20_000,
         piece: 700,
         pieces: 2,
@@ -463,7 +481,7 @@ fn request_that_ends_without_a_word_fails_its_readers() {
 fn throughput_target_decides_the_window() {
     let window = ReadConfig::window_for_throughput;
     assert_eq!(window(0.1), 64 * MIB);
-    assert_eq!(window(10.0), 238 * MIB);
+    assert_eq!(window(10.0), 298 * MIB);
     assert_eq!(window(1000.0), 2 * GIB);
 }
 
@@ -523,11 +541,11 @@ fn small_object_is_fetched_by_few_gets_at_a_time_and_no_byte_twice() {
             ..ReadConfig::default()
         };
         let handle = open_with(&store, size, limits.limits());
-        check(&handle, 0, 128 * KIB).expect("the head");
+        check(&handle, 0, 64 * KIB).expect("the head");
         for _ in 0..8 {
             store.stall_get_after("object", 0);
         }
-        check(&handle, 128 * KIB, 128 * KIB).expect("from the head");
+        check(&handle, 64 * KIB, 128 * KIB).expect("from the head");
         let pieces = store.count(Op::Get) - 1;
         assert!((7..=8).contains(&pieces), "{pieces} for {part_size}");
         while store.waiting() < store.bodies().in_flight {
@@ -547,36 +565,39 @@ fn large_reads_of_a_small_object_start_all_pieces_at_once() {
         let store = FakeStore::new();
         let handle = open(&store, 5 * MIB);
         assert!(block_on(handle.fetch_head()).expect("nothing fails"));
-        check(&handle, 0, MIB).expect("from the head");
-        for _ in 0..4 {
+        check(&handle, 0, 64 * KIB).expect("from the head");
+        assert_eq!(store.count(Op::Get), 1);
+        let handle = open(&store, 5 * MIB);
+        assert!(block_on(handle.fetch_head()).expect("nothing fails"));
+        for _ in 0..5 {
             store.stall_get_after("object", 0);
         }
-        let mut read = handle.read_at(MIB, 1 << 20).boxed();
+        let mut read = handle.read_at(0, 1 << 20).boxed();
         assert!((&mut read).now_or_never().is_none());
-        assert_eq!(store.count(Op::Get), 5);
-        while store.waiting() < 4 {
+        assert_eq!(store.count(Op::Get), 1 + 1 + 5);
+        while store.waiting() < 5 {
             std::thread::yield_now();
         }
         store.release();
-        assert!(block_on(read).expect("served") == synthetic(SEED, MIB..2 * MIB));
-        check_all(&handle, (2..5).map(|index| (index * MIB, MIB)));
-        assert_eq!(store.count(Op::Get), 5);
+        assert!(block_on(read).expect("served") == synthetic(SEED, 0..MIB));
+        check_all(&handle, (1..5).map(|index| (index * MIB, MIB)));
+        assert_eq!(store.count(Op::Get), 1 + 1 + 5);
     });
 }
 
 #[test]
-fn small_object_is_streamed_when_memory_is_short() {
+fn small_object_is_read_in_pieces_when_there_is_no_memory_for_a_part() {
     in_time(|| {
         let store = FakeStore::deterministic();
-        let budget = Budget::new(24 * MIB, MIB);
+        let budget = Budget::new(6 * MIB, MIB);
         let etag = store.put_synthetic("object", 5 * MIB, SEED);
         let key = Key::new("object").expect("valid");
         let limits = ReadConfig::default().limits();
-        let source = Arc::new(store.clone());
-        let handle = ReadHandle::with_limits(source, key, etag, 5 * MIB, limits, &budget);
+        let source = source(&store, key, etag);
+        let handle = ReadHandle::with_limits(source, 5 * MIB, limits, &budget);
         check_all(&handle, (0..40).map(|index| (index * 128 * KIB, 128 * KIB)));
-        assert_eq!(store.count(Op::Get), 2);
-        assert!(budget.used() <= 24 * MIB);
+        assert_eq!(store.count(Op::Get), 5);
+        assert_eq!(budget.used(), 5 * MIB, "about the bytes of the object");
         drop(handle);
         assert_eq!(budget.used(), 0);
     });

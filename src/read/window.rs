@@ -1,16 +1,17 @@
 //! How far ahead of its readers a stream may fetch. Pure: time is an argument.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::memory::Room;
 
 /// The read window of one stream.
 ///
 /// The bytes granted always reach as far as any reader has asked for, so no reader waits forever.
-/// Beyond that they reach `size` bytes ahead, if that much was paid for. `size` doubles while
-/// readers starve and the last doubling made the stream faster; it shrinks when readers skip more
-/// than they read, and while its file holds more than its share of memory.
+/// Beyond that they reach `size` bytes ahead, if that much was paid for. `size` jumps to the
+/// bandwidth-delay product when the first part shows the delay, and doubles while readers starve
+/// and the last doubling made the stream faster; it shrinks when readers skip more than they read,
+/// and while its file holds more than its share of memory.
 #[derive(Debug)]
 pub(super) struct Window {
     /// End of the stream's range: nothing is granted beyond it.
@@ -31,10 +32,20 @@ pub(super) struct Window {
     /// Bytes that readers may yet skip before the window shrinks; earned by reading.
     dense: u64,
     epoch: Epoch,
-    /// The rate before the doubling on trial, in KiB per second.
-    trial: Option<f64>,
+    /// Bytes per second that the stream is to reach.
+    rate: u64,
+    trial: Option<Trial>,
     /// Epochs to wait before the next doubling, after one that did not help.
     hold: u32,
+}
+
+/// A growth that has to prove itself.
+#[derive(Debug)]
+struct Trial {
+    /// The size before it.
+    size: u64,
+    /// KiB per second that it must lead to.
+    rate: f64,
 }
 
 /// One window's worth of reading.
@@ -79,9 +90,15 @@ impl Window {
                 began: now,
                 starved: false,
             },
+            rate: 0,
             trial: None,
             hold: 0,
         }
+    }
+
+    /// Aims at `rate` bytes per second.
+    pub(super) fn aiming_at(self, rate: u64) -> Self {
+        Self { rate, ..self }
     }
 
     /// Everything before this offset may be delivered.
@@ -150,6 +167,15 @@ impl Window {
         (due && target > self.granted).then_some(target)
     }
 
+    /// Notes that the first part came `delay` after it was asked for: parts that are to follow
+    /// each other at the rate aimed at must be asked for that much ahead.
+    pub(super) fn note_delay(&mut self, delay: Duration, room: Room) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let product = (self.rate / 1000).saturating_mul(millis);
+        let most = self.size.saturating_add(room.growth);
+        self.size = self.size.max(product.min(most));
+    }
+
     /// Grants everything before `end`. Returns whether that is more than before.
     pub(super) fn grant(&mut self, end: u64) -> bool {
         let more = end > self.granted;
@@ -170,17 +196,27 @@ impl Window {
     /// Ends an epoch: judges the doubling on trial, decides on the next one.
     fn turn(&mut self, room: Room, now: Instant) {
         let seconds = now.duration_since(self.epoch.began).as_secs_f64();
-        let kib = u32::try_from((self.asked - self.epoch.start) / 1024).unwrap_or(u32::MAX);
-        let rate = f64::from(kib) / seconds.max(1e-9);
+        let rate = kib_f64(self.asked - self.epoch.start) / seconds.max(1e-9);
 
-        if self.trial.take().is_some_and(|before| rate < before * GAIN) {
-            self.size /= 2;
-            self.hold = HOLD;
-        } else if self.hold > 0 {
-            self.hold -= 1;
-        } else if self.epoch.starved && (self.floor..=room.growth).contains(&self.size) {
-            self.size *= 2;
-            self.trial = Some(rate);
+        match self.trial.take() {
+            Some(trial) if rate < trial.rate => {
+                self.size = self.size.min(trial.size);
+                self.hold = HOLD;
+            }
+            _ if self.hold > 0 => self.hold -= 1,
+            _ if self.epoch.starved && self.size >= self.floor => {
+                // Less than a quarter of growth could not be told from noise.
+                let growth = self.size.min(room.growth);
+                if growth >= self.size / 4 {
+                    let share = kib_f64(growth) / kib_f64(self.size).max(1.0);
+                    self.trial = Some(Trial {
+                        size: self.size,
+                        rate: rate * (1.0 + share * GAIN),
+                    });
+                    self.size += growth;
+                }
+            }
+            _ => {}
         }
 
         self.epoch = Epoch {
@@ -195,9 +231,15 @@ impl Window {
 /// More than any object has, and far from overflow: the window that holds nothing back.
 const WHOLE: u64 = 1 << 60;
 
-/// A doubled window must make the stream this much faster to be kept. A window that is smaller
-/// than the bandwidth-delay product nearly doubles the rate; one that is larger only costs memory.
-const GAIN: f64 = 1.2;
+/// So many KiB.
+fn kib_f64(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
+}
+
+/// A doubled window must make the stream faster by this share to be kept, a smaller growth by less.
+/// A window that is smaller than the bandwidth-delay product nearly doubles the rate; one that is
+/// larger only costs memory.
+const GAIN: f64 = 0.2;
 
 /// Epochs to wait after a doubling that did not help.
 const HOLD: u32 = 8;
@@ -206,7 +248,6 @@ const HOLD: u32 = 8;
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     const MIB: u64 = 1 << 20;
 
@@ -260,6 +301,23 @@ mod tests {
         let mut window = window();
         scan(&mut window, 36 * MIB, 4096 * MIB, |size| size as f64);
         assert_eq!(window.size, 32 * MIB);
+        scan(&mut window, 50 * MIB, 4096 * MIB, |size| size as f64);
+        assert_eq!(window.size, 50 * MIB);
+    }
+
+    #[test]
+    fn first_delay_makes_room_for_the_rate_aimed_at() {
+        let all = room(&window(), 1 << 30);
+        let mut window = window().aiming_at(1000 * MIB);
+        window.note_delay(Duration::from_millis(5), all);
+        assert_eq!(window.size, 16 * MIB, "never less than before");
+        window.note_delay(Duration::from_millis(100), all);
+        assert!(window.size.abs_diff(100 * MIB) < MIB);
+        window.note_delay(Duration::MAX, all);
+        assert!(
+            window.size <= (1 << 30) + 100 * MIB,
+            "no more than there is"
+        );
     }
 
     #[test]

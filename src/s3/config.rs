@@ -32,7 +32,7 @@ pub struct S3Config {
     /// How often an HTTP request is tried in all; 10 at first. 1 counts as 2: the CRT has no way to
     /// try once.
     pub max_attempts: NonZeroU32,
-    /// The most memory that bodies may take, in bytes, 256 MiB or more; by itself the CRT chooses.
+    /// The most memory that bodies may take, in bytes, one part or more; by itself the CRT chooses.
     pub memory_limit_bytes: Option<u64>,
     /// A connection on which nothing arrives for so long is given up and its request tried again.
     /// In whole seconds, at least one; 10 s at first.

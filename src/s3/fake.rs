@@ -177,8 +177,17 @@ impl FakeStore {
         self.add_fault(Op::Get, Some(key), 1, bytes, Effect::Hold);
     }
 
-    /// Lets the next `times` requests of kind `op` (on `key`, if given), which is no GET, wait for [`Self::release`]; they
-    /// see the bucket as it is then.
+    /// Lets the next GET of `key` whose range begins at `start` deliver nothing until
+    /// [`Self::release`].
+    pub(crate) fn stall_get_of(&self, key: &str, start: u64) {
+        self.add_fault(Op::Get, Some(key), 1, 0, Effect::Hold);
+        let mut state = self.0.state();
+        let fault = state.faults.last_mut().expect("just added");
+        fault.start = Some(start);
+    }
+
+    /// Lets the next `times` requests of kind `op` (on `key`, if given), which is no GET, wait for
+    /// [`Self::release`]; they see the bucket as it is then.
     pub(crate) fn hold_next(&self, op: Op, key: Option<&str>, times: usize) {
         self.add_fault(op, key, times, 0, Effect::Hold);
     }
@@ -251,6 +260,7 @@ impl FakeStore {
         self.0.state().faults.push(Fault {
             op,
             key: key.map(str::to_owned),
+            start: None,
             times,
             after,
             effect,
@@ -383,13 +393,16 @@ struct State {
 
 impl State {
     fn arrive(&mut self, op: Op, key: &str, range: Option<Range<u64>>) -> Option<Fault> {
+        let start = range.as_ref().map(|range| range.start);
         self.log.push(Logged {
             op,
             key: key.to_owned(),
             range,
         });
         let index = self.faults.iter().position(|fault| {
-            fault.op == op && fault.key.as_deref().is_none_or(|wanted| wanted == key)
+            fault.op == op
+                && fault.key.as_deref().is_none_or(|wanted| wanted == key)
+                && (fault.start.is_none() || fault.start == start)
         })?;
         self.faults[index].times -= 1;
         if self.faults[index].times == 0 {
@@ -460,6 +473,8 @@ struct Fault {
     op: Op,
     /// Absent when it is meant for any key.
     key: Option<String>,
+    /// First byte of the range of the GET; absent when it is meant for any.
+    start: Option<u64>,
     /// Requests that still suffer it; never 0.
     times: usize,
     /// Bytes that a GET delivers before.

@@ -47,6 +47,8 @@ pub use types::{
 };
 pub use write::{CopyRequest, PutCondition, PutRequest, RenameRequest, Stored, Upload};
 
+pub use crate::crt::s3::memory_for_get;
+
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
@@ -96,7 +98,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`ErrorKind::Precondition`] when the request's condition does not hold;
     /// [`ErrorKind::Integrity`] when what was uploaded is not what was given; any other kind as
     /// the service answers. After an error of kind [`ErrorKind::Timeout`] or
-    /// [`ErrorKind::Connection`] the object may or may not have been stored.
+    /// [`ErrorKind::Connection`] the object may or may not have been stored; after one of kind
+    /// [`ErrorKind::Precondition`] it has been if an earlier try's answer was lost.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request; the object may have been stored.

@@ -80,8 +80,10 @@ pub trait Upload: Debug + Send {
     /// that [`Self::write`] took.
     ///
     /// # Errors
-    /// The object was not stored, unless the kind is [`Timeout`](super::ErrorKind::Timeout) or
-    /// [`Connection`](super::ErrorKind::Connection): then it may have been.
+    /// The object was not stored if the kind is [`Precondition`](super::ErrorKind::Precondition),
+    /// [`Denied`](super::ErrorKind::Denied), [`Integrity`](super::ErrorKind::Integrity) or
+    /// [`TooLarge`](super::ErrorKind::TooLarge). After any other it may have been: an answer may
+    /// have been lost.
     ///
     /// # Cancel safety
     /// Dropping the future aborts the upload; the object may have been stored.

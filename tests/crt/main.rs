@@ -10,6 +10,7 @@ mod errors;
 mod lifecycle;
 mod logging;
 mod panics;
+mod pool;
 mod sending;
 mod server;
 mod support;

@@ -156,6 +156,7 @@ fn a_body_is_given_back_when_its_request_is_refused() {
     let refused = client.start(message, &options, Recorder::new());
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
     drop(options);
+    drop(uri);
     assert!(returned.load(Ordering::SeqCst));
     let message = client.message("GET", "/bucket/key").unwrap();
     let uri = fixture.uri("http://127.0.0.1:1");

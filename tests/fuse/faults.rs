@@ -269,6 +269,94 @@ fn slow_request_of_one_file_does_not_hold_up_another() {
     assert!(slow.join().unwrap() == bytes(SEED, 0, LENGTH));
 }
 
+#[test]
+fn stalled_part_is_asked_for_again_and_nothing_else_is() {
+    const SIZE: u64 = 64 * MIB;
+    let (store, bucket) = planted();
+    store.plant(&bucket, "large", SIZE, SEED);
+    for after_bytes in [0, 3 * MIB] {
+        let mount = store.mounting(&bucket).mount();
+        let stall = Fault::Stall {
+            after_bytes,
+            seconds: 8.0,
+        };
+        // The first request is for the object's head, and those after it for the parts.
+        let sixth = Rule {
+            skip: 6,
+            ..Rule::new(stall).on("GetObject").times(1)
+        };
+        store.set_model(Model {
+            rules: vec![sixth],
+            ..Model::default()
+        });
+        let before = store.body_bytes_sent();
+        let start = Instant::now();
+        assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(3), "took {took:?}");
+        assert_eq!(store.faults_fired(), 1);
+        let fetched = store.body_bytes_sent() - before;
+        assert!(
+            fetched <= SIZE + SIZE / 100 + 8 * MIB,
+            "{fetched} bytes were sent"
+        );
+    }
+}
+
+#[test]
+fn store_without_stalls_sends_every_byte_once() {
+    const SIZE: u64 = 64 * MIB;
+    let (store, bucket) = planted();
+    store.plant(&bucket, "large", SIZE, SEED);
+    let mount = store.mounting(&bucket).mount();
+    assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
+    assert_eq!(store.body_bytes_sent(), SIZE);
+}
+
+#[test]
+fn jitter_costs_no_more_than_a_per_cent_and_a_part() {
+    const READS: u64 = 1_000;
+    const LENGTH: u64 = 64 << 10;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "large", 4 << 30, SEED);
+    let mount = store.mounting(&bucket).mount();
+    let late = |ms, rate| Rule::new(Fault::Latency { ms }).on("GetObject").rate(rate);
+    store.set_model(Model {
+        first_byte_ms: 2,
+        rules: vec![late(15, 0.2), late(300, 0.005)],
+        ..Model::default()
+    });
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(mount.join("large"))
+        .unwrap();
+    let before = store.body_bytes_sent();
+    thread::scope(|scope| {
+        for reader in 0..4 {
+            let file = &file;
+            scope.spawn(move || {
+                let mut random = Random(reader);
+                for _ in 0..READS / 4 {
+                    let offset = (1 + random.below((4 << 30) / LENGTH - 1)) * LENGTH;
+                    let mut buffer = vec![0; usize::try_from(LENGTH).unwrap()];
+                    file.read_exact_at(&mut buffer, offset).unwrap();
+                    assert!(buffer == bytes(SEED, offset, LENGTH), "bytes at {offset}");
+                }
+            });
+        }
+    });
+    let fetched = store.body_bytes_sent() - before;
+    let asked = READS * LENGTH;
+    assert!(
+        fetched <= asked + asked / 100 + 8 * MIB,
+        "{fetched} bytes were sent for {asked}"
+    );
+    let again = store.matched(0) - READS;
+    assert!((1..100).contains(&again), "{again} requests were hedged");
+}
+
 /// Mounts an object of a server of its own, reads it whole and in random places under `model`.
 fn read_under(model: Model, limit: Duration) {
     let (store, bucket) = planted();

@@ -249,6 +249,16 @@ fn a_rename_keeps_to_its_conditions() {
 }
 
 #[test]
+fn a_rename_whose_answer_is_lost_is_done_once() {
+    let fixture = Fixture::directory();
+    with_source(&fixture);
+    fixture.rules(&[Rule::new(Fault::LoseAnswer).on("RenameObject").times(1)]);
+    block_on(fixture.store.rename(rename("from ü", "to"))).unwrap();
+    assert_eq!(fixture.server.model().rules[0].fired, 1);
+    assert_eq!(fixture.server.keys(BUCKET), ["to"]);
+}
+
+#[test]
 fn a_rename_in_a_bucket_without_is_an_error() {
     let fixture = Fixture::start();
     with_source(&fixture);

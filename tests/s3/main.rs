@@ -6,7 +6,11 @@ mod copy;
 mod faults;
 mod read;
 mod rogue;
+mod seaweed;
 mod store_suite;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "most of it is for tests of mounts")]
+mod stores;
 mod strange;
 mod support;
 mod upload;

@@ -314,6 +314,29 @@ fn faults_that_pass_are_overcome() {
 }
 
 #[test]
+fn parts_whose_answers_are_lost_are_sent_again() {
+    let fixture = Fixture::start();
+    fixture.rules(&[Rule::new(Fault::LoseAnswer).on("UploadPart").times(3)]);
+    upload(&fixture, 3 * MIB + 1, 500_000).unwrap();
+    assert_eq!(fixture.server.model().rules[0].fired, 3);
+    let content = fixture.server.read_object(BUCKET, "k").unwrap();
+    assert!(bytes(3 * MIB + 1) == content);
+}
+
+#[test]
+fn a_completion_whose_answer_is_lost_is_no_success() {
+    let fixture = Fixture::start();
+    let once = Rule::new(Fault::LoseAnswer)
+        .on("CompleteMultipartUpload")
+        .times(1);
+    fixture.rules(&[once]);
+    let error = upload(&fixture, MIB, 500_000).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Other, "{error}");
+    assert_eq!(error.context().code.as_deref(), Some("NoSuchUpload"));
+    assert!(fixture.server.read_object(BUCKET, "k").is_some());
+}
+
+#[test]
 fn an_abort_is_tried_again() {
     let fixture = Fixture::start();
     fixture.rules(&[Rule::new(Fault::SlowDown)

@@ -106,6 +106,11 @@ impl Local {
                 .sum::<u64>()
     }
 
+    /// How many requests the model's rule with this index could have struck, answered or not.
+    pub(crate) fn matched(&self, rule: usize) -> u64 {
+        self.0.model().rules[rule].matched
+    }
+
     /// Requests answered so far.
     pub(crate) fn requests(&self) -> u64 {
         self.0.stats().requests()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crt_sys as sys;
 
 use super::events::{RequestEvents, State};
+use super::pool::{Pool, PoolUsage};
 use super::request::{Request, RequestOptions};
 use super::response::{self, ResponseFuture};
 use crate::crt::auth::CredentialsProvider;
@@ -33,15 +34,15 @@ pub struct ClientConfig<'a> {
     pub tls: Option<&'a TlsContext>,
     /// Who wants to know of failed TLS handshakes before their requests end.
     pub failed_handshakes: Option<FailedHandshakes>,
-    /// Bytes that one HTTP request of a split GET fetches; default 8 MiB. Part buffers are reused
-    /// if they have this size.
+    /// Bytes that one HTTP request of a split GET fetches; default 8 MiB.
     pub part_bytes: Option<u64>,
     /// Speed to aim at, in gigabits per second: sets the number of connections; default 10.
     pub throughput_target_gbps: Option<f64>,
     /// Connections, at most; default by the throughput target.
     pub max_connections: Option<u32>,
-    /// Bytes of part buffers, at most; at least 256 MiB, of which the CRT sets 128 MiB aside for
-    /// itself. Default by the throughput target, at least 1 GiB.
+    /// Bytes of part buffers, at most; at least one part. A request for which there is no memory
+    /// waits until earlier ones have given some back. Default by the throughput target, at least
+    /// 1 GiB.
     pub memory_limit_bytes: Option<u64>,
     /// How often a failed HTTP request is sent again; default 5.
     pub max_retries: Option<NonZeroU32>,
@@ -78,6 +79,8 @@ pub struct Client {
     handle: Handle<sys::aws_s3_client>,
     tls: bool,
     backpressure: bool,
+    pool: Arc<Pool>,
+    // Last: what the others need is kept by it.
     keep: Keep,
 }
 
@@ -114,7 +117,7 @@ impl Client {
     /// Makes a client. Nothing is connected yet. Wraps `aws_s3_client_new`.
     ///
     /// # Errors
-    /// A memory limit that is too small, or too small for the parts.
+    /// A memory limit that is smaller than a part.
     pub fn new(runtime: &Runtime, config: &ClientConfig<'_>) -> Result<Self, Error> {
         let shared = runtime.shared();
         let signing = signing_config(config);
@@ -163,6 +166,9 @@ impl Client {
         };
         raw.shutdown_callback = Some(on_shutdown);
         raw.shutdown_callback_user_data = user_data.cast();
+        let mut pool = None;
+        // SAFETY: `pool` is not used before the call below has ended.
+        unsafe { Pool::register(&mut raw, &raw mut pool) };
         // SAFETY: everything that `raw` points to is copied or acquired during the call
         // (s3_client.c), which may write to `raw`, hence the mutable pointer.
         let client = unsafe { sys::aws_s3_client_new(shared.allocator(), &raw mut raw) };
@@ -172,10 +178,13 @@ impl Client {
             // SAFETY: a client that was not made calls nobody (s3_client.c), so this is still ours.
             drop(unsafe { Box::from_raw(user_data) });
         }
+        let handle = handle?;
         Ok(Self {
-            handle: handle?,
+            handle,
             tls: config.tls.is_some(),
             backpressure: config.backpressure,
+            // C makes the pool first of all (s3_client.c).
+            pool: pool.ok_or_else(|| Error::from_constant(sys::AWS_ERROR_UNKNOWN))?,
             keep: shared.keep(Kind::Wrapper),
         })
     }
@@ -242,6 +251,11 @@ impl Client {
         let (collector, receiver) = response::collector();
         let request = self.start(message, options, collector)?;
         Ok(ResponseFuture::new(receiver, request))
+    }
+
+    /// The memory of its part buffers now.
+    pub fn pool_usage(&self) -> PoolUsage {
+        self.pool.usage()
     }
 
     pub(super) fn handle(&self) -> &Handle<sys::aws_s3_client> {

@@ -384,7 +384,7 @@ ref_counted!(
 );
 
 // SAFETY: the count is atomic, and the pool that the last release goes to locks inside
-// (s3_buffer_pool.c, s3_default_buffer_pool.c).
+// (s3_buffer_pool.c, `Pool`).
 unsafe impl ThreadSafe for sys::aws_s3_buffer_ticket {}
 
 const _: () = {

@@ -3,12 +3,14 @@
 
 mod client;
 mod events;
+mod pool;
 mod request;
 mod response;
 mod telemetry;
 
 pub use client::{Client, ClientConfig, Stall};
 pub use events::{BodyPart, Finished, Flow, RequestEvents};
+pub use pool::{PoolUsage, memory_for_get};
 pub use request::{Request, RequestKind, RequestOptions};
 pub use response::{ErrorResponse, FailedAttempt, RequestError, Response, ResponseFuture};
 pub use telemetry::RequestMetrics;

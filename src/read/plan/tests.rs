@@ -9,9 +9,11 @@ const GIB: u64 = 1 << 30;
 
 fn limits() -> Limits {
     Limits {
+        rate: 0,
         part_size: 8 * MIB,
         whole: MIB,
         head: MIB,
+        opening: 64 * KIB,
         patience: 2 * MIB,
         reorder: MIB,
         tail: 2 * MIB,
@@ -55,6 +57,20 @@ fn streams_from_the_second_read_of_a_scan_from_zero() {
             Intent::Stream
         ]
     );
+}
+
+#[test]
+fn large_first_read_of_a_small_object_takes_it_whole() {
+    for (size, len, intent) in [
+        (5 * MIB, 128 * KIB, Intent::Pieces),
+        (5 * MIB, 64 * KIB, Intent::Ahead(MIB - 64 * KIB)),
+        (9 * MIB, 512 * KIB, Intent::Ahead(MIB - 512 * KIB)),
+    ] {
+        let mut planner = Planner::new(size, limits());
+        assert_eq!(planner.observe(&(0..len)), intent, "{len} of {size}");
+    }
+    let mut planner = Planner::new(5 * MIB, limits());
+    assert_eq!(planner.observe(&(MIB..2 * MIB)), Intent::Exact);
 }
 
 #[test]
@@ -167,9 +183,9 @@ fn takes_a_small_object_whole() {
 fn cuts_the_rest_of_a_small_object_from_the_second_read_on() {
     let mut planner = Planner::new(5 * MIB, limits());
     let head = view(0..MIB, 0, MIB, MIB);
-    let first = 0..128 * KIB;
-    assert_eq!(planner.observe(&first), Intent::Ahead(MIB - 128 * KIB));
-    let second = 128 * KIB..256 * KIB;
+    let first = 0..64 * KIB;
+    assert_eq!(planner.observe(&first), Intent::Ahead(MIB - 64 * KIB));
+    let second = 64 * KIB..192 * KIB;
     let intent = planner.observe(&second);
     assert_eq!(intent, Intent::Pieces);
     let plan = planner.plan(&second, intent, &[head]);

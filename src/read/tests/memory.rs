@@ -23,14 +23,7 @@ fn open_one(store: &FakeStore, number: u64, size: u64, budget: &Arc<Budget>) -> 
     let name = format!("object-{number}");
     let etag = store.put_synthetic(&name, size, number);
     let key = Key::new(name).expect("valid");
-    ReadHandle::with_limits(
-        Arc::new(store.clone()),
-        key,
-        etag,
-        size,
-        small_parts(),
-        budget,
-    )
+    ReadHandle::with_limits(source(store, key, etag), size, small_parts(), budget)
 }
 
 fn check_one(handle: &ReadHandle, number: u64, offset: u64, len: u64) {
@@ -197,9 +190,8 @@ proptest! {
                 for (number, steps) in steps.into_iter().enumerate() {
                     let open = || {
                         let key = Key::new("object").expect("valid");
-                        let store = Arc::new(store.clone());
-                        let (etag, limits) = (etag.clone(), limits.clone());
-                        ReadHandle::with_limits(store, key, etag, 50_001, limits, &budget)
+                        let source = source(&store, key, etag.clone());
+                        ReadHandle::with_limits(source, 50_001, limits.clone(), &budget)
                     };
                     let handle = Arc::new(open());
                     if number % 2 == 0 {

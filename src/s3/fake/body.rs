@@ -157,7 +157,10 @@ impl Transfer {
                 let step = self.next(&mut progress);
                 match &step {
                     Step::Part(_, bytes) => progress.delivered += bytes.len() as u64,
-                    Step::Finish(_) => progress.phase = Phase::Over,
+                    Step::Finish(_) => {
+                        progress.phase = Phase::Over;
+                        self.store.state().bodies.in_flight -= 1;
+                    }
                     Step::Wait => progress.phase = Phase::Idle,
                     Step::Stall => {
                         progress.phase = Phase::Stalled;
@@ -172,10 +175,7 @@ impl Transfer {
                     self.store.state().bodies.delivered_bytes += bytes.len() as u64;
                     self.sink.part(offset, bytes);
                 }
-                Step::Finish(result) => {
-                    self.store.state().bodies.in_flight -= 1;
-                    return self.sink.finish(result);
-                }
+                Step::Finish(result) => return self.sink.finish(result),
                 Step::Stall | Step::Wait => return,
             }
         }

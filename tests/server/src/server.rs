@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -340,6 +340,7 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
     builder.set_route(RenameRoute {
         service: service.clone(),
         gate: gate(),
+        done: Mutex::default(),
     });
     if let Some(domain) = &config.domain {
         builder.set_host(crate::gate::Domain::new(domain));

@@ -1,5 +1,8 @@
 //! RenameObject, which the service behind does not know of; in path style only.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use http::{Extensions, HeaderMap, Method, Uri};
 use percent_encoding::percent_decode_str;
 use s3s::route::S3Route;
@@ -15,6 +18,8 @@ use crate::store::WriteCondition;
 pub(crate) struct RenameRoute {
     pub(crate) service: Service,
     pub(crate) gate: Gate,
+    /// Tokens of what was done: it is not done again.
+    pub(crate) done: Mutex<HashSet<String>>,
 }
 
 #[async_trait::async_trait]
@@ -63,8 +68,15 @@ impl S3Route for RenameRoute {
             if_none_match: None,
         };
         let target = WriteCondition::in_headers(&request.headers)?;
+        let token = request.headers.get("x-amz-client-token");
+        let token = token.and_then(|token| token.to_str().ok());
+        let mut tokens = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if token.is_some_and(|token| tokens.contains(token)) {
+            return done();
+        }
         let store = &self.service.store;
         store.rename(&bucket, (&from, &source), (&to, &target))?;
+        tokens.extend(token.map(str::to_owned));
         done()
     }
 }

@@ -1,6 +1,7 @@
 //! The server's semantics, over real HTTP with signed requests.
 
 mod client;
+mod directory;
 mod faults;
 mod objects;
 mod program;
