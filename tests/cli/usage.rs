@@ -35,6 +35,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--allow-overwrite",
             "--allow-rename",
             "--keep-directories",
+            "--posix-metadata",
             "--incremental-upload",
             "--auto-unmount",
             "--allow-root",
