@@ -104,7 +104,7 @@ fn copies_renames_and_deletes_work() {
         metadata: None,
     };
     block_on(store.copy(copy.clone())).unwrap();
-    let details = block_on(store.details(&key("to"))).unwrap();
+    let details = block_on(store.head(&key("to"))).unwrap().details.unwrap();
     assert_eq!(details.content_type.as_deref(), Some("text/plain"));
     assert_eq!(details.metadata, map(&[("mode", "0644")]));
     let changed = CopyRequest {
@@ -112,7 +112,7 @@ fn copies_renames_and_deletes_work() {
         ..copy
     };
     block_on(store.copy(changed)).unwrap();
-    let details = block_on(store.details(&key("to"))).unwrap();
+    let details = block_on(store.head(&key("to"))).unwrap().details.unwrap();
     assert_eq!(details.metadata, map(&[("mode", "0600")]));
     let rename = RenameRequest {
         from: key("from a"),
