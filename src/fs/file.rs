@@ -120,17 +120,13 @@ impl Fs {
     }
 
     /// Stores what was written by handles that were closed, and whose release the kernel does not
-    /// tell of any more. When files may still be open (`in_use`), one with bytes that was closed
-    /// by another process than its opener may not have all of them yet: it is given up.
+    /// tell of any more. Only for when no file is open any more: what one process has closed,
+    /// another one may not have written to its end.
     ///
     /// # Cancel safety
     /// As [`Self::flush`].
-    pub async fn finish_closed(&self, in_use: bool) {
+    pub async fn finish_closed(&self) {
         for writer in self.opens.closed_writers() {
-            if in_use && matches!(writer.handle.progress().await, Progress::Written) {
-                error!("{} is not stored: it was still being written", writer.key());
-                continue;
-            }
             if let Err(error) = self.finish(&writer).await {
                 error!("{} could not be stored: {error}", writer.key());
             }

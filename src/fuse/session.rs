@@ -186,12 +186,14 @@ impl Session {
     /// # Errors
     /// Requests could not be received from the kernel any more.
     pub fn wait(self) -> io::Result<()> {
-        let end = self.wait_for_end();
-        self.finish_closed(end.is_none());
-        end.unwrap_or(Ok(()))
+        let Some(result) = self.wait_for_end() else {
+            return Ok(());
+        };
+        self.finish_closed();
+        result
     }
 
-    /// How the session ended; `None` when files are still open.
+    /// How the session ended; `None` when files may still be open.
     fn wait_for_end(&self) -> Option<io::Result<()>> {
         match self.events.recv() {
             Ok(Event::Ended(result)) => Some(result),
@@ -210,11 +212,13 @@ impl Session {
 
     /// Stores what was closed, which its writers take for stored. The kernel tells of no release
     /// that comes after the unmount.
-    fn finish_closed(&self, in_use: bool) {
+    fn finish_closed(&self) {
         let Ok(fs) = self.served.fs() else { return };
         let (send, done) = mpsc::channel();
         let finish = move || {
-            block_on(fs.finish_closed(in_use));
+            block_on(fs.finish_closed());
+            // Whoever waits for this is to have the last of it.
+            drop(fs);
             // An end after the time limit has no listener.
             let _late = send.send(());
         };

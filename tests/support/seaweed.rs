@@ -62,6 +62,9 @@ impl SeaweedFs {
                 "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1",
                 "-master.telemetry=false",
+                // Each bucket takes several volumes; by itself it has as many as fill the disk.
+                "-volume.max=10000",
+                "-master.volumeSizeLimitMB=64",
             ])
             .args([
                 "-admin.ui=false",
