@@ -2,7 +2,8 @@
 
 use std::mem;
 
-use super::base64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use super::call::Reply;
 use super::classify::Subject;
 use super::{Error, ErrorKind};
@@ -86,12 +87,12 @@ impl Sum {
             Self::Crc32c(sum) => Some(Checksum {
                 header: "x-amz-checksum-crc32c",
                 element: "ChecksumCRC32C",
-                value: base64::encode(&sum.to_be_bytes()),
+                value: BASE64_STANDARD.encode(sum.to_be_bytes()),
             }),
             Self::Crc64Nvme(sum) => Some(Checksum {
                 header: "x-amz-checksum-crc64nvme",
                 element: "ChecksumCRC64NVME",
-                value: base64::encode(&sum.to_be_bytes()),
+                value: BASE64_STANDARD.encode(sum.to_be_bytes()),
             }),
             Self::Off => None,
         }

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use percent_encoding::percent_decode_str;
 
-use super::base64;
 use super::message::Header;
 use crate::crt::Headers;
 
@@ -61,7 +61,7 @@ fn encode(value: &str) -> String {
     if is_plain(value) && !value.contains("=?") {
         value.to_owned()
     } else {
-        format!("=?UTF-8?B?{}?=", base64::encode(value.as_bytes()))
+        format!("=?UTF-8?B?{}?=", BASE64_STANDARD.encode(value))
     }
 }
 
@@ -99,7 +99,7 @@ fn next_word(text: &str) -> Option<(&str, String, &str)> {
         .iter()
         .any(|name| charset.eq_ignore_ascii_case(name));
     let bytes = match encoding {
-        "B" | "b" => base64::decode(word)?,
+        "B" | "b" => BASE64_STANDARD.decode(word).ok()?,
         "Q" | "q" => quoted(word),
         _ => return None,
     };

@@ -4,7 +4,6 @@
 //! S3 operation that the file system needs. Its errors ([`Error`]) are sorted by what a caller
 //! can do about them.
 
-mod base64;
 mod bucket;
 mod buffers;
 mod call;
