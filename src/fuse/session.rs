@@ -186,25 +186,22 @@ impl Session {
     /// # Errors
     /// Requests could not be received from the kernel any more.
     pub fn wait(self) -> io::Result<()> {
-        let result = self.wait_for_end();
-        self.finish_closed();
-        result
-    }
-
-    fn wait_for_end(&self) -> io::Result<()> {
-        match self.events.recv() {
+        let result = match self.events.recv() {
             Ok(Event::Ended(result)) => result,
             Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
                 Ok(Event::Ended(result)) => result,
                 Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
                     warn!("unmounted while files were open: their users get errors now");
-                    Ok(())
+                    // What is closed and not stored by now has another descriptor that is open.
+                    return Ok(());
                 }
                 Err(RecvTimeoutError::Disconnected) => Ok(()),
             },
             // The session's thread cannot end without a word, and we hold another sender.
             Err(mpsc::RecvError) => Ok(()),
-        }
+        };
+        self.finish_closed();
+        result
     }
 
     /// Stores what was closed, which its writers take for stored. The kernel tells of no release
@@ -214,6 +211,8 @@ impl Session {
         let (send, done) = mpsc::channel();
         let finish = move || {
             block_on(fs.finish_closed());
+            // Whoever waits for this is to have the last of it.
+            drop(fs);
             // An end after the time limit has no listener.
             let _late = send.send(());
         };
