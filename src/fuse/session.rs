@@ -186,28 +186,22 @@ impl Session {
     /// # Errors
     /// Requests could not be received from the kernel any more.
     pub fn wait(self) -> io::Result<()> {
-        let Some(result) = self.wait_for_end() else {
-            return Ok(());
+        let result = match self.events.recv() {
+            Ok(Event::Ended(result)) => result,
+            Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
+                Ok(Event::Ended(result)) => result,
+                Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
+                    warn!("unmounted while files were open: their users get errors now");
+                    // What is closed and not stored by now has another descriptor that is open.
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Disconnected) => Ok(()),
+            },
+            // The session's thread cannot end without a word, and we hold another sender.
+            Err(mpsc::RecvError) => Ok(()),
         };
         self.finish_closed();
         result
-    }
-
-    /// How the session ended; `None` when files may still be open.
-    fn wait_for_end(&self) -> Option<io::Result<()>> {
-        match self.events.recv() {
-            Ok(Event::Ended(result)) => Some(result),
-            Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
-                Ok(Event::Ended(result)) => Some(result),
-                Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
-                    warn!("unmounted while files were open: their users get errors now");
-                    None
-                }
-                Err(RecvTimeoutError::Disconnected) => None,
-            },
-            // The session's thread cannot end without a word, and we hold another sender.
-            Err(mpsc::RecvError) => None,
-        }
     }
 
     /// Stores what was closed, which its writers take for stored. The kernel tells of no release

@@ -207,9 +207,8 @@ impl WriteHandle {
     /// result again, and makes no request.
     ///
     /// # Errors
-    /// What the file failed with: then nothing is visible, unless the error is of the kind
-    /// [`Timeout`](crate::s3::ErrorKind::Timeout) or
-    /// [`Connection`](crate::s3::ErrorKind::Connection), which leave it open.
+    /// What the file failed with. Then nothing is visible, unless the store says of the error that
+    /// an answer may have been lost, see [`crate::s3::Upload::complete`].
     ///
     /// # Cancel safety
     /// As [`Self::write`]; the object may have been stored.
