@@ -41,6 +41,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--gid",
             "--dir-mode",
             "--file-mode",
+            "--posix-metadata",
             "-f, --foreground",
         ],
     ),
