@@ -10,7 +10,7 @@
 //! | [`tree`] | the namespace: inodes over keys |
 //! | [`memory`] | one budget for the buffers of every open file |
 //! | [`read`] | the read path: read-ahead, ordered parts, pinned versions |
-//! | [`write`] | the write path: ordered bytes, one request or an upload in parts, completion |
+//! | [`mod@write`] | the write path: ordered bytes, one request or an upload in parts, completion |
 //! | [`fs`] | the POSIX file system: one function an operation, what each refuses, the only map to errno |
 //! | [`fuse`] | the kernel's edge: mounting, serving and unmounting an [`fs::Fs`] |
 //! | [`cli`] | the command: arguments, environment, checks, background start, logs, signals, exit status |
