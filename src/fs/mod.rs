@@ -1,7 +1,7 @@
 //! A POSIX file system over a [`Store`], without any notion of FUSE.
 //!
 //! [`Fs`] has one function an operation, named as in FUSE. It joins the namespace
-//! ([`crate::tree`]) with the bytes ([`crate::read`], [`crate::write`]): a lookup asks the tree, an
+//! ([`crate::tree`]) with the bytes ([`crate::read`], [`mod@crate::write`]): a lookup asks the tree, an
 //! open pins the version that the tree names, and every read of that handle is of that version. A
 //! file that is written is local to the tree until it is complete.
 //! What a failure means to the caller of a system call is decided in [`errno`] alone.
