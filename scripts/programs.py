@@ -5,7 +5,8 @@ usage: programs.py [--cases PATTERN,..] [--stores local,seaweedfs] [--bin DIRECT
 
 Mounts a bucket of the local S3 server and one of SeaweedFS with --allow-overwrite and --allow-delete;
 then, so that files can be renamed, the server's as a directory bucket, and both with --allow-rename if
-the command has it. Runs the cases of programs_cases.py and programs_writers.py on each mount. After each case the bucket must hold exactly the objects that the
+the command has it. Runs the cases of programs_cases.py and programs_writers.py on each mount. After
+each case the bucket must hold exactly the objects that the
 case says, byte for byte, as another client of S3 (boto3) sees them and as the mount shows them, and no
 upload that was not completed.
 
@@ -96,13 +97,14 @@ def check(bucket: Bucket, mount: Mount, place: Place) -> None:
                 raise Wrong(f"{key} has other bytes on the mount")
 
 
-def run_cases(where: str, bucket: Bucket, mount: Mount, cases: list, problems: list[str]) -> None:
-    """Runs each case in a directory of its own."""
+def run_cases(where: str, way: str, bucket: Bucket, mount: Mount, cases: list, problems: list[str]) -> None:
+    """Runs each case in a directory of its own, also among the ways to mount: SeaweedFS keeps
+    directories that were emptied."""
     for case in cases:
         started = time.monotonic()
         name = f"{case.name} on {where}"
         with tempfile.TemporaryDirectory(prefix="programs-") as scratch:
-            place = Place(case.name, mount.directory, scratch)
+            place = Place(f"{way}-{case.name}", mount.directory, scratch)
             try:
                 case.run(place)
                 check(bucket, mount, place)
@@ -135,7 +137,7 @@ def run(options: argparse.Namespace, work: str) -> list[str]:
                 arguments = ["--allow-overwrite", "--allow-delete", *arguments]
                 mount = Mount(binary, BUCKET, store.endpoint, f"{work}/{choice}-{way}", arguments)
                 try:
-                    run_cases(f"{store.name}, {way}", bucket, mount, chosen, problems)
+                    run_cases(f"{store.name}, {way}", way, bucket, mount, chosen, problems)
                     mount.unmount()
                 finally:
                     mount.destroy()
