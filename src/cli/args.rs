@@ -146,6 +146,11 @@ pub(super) struct Args {
     #[arg(long, help_heading = MOUNT)]
     pub(super) posix_metadata: bool,
 
+    /// Show what S3 says of objects as extended attributes user.s3.*. Reading one costs a HEAD at
+    /// most; programs that show or copy files ask the mount for each of them
+    #[arg(long, help_heading = MOUNT)]
+    pub(super) xattrs: bool,
+
     /// Stay in the foreground
     #[arg(short, long, help_heading = MOUNT)]
     pub(super) foreground: bool,

@@ -148,6 +148,7 @@ fn mount(
             keep_directories: options.keep_directories,
             infer_content_type: config.objects.infer_content_type,
             posix_metadata: options.posix_metadata,
+            xattrs: options.xattrs,
         },
     );
     let signals = EndSignals::hold()

@@ -32,6 +32,9 @@ pub struct FsConfig {
     pub infer_content_type: bool,
     /// Whether modes, owners, times and symbolic links are kept in user metadata.
     pub posix_metadata: bool,
+    /// Whether there are extended attributes. Without them the kernel asks for one once; with them,
+    /// for some of each file that `ls -l` shows.
+    pub xattrs: bool,
 }
 
 impl FsConfig {
@@ -52,6 +55,7 @@ impl FsConfig {
             keep_directories: false,
             infer_content_type: false,
             posix_metadata: false,
+            xattrs: false,
         }
     }
 

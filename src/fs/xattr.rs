@@ -36,12 +36,16 @@ impl Fs {
     /// Linux: [`getxattr`](https://man7.org/linux/man-pages/man2/getxattr.2.html).
     ///
     /// # Errors
-    /// [`Error::NoAttribute`] when there is none; [`Error::NoNamespace`] for names of `system.`;
-    /// [`Error::NoRoom`]; any failure of the namespace.
+    /// [`Error::Unsupported`] unless the mount has them; [`Error::NoAttribute`] when there is
+    /// none; [`Error::NoNamespace`] for names of `system.`; [`Error::NoRoom`]; any failure of the
+    /// namespace.
     ///
     /// # Cancel safety
     /// Safe: a dropped call has changed nothing.
     pub async fn getxattr(&self, ino: InodeNo, name: &OsStr, size: u32) -> Result<Xattr, Error> {
+        if !self.config.xattrs {
+            return Err(Error::Unsupported("getxattr"));
+        }
         let name = name.as_encoded_bytes();
         if name.starts_with(b"system.") {
             // What the kernel asks to know whether there are access control lists.
@@ -67,8 +71,12 @@ impl Fs {
     /// Linux: [`listxattr`](https://man7.org/linux/man-pages/man2/listxattr.2.html).
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; any failure of the namespace.
+    /// [`Error::Unsupported`] unless the mount has them; [`Error::NoRoom`]; any failure of the
+    /// namespace.
     pub fn listxattr(&self, ino: InodeNo, size: u32) -> Result<Xattr, Error> {
+        if !self.config.xattrs {
+            return Err(Error::Unsupported("listxattr"));
+        }
         let mut list = Vec::new();
         if let Some(info) = self.tree.known(ino)? {
             let details = info.details.as_deref();

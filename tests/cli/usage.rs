@@ -44,6 +44,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--dir-mode",
             "--file-mode",
             "--posix-metadata",
+            "--xattrs",
             "-f, --foreground",
         ],
     ),

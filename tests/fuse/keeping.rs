@@ -158,7 +158,7 @@ fn extended_attributes_are_shown_and_listing_costs_none() {
     store.plant_many(&bucket, "many/", 100, 10);
     let mount = store
         .mounting(&bucket)
-        .with(&["--metadata-ttl", "60"])
+        .with(&["--metadata-ttl", "60", "--xattrs"])
         .mount();
     let directory = mount.join("many");
     let before = store.requests();

@@ -9,7 +9,12 @@ use rustix::io::Errno;
 use super::*;
 use crate::s3::fake::Logged;
 
+/// A mount with extended attributes.
 fn mount_of(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> Mount {
+    let allow = |look: &mut FsConfig| {
+        look.xattrs = true;
+        allow(look);
+    };
     Mount::allowing(Arc::new(store.clone()), ttl, |_| {}, allow)
 }
 
