@@ -11,7 +11,12 @@ use crate::support::mount::Mount;
 use crate::support::seaweed::SeaweedFs;
 use crate::support::store::TestStore;
 
-const KEEPING: [&str; 3] = ["--posix-metadata", "--allow-delete", "--allow-overwrite"];
+const KEEPING: [&str; 4] = [
+    "--posix-metadata",
+    "--xattrs",
+    "--allow-delete",
+    "--allow-overwrite",
+];
 
 /// Runs a program and gives what it printed.
 fn run(program: &str, arguments: &[&str]) -> String {
