@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -14,6 +13,7 @@ use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
+use crate::writing::sh;
 
 on_both_stores!(
     mv_of_a_file_shows_its_new_name_at_once,
@@ -27,16 +27,6 @@ const ALL: [&str; 3] = ["--allow-delete", "--allow-overwrite", "--allow-rename"]
 
 fn mount(store: &dyn TestStore, bucket: &str, further: &[&str]) -> Mount {
     store.mounting(bucket).with(&ALL).with(further).mount()
-}
-
-/// Runs a shell script in the root of the mount.
-fn sh(mount: &Mount, script: &str) {
-    let output = Command::new("bash")
-        .args(["-ec", script])
-        .current_dir(mount.path())
-        .output()
-        .expect("it starts");
-    assert!(output.status.success(), "{script}: {output:?}");
 }
 
 fn mv_of_a_file_shows_its_new_name_at_once(store: &dyn TestStore) {

@@ -78,7 +78,7 @@ fn s09_s28_deleted_files_are_gone_at_once(store: &dyn TestStore) {
 }
 
 /// Runs a shell script in the root of the mount.
-fn sh(mount: &Mount, script: &str) {
+pub(super) fn sh(mount: &Mount, script: &str) {
     let output = Command::new("bash")
         .args(["-ec", script])
         .current_dir(mount.path())

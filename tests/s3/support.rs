@@ -111,6 +111,12 @@ impl Fixture {
             ..Model::default()
         });
     }
+
+    /// How often the faults in force have struck.
+    pub(crate) fn fired(&self) -> u64 {
+        let rules = self.server.model().rules;
+        rules.iter().map(|rule| rule.fired).sum()
+    }
 }
 
 impl Bucket for Fixture {

@@ -234,14 +234,7 @@ fn writes_are_tried_again() {
     ]);
     put(&fixture.store, request("k"), "text").unwrap();
     assert_eq!(content(&fixture, "k").as_deref(), Some("text"));
-    let fired: u64 = fixture
-        .server
-        .model()
-        .rules
-        .iter()
-        .map(|rule| rule.fired)
-        .sum();
-    assert_eq!(fired, 3);
+    assert_eq!(fixture.fired(), 3);
 }
 
 #[test]
