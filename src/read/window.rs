@@ -228,13 +228,13 @@ impl Window {
     }
 }
 
-/// More than any object has, and far from overflow: the window that holds nothing back.
-const WHOLE: u64 = 1 << 60;
-
 /// So many KiB.
 fn kib_f64(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
 }
+
+/// More than any object has, and far from overflow: the window that holds nothing back.
+const WHOLE: u64 = 1 << 60;
 
 /// A doubled window must make the stream faster by this share to be kept, a smaller growth by less.
 /// A window that is smaller than the bandwidth-delay product nearly doubles the rate; one that is
