@@ -12,9 +12,10 @@ declare -A may_import=(
     [read]="s3 memory"
     [write]="s3 memory"
     [tree]="s3"
-    [fs]="s3 memory read write tree"
+    [stage]="s3 memory read write"
+    [fs]="s3 memory read write stage tree"
     [fuse]="fs turn"
-    [cli]="crt s3 memory read write tree fs fuse"
+    [cli]="crt s3 memory read write stage tree fs fuse"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

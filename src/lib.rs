@@ -11,6 +11,7 @@
 //! | [`memory`] | one budget for the buffers of every open file |
 //! | [`read`] | the read path: read-ahead, ordered parts, pinned versions |
 //! | [`mod@write`] | the write path: ordered bytes, one request or an upload in parts, completion |
+//! | [`stage`] | files that are written in any order: on a local disk first, and objects then |
 //! | [`fs`] | the POSIX file system: one function an operation, what each refuses, the only map to errno |
 //! | [`fuse`] | the kernel's edge: mounting, serving and unmounting an [`fs::Fs`] |
 //! | [`cli`] | the command: arguments, environment, checks, background start, logs, signals, exit status |
@@ -22,6 +23,7 @@ pub mod fuse;
 pub mod memory;
 pub mod read;
 pub mod s3;
+pub mod stage;
 pub mod tree;
 mod turn;
 pub mod write;

@@ -170,7 +170,10 @@ impl Fs {
         let named = self.find_stored(parent, name).await?;
         match named.kind() {
             NodeKind::Directory { .. } => Err(tree::Error::IsDirectory.into()),
-            NodeKind::Local(_) => Err(NOT_STORED),
+            NodeKind::Local(_) => match &self.stages {
+                Some(stages) => self.unlink_staged(stages, &named).await,
+                None => Err(NOT_STORED),
+            },
             NodeKind::File(_) => {
                 self.keep_parent(&named).await?;
                 Ok(self.tree.unlink(&named).await?)
@@ -208,23 +211,32 @@ impl Fs {
                 .await;
         }
         let source = self.find_stored(parent, name).await?;
+        let is_local = |named: &Named| matches!(named.kind(), NodeKind::Local(_));
         match source.kind() {
             NodeKind::Directory { .. } => {
                 return Err(Error::NotPermitted("directories cannot be renamed"));
             }
-            NodeKind::Local(_) => return Err(NOT_STORED),
-            NodeKind::File(_) => {}
+            NodeKind::Local(_) if self.stages.is_none() => return Err(NOT_STORED),
+            NodeKind::Local(_) | NodeKind::File(_) => {}
         }
         let replace = self.config.allow_overwrite && mode == RenameMode::Replace;
-        match self.find_stored(new_parent, new_name).await {
-            Err(Error::Tree(tree::Error::NotFound)) => {}
+        let target = match self.find_stored(new_parent, new_name).await {
+            Err(Error::Tree(tree::Error::NotFound)) => None,
             Err(error) => return Err(error),
             Ok(target) => match target.kind() {
                 NodeKind::Directory { .. } => return Err(tree::Error::IsDirectory.into()),
-                NodeKind::Local(_) => return Err(NOT_STORED),
-                NodeKind::File(_) if replace => {}
-                NodeKind::File(_) => return Err(tree::Error::Exists.into()),
+                NodeKind::Local(_) if self.stages.is_none() => return Err(NOT_STORED),
+                NodeKind::Local(_) | NodeKind::File(_) if replace => Some(target),
+                NodeKind::Local(_) | NodeKind::File(_) => return Err(tree::Error::Exists.into()),
             },
+        };
+        if let Some(stages) = &self.stages
+            && (is_local(&source) || target.as_ref().is_some_and(is_local))
+        {
+            let (from, to) = ((parent, name), (new_parent, new_name));
+            return self
+                .rename_staged(stages, (&source, from), (target.as_ref(), to), replace)
+                .await;
         }
         if parent != new_parent {
             self.keep_parent(&source).await?;
@@ -246,6 +258,11 @@ impl Fs {
     pub async fn setattr(&self, ino: InodeNo, change: SetAttr) -> Result<Entry, Error> {
         const IN_S3: Error = Error::NotPermitted("attributes of objects in S3 cannot be changed");
         self.check_writable()?;
+        if let Some(stages) = &self.stages
+            && let Some(entry) = self.setattr_staged(stages, ino, &change).await?
+        {
+            return Ok(entry);
+        }
         let keeps = self.config.posix_metadata;
         match self.tree.local(ino) {
             Ok(Some((_key, file))) => {

@@ -1,11 +1,12 @@
 //! From errors to errno: the only place that chooses one, and how loudly it is logged.
 
 use std::fmt;
+use std::io;
 
 use log::Level;
 
 use super::handles::HandleKind;
-use crate::{s3, tree, write};
+use crate::{s3, stage, tree, write};
 
 /// A failed file system operation.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,12 @@ pub enum Error {
     /// What was written could not be stored.
     #[error(transparent)]
     Complete(write::Error),
+    /// Bytes of a staged file could not be read or written.
+    #[error(transparent)]
+    Staged(#[from] stage::Error),
+    /// A staged file could not be stored. It stays staged.
+    #[error("{0}; nothing is lost, and it is tried again: see `mount-s3 staged list`")]
+    Unstored(stage::Error),
     /// Nothing open has this handle.
     #[error("no open {0} has this handle")]
     UnknownHandle(HandleKind),
@@ -91,6 +98,8 @@ impl Error {
             Self::Read(error) => of_s3(error),
             Self::Write(error) => of_write(error, Errno::EFBIG),
             Self::Complete(error) => of_write(error, Errno::ENOSPC),
+            Self::Staged(error) => of_stage(error, Errno::EFBIG),
+            Self::Unstored(error) => of_stage(error, Errno::ENOSPC),
             Self::UnknownHandle(HandleKind::File) => (Errno::EBADF, Level::Warn),
             Self::UnknownHandle(HandleKind::Directory) => (Errno::EINVAL, Level::Warn),
             Self::NotOpenForWriting => (Errno::EBADF, Level::Debug),
@@ -190,6 +199,27 @@ fn of_write(error: &write::Error, too_large: Errno) -> (Errno, Level) {
             (too_large, Level::Warn)
         }
         write::Error::S3(error) => of_s3(error),
+    }
+}
+
+fn of_stage(error: &stage::Error, too_large: Errno) -> (Errno, Level) {
+    match error {
+        stage::Error::Disk { error, .. } => match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                (Errno::ENOSPC, Level::Warn)
+            }
+            _ => (Errno::EIO, Level::Warn),
+        },
+        stage::Error::Unusable { .. } => (Errno::EIO, Level::Warn),
+        stage::Error::TooLarge { .. } => (too_large, Level::Warn),
+        // The version that the staged copy is of is gone.
+        stage::Error::S3(error) if error.kind() == s3::ErrorKind::NotFound => {
+            (Errno::ESTALE, Level::Warn)
+        }
+        stage::Error::S3(error) if error.kind() == s3::ErrorKind::TooLarge => {
+            (too_large, Level::Warn)
+        }
+        stage::Error::S3(error) => of_s3(error),
     }
 }
 

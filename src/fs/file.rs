@@ -29,12 +29,19 @@ impl Fs {
     /// # Errors
     /// Those of [`Self::write`].
     pub fn write_now(&self, file: HandleNo, offset: u64, data: &[u8]) -> Option<Result<(), Error>> {
-        let writer = match self.writer(file) {
-            Ok(writer) => writer,
+        let file = match self.files.get(file) {
+            Ok(file) => file,
             Err(error) => return Some(Err(error)),
         };
+        let writer = match &*file {
+            OpenFile::Staged(handle) => return handle.staged.write_now(offset, data),
+            file => match self.writer(file) {
+                Ok(writer) => writer,
+                Err(error) => return Some(Err(error)),
+            },
+        };
         let result = writer.handle.write_now(offset, data)?;
-        Some(written(&writer, offset, data.len(), result))
+        Some(written(writer, offset, data.len(), result))
     }
 
     /// Writes at `offset`, which has to be the end of the file.
@@ -47,10 +54,14 @@ impl Fs {
     /// # Cancel safety
     /// A dropped write makes the file fail.
     pub async fn write(&self, file: HandleNo, offset: u64, data: Bytes) -> Result<(), Error> {
-        let writer = self.writer(file)?;
+        let file = self.files.get(file)?;
+        if let OpenFile::Staged(handle) = &*file {
+            return handle.staged.write(offset, &data).await;
+        }
+        let writer = self.writer(&file)?;
         let length = data.len();
         let result = writer.handle.write(offset, data).await;
-        written(&writer, offset, length, result)
+        written(writer, offset, length, result)
     }
 
     /// Does what closing a descriptor asks for, on behalf of the thread `by`: stores what was
@@ -68,6 +79,7 @@ impl Fs {
                 reading.close();
                 return Ok(());
             }
+            OpenFile::Staged(handle) => return self.flush_staged(handle, by).await,
             OpenFile::Writer(writer) => writer,
         };
         self.opens.close(writer);
@@ -92,8 +104,10 @@ impl Fs {
     /// As [`Self::flush`].
     pub async fn fsync(&self, file: HandleNo) -> Result<(), Error> {
         let file = self.files.get(file)?;
-        let OpenFile::Writer(writer) = &*file else {
-            return Ok(());
+        let writer = match &*file {
+            OpenFile::Reader { .. } => return Ok(()),
+            OpenFile::Staged(handle) => return self.fsync_staged(handle).await,
+            OpenFile::Writer(writer) => writer,
         };
         self.opens.resume(writer)?;
         if self.config.incremental_upload {
@@ -113,9 +127,11 @@ impl Fs {
         let file = self.files.remove(file)?;
         let (ino, result) = match &*file {
             OpenFile::Reader { ino, .. } => (*ino, Ok(())),
+            OpenFile::Staged(handle) => (handle.ino(), Ok(())),
             OpenFile::Writer(writer) => (writer.ino, self.finish(writer).await),
         };
         self.pins.remove(ino);
+        self.leave_staged(ino).await?;
         result
     }
 
@@ -131,6 +147,7 @@ impl Fs {
                 error!("{} could not be stored: {error}", writer.key());
             }
         }
+        self.store_staged().await;
     }
 
     /// Finishes the writer of `key` if it has closed the file. Returns whether there was one, as
@@ -210,12 +227,12 @@ impl Fs {
         }
     }
 
-    fn writer(&self, file: HandleNo) -> Result<Arc<Writer>, Error> {
-        match &*self.files.get(file)? {
-            OpenFile::Reader { .. } => Err(Error::NotOpenForWriting),
+    fn writer<'a>(&self, file: &'a OpenFile) -> Result<&'a Arc<Writer>, Error> {
+        match file {
+            OpenFile::Reader { .. } | OpenFile::Staged(_) => Err(Error::NotOpenForWriting),
             OpenFile::Writer(writer) => {
                 self.opens.resume(writer)?;
-                Ok(Arc::clone(writer))
+                Ok(writer)
             }
         }
     }

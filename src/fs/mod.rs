@@ -20,6 +20,7 @@ mod posix;
 mod process;
 mod refuse;
 mod rename;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod xattr;
@@ -46,6 +47,7 @@ pub use crate::tree::{Emit, InodeNo};
 
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
+use crate::stage::Stage;
 use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
 use crate::write::WriteConfig;
 use file::WriterKind;
@@ -53,6 +55,7 @@ use handles::HandleTable;
 use open::Intent;
 use opens::{Entrance, Opens, Reading, Writer};
 use pins::{Pinned, Pins};
+use staged::{StagedHandle, Stages};
 
 /// A mounted bucket. Every method may be called from any thread, and any number at once.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ pub struct Fs {
     opens: Arc<Opens>,
     pins: Pins,
     dirs: HandleTable<DirHandle>,
+    stages: Option<Stages>,
 }
 
 /// A file that was opened.
@@ -86,6 +90,8 @@ pub enum OpenKind {
     ReadsUntilClosed,
     /// It writes.
     Writes,
+    /// It reads and writes a staged file.
+    Staged,
 }
 
 /// One entry of a directory.
@@ -119,6 +125,16 @@ impl Fs {
             opens: Arc::default(),
             pins: Pins::default(),
             dirs: HandleTable::new(HandleKind::Directory),
+            stages: None,
+        }
+    }
+
+    /// Lets files be written in any order, by way of `stage`.
+    #[must_use]
+    pub fn staged(self, stage: Stage) -> Self {
+        Self {
+            stages: Some(Stages::new(stage)),
+            ..self
         }
     }
 
@@ -176,6 +192,11 @@ impl Fs {
     /// A dropped open has opened nothing; what it fetched is given up.
     pub async fn open(&self, ino: InodeNo, flags: OpenFlags, by: Pid) -> Result<Opened, Error> {
         open::check_flags(flags, &self.config)?;
+        if let Some(stages) = &self.stages
+            && let Some(opened) = self.open_staged(stages, ino, flags, by).await?
+        {
+            return Ok(opened);
+        }
         if let Some((key, _file)) = self.tree.local(ino)? {
             if self.finish_writer_of(&key).await? {
                 return Err(tree::Error::Stale.into());
@@ -248,14 +269,19 @@ impl Fs {
     /// A dropped read loses nothing: the next one may read the same bytes again.
     pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
         let file = self.files.get(file)?;
-        let OpenFile::Reader {
-            ino,
-            reader,
-            reading,
-        } = &*file
-        else {
-            return Err(Error::NotOpenForReading);
+        let (ino, reader, reading) = match &*file {
+            OpenFile::Reader {
+                ino,
+                reader,
+                reading,
+            } => (ino, reader, reading),
+            OpenFile::Staged(handle) => return handle.staged.read(offset, size).await,
+            OpenFile::Writer(_) => return Err(Error::NotOpenForReading),
         };
+        // Somebody else may have opened it for writing since.
+        if let Some(staged) = self.staged_of(*ino) {
+            return staged.read(offset, size).await;
+        }
         reading.resume()?;
         let result = reader.read_at(offset, size as usize).await;
         if let Err(error) = &result
@@ -353,6 +379,7 @@ enum OpenFile {
         reading: Reading,
     },
     Writer(Arc<Writer>),
+    Staged(StagedHandle),
 }
 
 /// How long the attributes of a file that is open for reading are believed. Its version cannot change; what the

@@ -16,8 +16,14 @@ impl OpenFlags {
         self.0 & flags == flags
     }
 
-    fn asks_for_change(self) -> bool {
-        self.mode() != libc::O_RDONLY || self.contains(libc::O_TRUNC)
+    /// Whether it is opened for writing, or truncated.
+    pub(super) fn asks_for_change(self) -> bool {
+        self.mode() != libc::O_RDONLY || self.truncates()
+    }
+
+    /// Whether nothing is kept of what is there.
+    pub(super) fn truncates(self) -> bool {
+        self.contains(libc::O_TRUNC)
     }
 
     fn mode(self) -> i32 {
@@ -66,7 +72,7 @@ pub(super) fn check_new(flags: OpenFlags) -> Result<(), Error> {
 /// reads unless the other flags can only be meant for a writer that is allowed.
 pub(super) fn intent(flags: OpenFlags, config: &FsConfig) -> Result<Intent, Error> {
     let is_for_writing = flags.mode() != libc::O_RDONLY;
-    if flags.contains(libc::O_TRUNC) {
+    if flags.truncates() {
         if is_for_writing && config.allow_overwrite {
             return Ok(Intent::Replace);
         }

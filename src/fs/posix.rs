@@ -202,10 +202,7 @@ pub(super) fn describing(
     is_appended: bool,
 ) -> WriteHandle {
     let mut base = replaced.as_ref().map(metadata_of).unwrap_or_default();
-    file.set_posix(PosixAttr {
-        modified: None,
-        ..PosixAttr::read(&base)
-    });
+    inherit(&file, &base);
     if !is_appended {
         base.clear();
     }
@@ -214,6 +211,15 @@ pub(super) fn describing(
         file.attr().posix.write(&mut metadata);
         metadata
     })
+}
+
+/// Lets a file begin with the attributes of the object that it replaces or continues, which has
+/// `metadata`; its time is another one.
+pub(super) fn inherit(file: &LocalFile, metadata: &BTreeMap<String, String>) {
+    file.set_posix(PosixAttr {
+        modified: None,
+        ..PosixAttr::read(metadata)
+    });
 }
 
 fn metadata_of(info: &ObjectInfo) -> BTreeMap<String, String> {

@@ -15,7 +15,7 @@ use crate::tree::{self, InodeNo, Named, NodeKind};
 use crate::write::Progress;
 
 /// A name in a directory.
-type Name<'a> = (InodeNo, &'a OsStr);
+pub(super) type Name<'a> = (InodeNo, &'a OsStr);
 
 /// What a try came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,15 @@ impl Fs {
             if let Some(target) = &target {
                 check_replaced(&source, target, mode, replace)?;
             }
+            let is_local =
+                |named: &Named| matches!(named.kind(), NodeKind::Local(_)) && !is_directory;
+            if let Some(stages) = &self.stages
+                && (is_local(&source) || target.as_ref().is_some_and(is_local))
+            {
+                return self
+                    .rename_staged(stages, (&source, from), (target.as_ref(), to), replace)
+                    .await;
+            }
             let outcome = match source.kind() {
                 NodeKind::Directory { .. } => {
                     self.rename_directory(&source, from, to, target.as_ref())
@@ -92,6 +101,9 @@ impl Fs {
         if self.tree.key(from.0, from.1)? != *source.key() || self.tree.key(to.0, to.1)? != to_key {
             return Ok(Outcome::Again);
         }
+        if self.staged_of(source.ino()).is_some() {
+            return Ok(Outcome::Again);
+        }
         if from.0 != to.0 {
             self.keep_parent(source).await?;
         }
@@ -124,6 +136,7 @@ impl Fs {
         if self.tree.key(from.0, from.1)? != *source.key() {
             return Ok(Outcome::Again);
         }
+        self.settle_staged_below(&from_prefix).await?;
         if from.0 != to.0 {
             self.keep_parent(source).await?;
         }

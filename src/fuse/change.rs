@@ -183,6 +183,8 @@ pub(super) fn open_reply(kind: OpenKind) -> FopenFlags {
         OpenKind::Reads => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
         OpenKind::ReadsUntilClosed => FopenFlags::FOPEN_KEEP_CACHE,
         OpenKind::Writes => FopenFlags::FOPEN_DIRECT_IO,
+        // All who have it open, and memory that maps it, share its pages.
+        OpenKind::Staged => FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 

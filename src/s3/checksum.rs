@@ -84,16 +84,11 @@ impl Sum {
     /// As requests have it.
     pub(super) fn checksum(self) -> Option<Checksum> {
         match self {
-            Self::Crc32c(sum) => Some(Checksum {
-                header: "x-amz-checksum-crc32c",
-                element: "ChecksumCRC32C",
-                value: BASE64_STANDARD.encode(sum.to_be_bytes()),
-            }),
-            Self::Crc64Nvme(sum) => Some(Checksum {
-                header: "x-amz-checksum-crc64nvme",
-                element: "ChecksumCRC64NVME",
-                value: BASE64_STANDARD.encode(sum.to_be_bytes()),
-            }),
+            Self::Crc32c(sum) => Some(Checksum::crc32c(BASE64_STANDARD.encode(sum.to_be_bytes()))),
+            Self::Crc64Nvme(sum) => {
+                let value = BASE64_STANDARD.encode(sum.to_be_bytes());
+                Some(Checksum::crc64nvme(value))
+            }
             Self::Off => None,
         }
     }
@@ -101,26 +96,54 @@ impl Sum {
 
 /// The checksum of a whole object from those of its parts, if S3 wants it.
 #[derive(Debug, Default)]
-pub(super) struct Whole(Option<u64>);
+pub(super) struct Whole {
+    sum: Option<u64>,
+    /// Whether there is a part of which it is not known here.
+    is_unknown: bool,
+}
 
 impl Whole {
     /// Adds the next part.
     pub(super) fn append(&mut self, part: Sum, bytes: u64) {
         if let Sum::Crc64Nvme(sum) = part {
-            self.0 = Some(match self.0 {
+            self.sum = Some(match self.sum {
                 Some(before) => crc64nvme_combine(before, sum, bytes),
                 None => sum,
             });
         }
     }
 
+    /// Adds a part whose bytes are not known here.
+    pub(super) fn append_unknown(&mut self) {
+        self.is_unknown = true;
+    }
+
     /// As requests have it.
     pub(super) fn checksum(&self) -> Option<Checksum> {
-        self.0.and_then(|sum| Sum::Crc64Nvme(sum).checksum())
+        let sum = self.sum.filter(|_| !self.is_unknown)?;
+        Sum::Crc64Nvme(sum).checksum()
     }
 }
 
 impl Checksum {
+    /// A CRC-32C, in Base64.
+    pub(super) fn crc32c(value: String) -> Self {
+        Self {
+            header: "x-amz-checksum-crc32c",
+            element: "ChecksumCRC32C",
+            value,
+        }
+    }
+
+    /// A CRC-64/NVME, in Base64.
+    pub(super) fn crc64nvme(value: String) -> Self {
+        Self {
+            header: "x-amz-checksum-crc64nvme",
+            element: "ChecksumCRC64NVME",
+            value,
+        }
+    }
+
     /// Checks that the answer does not tell of other bytes. A store may say nothing.
     pub(super) fn check(&self, reply: &Reply, subject: &Subject) -> Result<(), Error> {
         match reply.headers.get(self.header) {

@@ -9,7 +9,7 @@ use super::call;
 use super::classify::{COPY, HEAD, Subject};
 use super::client::Shared;
 use super::message::Header;
-use super::multipart::{MAX_PARTS, Session};
+use super::multipart::{MAX_PARTS, Part, Session};
 use super::put::describe;
 use super::xml::{self, Answered, etag};
 use super::{CopyRequest, Error, ErrorKind, Stored};
@@ -61,7 +61,14 @@ async fn copy_parts(
     let copied = stream::iter((1..).zip(ranges(request.size)))
         .map(|(number, range)| {
             let session = &session;
-            async move { session.copy_part(number, request, &range)?.await }
+            async move {
+                // The upload was begun without checksums, so that its end has none, either.
+                let part = session.copy_part(number, request, &range)?.await?;
+                Ok(Part {
+                    checksum: None,
+                    ..part
+                })
+            }
         })
         .buffered(PARTS_AT_A_TIME);
     let parts: Vec<_> = copied.try_collect().await?;

@@ -52,6 +52,8 @@ pub(crate) enum Op {
     Upload,
     /// One part of an upload.
     Part,
+    /// One part of an upload that is copied.
+    PartCopy,
     /// The end of an upload.
     Complete,
     /// [`Store::delete`].
@@ -497,6 +499,7 @@ fn error(op: Op, key: &str, kind: ErrorKind) -> Error {
             Op::Put => "PutObject",
             Op::Upload => "CreateMultipartUpload",
             Op::Part => "UploadPart",
+            Op::PartCopy => "UploadPartCopy",
             Op::Complete => "CompleteMultipartUpload",
             Op::Delete => "DeleteObject",
             Op::Copy => "CopyObject",

@@ -123,14 +123,27 @@ impl Session {
         let session = Arc::clone(self);
         call::start(&self.shared, &subject.clone(), &draft, move |reply| {
             let _session = session;
-            let etag = xml::answer(&reply?.body, Answered::PartETag)
+            let copied = xml::copied_part(&reply?.body)
                 .map_err(|reason| subject.protocol(&reason.to_string()))?;
             Ok(Part {
                 number,
-                etag,
-                checksum: None,
+                etag: copied.etag,
+                checksum: copied.checksum,
             })
         })
+    }
+
+    /// Says for [`Self::copy_part`] that the source is the version `version` of what has the key
+    /// of the upload.
+    pub(super) fn copy_of(&self, version: ETag) -> CopyRequest {
+        CopyRequest {
+            from: self.key.clone(),
+            version,
+            size: 0,
+            to: self.key.clone(),
+            condition: PutCondition::Any,
+            metadata: None,
+        }
     }
 
     /// Makes an object of `parts`, which are in order. `whole` is the checksum of the object, if it

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -21,7 +22,7 @@ use super::classify::{CREATE_UPLOAD, Subject};
 use super::client::Shared;
 use super::multipart::{MAX_PARTS, Part, Session};
 use super::put::describe;
-use super::{Error, ErrorKind, PutCondition, PutRequest, Stored, Upload};
+use super::{CopyRequest, ETag, Error, ErrorKind, PutCondition, PutRequest, Stored, Upload};
 
 /// Starts an upload.
 pub(super) fn start(
@@ -86,6 +87,18 @@ impl Upload for PartUpload {
         .boxed()
     }
 
+    fn copy(&mut self, version: ETag, range: Range<u64>) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            let active = self.state.as_mut().map_err(|error| error.clone())?;
+            let copied = active.copy(version, range).await;
+            if let Err(error) = &copied {
+                self.state = Err(error.clone());
+            }
+            copied
+        }
+        .boxed()
+    }
+
     fn set_buffer(&self, bytes: u64) {
         self.buffer.store(bytes, Ordering::Relaxed);
     }
@@ -133,8 +146,13 @@ struct Active {
 /// A part that is ready to be sent.
 struct Cut {
     number: u16,
-    body: Bytes,
-    sum: Sum,
+    source: Source,
+}
+
+/// Where the bytes of a part come from.
+enum Source {
+    Here { body: Bytes, sum: Sum },
+    Copy(CopyRequest, RangeInclusive<u64>),
 }
 
 /// A part that is being sent and the number of its bytes.
@@ -169,6 +187,17 @@ impl Active {
             }
         }
         Ok(())
+    }
+
+    async fn copy(&mut self, version: ETag, range: Range<u64>) -> Result<(), Error> {
+        self.cut_filling()?;
+        while self.sending.len() + self.waiting.len() >= COPIES_AT_A_TIME && self.progress().await?
+        {}
+        let length = range.end - range.start;
+        let request = self.session.copy_of(version);
+        self.written += length;
+        self.whole.append_unknown();
+        self.cut_from(Source::Copy(request, range.start..=range.end - 1))
     }
 
     async fn complete(mut self) -> Result<Stored, Error> {
@@ -213,6 +242,15 @@ impl Active {
 
     /// Sends `body`, of which `self.sum` is the checksum, as the next part.
     fn cut(&mut self, body: Bytes) -> Result<(), Error> {
+        let length = body.len() as u64;
+        let sum = self.sum.take();
+        self.whole.append(sum, length);
+        self.written += length;
+        self.unconfirmed += length;
+        self.cut_from(Source::Here { body, sum })
+    }
+
+    fn cut_from(&mut self, source: Source) -> Result<(), Error> {
         if self.parts == MAX_PARTS {
             let text = format!(
                 "the object is larger than {MAX_PARTS} parts of {} bytes: use larger parts",
@@ -221,15 +259,9 @@ impl Active {
             return Err(self.subject.error(ErrorKind::TooLarge, text));
         }
         self.parts += 1;
-        let length = body.len() as u64;
-        let sum = self.sum.take();
-        self.whole.append(sum, length);
-        self.written += length;
-        self.unconfirmed += length;
         self.waiting.push_back(Cut {
             number: self.parts,
-            body,
-            sum,
+            source,
         });
         self.send_waiting()
     }
@@ -238,9 +270,18 @@ impl Active {
         if self.created.is_some() {
             return Ok(());
         }
-        while let Some(Cut { number, body, sum }) = self.waiting.pop_front() {
-            let length = body.len() as u64;
-            let sending = self.session.upload_part(number, body, sum.checksum())?;
+        while let Some(Cut { number, source }) = self.waiting.pop_front() {
+            let (length, sending) = match source {
+                Source::Here { body, sum } => {
+                    let length = body.len() as u64;
+                    let sending = self.session.upload_part(number, body, sum.checksum());
+                    (length, sending?)
+                }
+                // It holds no memory.
+                Source::Copy(request, range) => {
+                    (0, self.session.copy_part(number, &request, &range)?)
+                }
+            };
             let confirmed = async move { Ok((sending.await?, length)) };
             self.sending.push(confirmed.boxed());
         }
@@ -269,3 +310,6 @@ impl Active {
         })
     }
 }
+
+/// Parts that are copied at the same time.
+const COPIES_AT_A_TIME: usize = 16;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -72,6 +73,19 @@ pub trait Upload: Debug + Send {
     /// # Cancel safety
     /// Not cancel safe: after a dropped call the upload must be dropped, too.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Takes the bytes `range` of the version `version` of the object that has the key of the
+    /// upload by now as the next bytes, without their passing here. What came before has to be a
+    /// whole number of parts, and so have these bytes unless they are the last; at most 5 GiB.
+    /// S3: [UploadPartCopy](https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html).
+    ///
+    /// # Errors
+    /// As [`Self::write`], there or of a later call: [`Precondition`](super::ErrorKind::Precondition)
+    /// when the object is another version by now.
+    ///
+    /// # Cancel safety
+    /// As [`Self::write`].
+    fn copy(&mut self, version: ETag, range: Range<u64>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Sets how many bytes may be held that S3 has not confirmed; one part is always allowed.
     fn set_buffer(&self, bytes: u64);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::checksum::Checksum;
 use super::{ETag, ListPage, ListedObject, ObjectInfo, Restore, StorageClass};
 
 /// A document that is not what S3 sends.
@@ -39,8 +40,6 @@ pub(super) enum BadDocument {
 pub(super) enum Answered {
     /// The id of the upload that CreateMultipartUpload began.
     UploadId,
-    /// The ETag of the part that UploadPartCopy made.
-    PartETag,
     /// The ETag of the object that CompleteMultipartUpload made.
     ObjectETag,
     /// The ETag of the object that CopyObject made.
@@ -100,13 +99,35 @@ pub(super) fn list_page(document: &[u8]) -> Result<ListPage, BadDocument> {
 pub(super) fn answer(document: &[u8], wanted: Answered) -> Result<String, BadDocument> {
     let answer = match (parse(document)?, wanted) {
         (Document::InitiateMultipartUploadResult(result), Answered::UploadId) => result.upload_id,
-        (Document::CopyPartResult(result), Answered::PartETag)
-        | (Document::CompleteMultipartUploadResult(result), Answered::ObjectETag)
+        (Document::CompleteMultipartUploadResult(result), Answered::ObjectETag)
         | (Document::CopyObjectResult(result), Answered::CopyETag) => result.etag,
         _ => return Err(BadDocument::NotExpected),
     };
     let answer = answer.filter(|answer| !answer.is_empty());
     answer.ok_or(BadDocument::NoAnswer)
+}
+
+/// What UploadPartCopy made.
+#[derive(Debug)]
+pub(super) struct CopiedPart {
+    /// As S3 spells it.
+    pub(super) etag: String,
+    /// If S3 has computed one.
+    pub(super) checksum: Option<Checksum>,
+}
+
+/// Reads the result of UploadPartCopy.
+pub(super) fn copied_part(document: &[u8]) -> Result<CopiedPart, BadDocument> {
+    let Document::CopyPartResult(copied) = parse(document)? else {
+        return Err(BadDocument::NotExpected);
+    };
+    let etag = copied.etag.filter(|etag| !etag.is_empty());
+    let crc32c = copied.crc32c.map(Checksum::crc32c);
+    let crc64nvme = copied.crc64nvme.map(Checksum::crc64nvme);
+    Ok(CopiedPart {
+        etag: etag.ok_or(BadDocument::NoAnswer)?,
+        checksum: crc32c.or(crc64nvme),
+    })
 }
 
 /// Reads the body of an error as far as it can be read: servers and proxies send many things.
@@ -165,7 +186,7 @@ fn date(text: &str) -> Result<SystemTime, BadDocument> {
 enum Document {
     ListBucketResult(ListBucketResult),
     InitiateMultipartUploadResult(Initiated),
-    CopyPartResult(Made),
+    CopyPartResult(CopyPartResult),
     CompleteMultipartUploadResult(Made),
     CopyObjectResult(Made),
     Error(ErrorResult),
@@ -181,6 +202,16 @@ struct Initiated {
 struct Made {
     #[serde(rename = "ETag")]
     etag: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CopyPartResult {
+    #[serde(rename = "ETag")]
+    etag: Option<String>,
+    #[serde(rename = "ChecksumCRC32C")]
+    crc32c: Option<String>,
+    #[serde(rename = "ChecksumCRC64NVME")]
+    crc64nvme: Option<String>,
 }
 
 /// A list of elements in any order: servers mix `Contents` and `CommonPrefixes`.

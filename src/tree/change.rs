@@ -9,7 +9,7 @@ use super::expiry::Moment;
 use super::inode::{Content, Directory, InodeNo, Node, NodeKind};
 use super::local::{Local, LocalFile, Phase};
 use super::{Core, Tree, name};
-use crate::s3::{ErrorKind, Key, RenameRequest};
+use crate::s3::{ETag, ErrorKind, Key, RenameRequest};
 
 /// What a name leads to, for an operation that changes it. The inode is kept until this is dropped.
 #[derive(Debug)]
@@ -150,18 +150,7 @@ impl Tree {
         let name = Arc::from(name::parse(name)?);
         let old = Change::begin(&self.core, named.parent, &named.name);
         let new = Change::begin(&self.core, parent, &name);
-        let request = RenameRequest {
-            from: named.key.clone(),
-            version: None,
-            to,
-            replace,
-        };
-        let result = self.core.store.rename(request).await;
-        result.map_err(|error| match error.kind() {
-            ErrorKind::Precondition if !replace => Error::Exists,
-            ErrorKind::NotFound => Error::NotFound,
-            _ => Error::S3(error),
-        })?;
+        self.core.rename(&named.key, None, to, replace).await?;
         old.end(|core, now| {
             new.end(|_core, _now| {});
             let moved = core
@@ -245,6 +234,28 @@ impl Core {
         let now = self.clock.now();
         let absent = table.absent_since(parent, name);
         Ok(absent.is_some_and(|asked| asked.remaining(LOOKED_UP_BEFORE, now).is_some()))
+    }
+
+    /// Renames the version `version` of `from`, or any, where the store can.
+    pub(super) async fn rename(
+        &self,
+        from: &Key,
+        version: Option<ETag>,
+        to: Key,
+        replace: bool,
+    ) -> Result<(), Error> {
+        let request = RenameRequest {
+            from: from.clone(),
+            version,
+            to,
+            replace,
+        };
+        let renamed = self.store.rename(request).await;
+        renamed.map_err(|error| match error.kind() {
+            ErrorKind::Precondition if !replace => Error::Exists,
+            ErrorKind::NotFound => Error::NotFound,
+            _ => Error::S3(error),
+        })
     }
 
     /// The key of `name` in the directory `parent`.

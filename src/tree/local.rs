@@ -75,6 +75,13 @@ impl LocalFile {
         set.modified = modified.unwrap_or(set.modified);
     }
 
+    /// Notes that the file was written at `now`, whatever time was set before.
+    pub fn note_written(&self, now: SystemTime) {
+        let mut set = self.set();
+        set.modified = now;
+        set.posix.modified = None;
+    }
+
     /// Sets the attributes that are given, to be kept with the object.
     pub fn set_posix(&self, attr: PosixAttr) {
         let mut set = self.set();

@@ -46,6 +46,14 @@ impl PosixAttr {
         }
     }
 
+    /// Puts what is known into `metadata`, and takes out what is not known; the rest of it stays.
+    pub fn replace(&self, metadata: &mut BTreeMap<String, String>) {
+        for name in [MODE, UID, GID, MTIME] {
+            metadata.remove(name);
+        }
+        self.write(metadata);
+    }
+
     /// What is known here, and what `self` lacks from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

@@ -13,7 +13,7 @@ use super::inode::{InodeNo, NodeKind};
 use super::marker::Below;
 use super::{Core, Tree, name};
 use crate::s3::{
-    self, CopyRequest, ErrorKind, Key, ListRequest, ListedObject, ObjectInfo, PutCondition,
+    self, CopyRequest, ETag, ErrorKind, Key, ListRequest, ListedObject, PutCondition,
 };
 
 impl Tree {
@@ -64,34 +64,8 @@ impl Tree {
         let name = Arc::from(name::parse(name)?);
         let old = Change::begin(core, named.parent, &named.name);
         let new = Change::begin(core, parent, &name);
-        let condition = if replace {
-            PutCondition::Any
-        } else {
-            PutCondition::Absent
-        };
-        let request = copy_of(named.key.clone(), info, to.clone(), condition);
-        let copied = core.store.copy(request).await;
-        let unfinished = |error| Error::Unfinished {
-            from: named.key.to_string(),
-            to: to.to_string(),
-            error,
-        };
-        let etag = match copied {
-            Ok(stored) => stored.etag,
-            Err(error) => {
-                return Err(match error.kind() {
-                    ErrorKind::Precondition if !replace && core.head(&to).await?.is_some() => {
-                        Error::Exists
-                    }
-                    ErrorKind::Precondition => Error::Stale,
-                    ErrorKind::NotFound => Error::NotFound,
-                    ErrorKind::Timeout | ErrorKind::Connection => unfinished(error),
-                    _ => Error::S3(error),
-                });
-            }
-        };
-        let deleted = core.delete_version(&named.key, info).await;
-        deleted.map_err(unfinished)?;
+        let version = (&info.etag, info.size);
+        let etag = core.copy_and_delete(&named.key, version, to, replace).await?;
         old.end(|core, now| {
             new.end(|_core, _now| {});
             let mut table = core.table();
@@ -99,6 +73,49 @@ impl Tree {
             moved.unwrap_or_else(|error| log::debug!("a renamed file is looked up anew: {error}"));
         });
         Ok(())
+    }
+
+    /// Gives the file `named`, which is local and stays so, the name `name` in `parent`, and so the
+    /// object `stored` that S3 has of it by now: by renaming or, if `by_copy` says so, by copying
+    /// it. What has that name is replaced if `replace` says so. Returns the version that S3 has
+    /// then.
+    ///
+    /// # Errors
+    /// Those of [`Self::move_object`], and of [`Self::move_local`].
+    ///
+    /// # Cancel safety
+    /// A dropped future may have copied or renamed the object.
+    pub async fn move_written(
+        &self,
+        named: &Named,
+        stored: Option<(&ETag, u64)>,
+        (parent, name): (InodeNo, &OsStr),
+        replace: bool,
+        by_copy: bool,
+    ) -> Result<Option<ETag>, Error> {
+        let core = &self.core;
+        let Some(version) = stored else {
+            self.move_local(named, parent, name)?;
+            return Ok(None);
+        };
+        let to = core.key_of(parent, name)?;
+        let name = Arc::from(name::parse(name)?);
+        let old = Change::begin(core, named.parent, &named.name);
+        let new = Change::begin(core, parent, &name);
+        let etag = if by_copy {
+            core.copy_and_delete(&named.key, version, to, replace).await?
+        } else {
+            core.rename(&named.key, Some(version.0.clone()), to, replace).await?;
+            version.0.clone()
+        };
+        old.end(|core, now| {
+            new.end(|_core, _now| {});
+            let mut table = core.table();
+            let moved = table.move_local(named.ino(), parent, &name, now);
+            table.note_in_s3(parent, now);
+            moved.unwrap_or_else(|error| log::debug!("a renamed file is looked up anew: {error}"));
+        });
+        Ok(Some(etag))
     }
 
     /// Renames the directory `named` to `name` in `parent`, with all that is in it: by copying
@@ -154,10 +171,50 @@ impl Tree {
 }
 
 impl Core {
-    /// Deletes the object `key` unless it is another version than `info`, by now or already.
-    async fn delete_version(&self, key: &Key, info: &ObjectInfo) -> Result<(), s3::Error> {
+    /// Copies the version `(etag, size)` of `from` to `to`, and deletes it then. Returns the
+    /// version that `to` has.
+    async fn copy_and_delete(
+        &self,
+        from: &Key,
+        (etag, size): (&ETag, u64),
+        to: Key,
+        replace: bool,
+    ) -> Result<ETag, Error> {
+        let condition = if replace {
+            PutCondition::Any
+        } else {
+            PutCondition::Absent
+        };
+        let request = copy_of(from.clone(), (etag, size), to.clone(), condition);
+        let copied = self.store.copy(request).await;
+        let unfinished = |error| Error::Unfinished {
+            from: from.to_string(),
+            to: to.to_string(),
+            error,
+        };
+        let copy = match copied {
+            Ok(stored) => stored.etag,
+            Err(error) => {
+                return Err(match error.kind() {
+                    ErrorKind::Precondition if !replace && self.head(&to).await?.is_some() => {
+                        Error::Exists
+                    }
+                    ErrorKind::Precondition => Error::Stale,
+                    ErrorKind::NotFound => Error::NotFound,
+                    ErrorKind::Timeout | ErrorKind::Connection => unfinished(error),
+                    _ => Error::S3(error),
+                });
+            }
+        };
+        let deleted = self.delete_version(from, etag).await;
+        deleted.map_err(unfinished)?;
+        Ok(copy)
+    }
+
+    /// Deletes the object `key` unless it is another version than `etag`, by now or already.
+    async fn delete_version(&self, key: &Key, etag: &ETag) -> Result<(), s3::Error> {
         match self.head(key).await? {
-            Some(now) if now.etag == info.etag => self.store.delete(key).await,
+            Some(now) if now.etag == *etag => self.store.delete(key).await,
             Some(_newer) => Err(changed(key.as_str())),
             None => Ok(()),
         }
@@ -207,7 +264,8 @@ impl Core {
                 PutCondition::Absent
             };
             let target = key(format!("{to}{rest}"))?;
-            copies.push(copy_of(source, &object.info, target, condition));
+            let version = (&object.info.etag, object.info.size);
+            copies.push(copy_of(source, version, target, condition));
         }
         Ok(copies)
     }
@@ -258,11 +316,16 @@ impl Core {
     }
 }
 
-fn copy_of(from: Key, info: &ObjectInfo, to: Key, condition: PutCondition) -> CopyRequest {
+fn copy_of(
+    from: Key,
+    (etag, size): (&ETag, u64),
+    to: Key,
+    condition: PutCondition,
+) -> CopyRequest {
     CopyRequest {
         from,
-        version: info.etag.clone(),
-        size: info.size,
+        version: etag.clone(),
+        size,
         to,
         condition,
         metadata: None,

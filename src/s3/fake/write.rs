@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -295,6 +296,27 @@ impl Upload for FakeUpload {
             let result = self.take(bytes).await;
             self.failed = result.clone().err();
             result
+        }
+        .boxed()
+    }
+
+    fn copy(&mut self, version: ETag, range: Range<u64>) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            let key = self.request.key.clone();
+            self.store.arrive(Op::PartCopy, key.as_str()).await?;
+            let source = self.store.0.state().objects.get(key.as_str()).cloned();
+            let source = source.filter(|source| source.info.etag == version);
+            let source =
+                source.ok_or_else(|| error(Op::PartCopy, key.as_str(), ErrorKind::Precondition))?;
+            let bytes = source.content.slice(range);
+            assert!(
+                (self.body.len() - self.sent).is_multiple_of(self.part_size),
+                "a copy follows whole parts"
+            );
+            self.body.extend_from_slice(&bytes);
+            self.sent += bytes.len();
+            self.created = true;
+            Ok(())
         }
         .boxed()
     }

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::{Answered, BadDocument, ErrorBody, answer, error_body, etag, list_page};
+use super::{copied_part, Answered, BadDocument, ErrorBody, answer, error_body, etag, list_page};
 use crate::s3::{Restore, StorageClass};
 
 const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -132,6 +132,25 @@ fn list_page_refuses_what_is_no_listing() {
 }
 
 #[test]
+fn copied_part_has_an_etag_and_perhaps_a_checksum() {
+    let read = |inside: &str| {
+        let document = format!("<CopyPartResult>{inside}</CopyPartResult>");
+        copied_part(document.as_bytes())
+    };
+    let plain = read("<Other/><ETag>&quot;e&quot;</ETag>").unwrap();
+    assert_eq!((&*plain.etag, plain.checksum), ("\"e\"", None));
+    let summed = read("<ETag>e</ETag><ChecksumCRC32C>AAAAAA==</ChecksumCRC32C>").unwrap();
+    let checksum = summed.checksum.expect("a checksum");
+    assert_eq!(checksum.value, "AAAAAA==");
+    assert_eq!(checksum.element, "ChecksumCRC32C");
+    for nothing in ["", "<ETag/>", "<ETag></ETag>"] {
+        assert!(matches!(read(nothing), Err(BadDocument::NoAnswer)));
+    }
+    let other = copied_part(b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>");
+    assert!(matches!(other, Err(BadDocument::NotExpected)));
+}
+
+#[test]
 fn answer_reads_the_one_thing_wanted() {
     let namespace = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
     let created = format!(
@@ -141,7 +160,6 @@ fn answer_reads_the_one_thing_wanted() {
     let read = answer(created.as_bytes(), Answered::UploadId).unwrap();
     assert_eq!(read, "i&d");
     for (root, wanted) in [
-        ("CopyPartResult", Answered::PartETag),
         ("CompleteMultipartUploadResult", Answered::ObjectETag),
         ("CopyObjectResult", Answered::CopyETag),
     ] {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::error::Error;
 use super::super::expiry::Moment;
 use super::super::inode::{Content, InodeNo};
+use super::super::local::Phase;
 use super::Table;
 use crate::s3::ETag;
 
@@ -105,9 +106,13 @@ impl Table {
         let (old_parent, old_name) = (inode.parent, Arc::clone(&inode.name));
         if let Some(replaced) = self.child(parent, name)?.filter(|other| *other != ino) {
             self.detach(replaced);
-            if let Ok(directory) = self.directory_mut(replaced) {
-                directory.made_here = false;
+            match self.inodes.get_mut(&replaced).map(|inode| &mut inode.content) {
+                Some(Content::Directory(directory)) => directory.made_here = false,
+                // Whoever has it open keeps it, without a name.
+                Some(Content::Local(local)) => local.phase = Phase::Failed,
+                Some(Content::File(_)) | None => {}
             }
+            self.drop_unused(replaced);
         }
         self.note_not_local(ino);
         if let Ok(directory) = self.directory_mut(old_parent)

@@ -1,0 +1,464 @@
+//! Files that are written in any order: those of a [`Stage`] that are open, or wait to be stored.
+//!
+//! While a file is staged, its name leads to the staged copy, for readers and writers alike, and
+//! any number of them. It is stored when a descriptor that writes is closed, and by `fsync`; when
+//! nobody has it open any more and S3 has it, its name leads to what S3 says again. One that could
+//! not be stored stays, and is tried again when it is next closed, and when the mount ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry as Slot;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use log::{debug, error};
+
+use super::attr::Entry;
+use super::change::SetAttr;
+use super::errno::Error;
+use super::open::{self, OpenFlags};
+use super::pins::Pinned;
+use super::process::Pid;
+use super::rename::Name;
+use super::{Fs, OpenFile, OpenKind, Opened, posix};
+use crate::s3::{Key, ObjectInfo};
+use crate::stage::{Stage, StagedFile, Version};
+use crate::tree::{self, Freshness, InodeNo, LocalFile, Named, NodeKind};
+
+/// The staged files of a mount, by inode. Every method may be called from any thread.
+#[derive(Debug)]
+pub(super) struct Stages {
+    stage: Stage,
+    /// Locked before the tree, `Opens` and `Pins`.
+    files: Mutex<HashMap<InodeNo, Arc<Staged>>>,
+}
+
+/// A staged file.
+#[derive(Debug)]
+pub(super) struct Staged {
+    ino: InodeNo,
+    file: StagedFile,
+    local: Arc<LocalFile>,
+    /// Whether modes, owners and times are kept in the object's metadata.
+    keeps_attributes: bool,
+}
+
+/// An open file that is staged.
+#[derive(Debug)]
+pub(super) struct StagedHandle {
+    pub(super) staged: Arc<Staged>,
+    writes: bool,
+    opened_by: Pid,
+}
+
+/// What an open file is staged from.
+#[derive(Debug)]
+enum Origin {
+    /// It was made here.
+    New,
+    /// An object, of which nothing is kept.
+    Replaced(ObjectInfo),
+    /// An object.
+    Object(ObjectInfo),
+}
+
+impl Stages {
+    pub(super) fn new(stage: Stage) -> Self {
+        Self {
+            stage,
+            files: Mutex::default(),
+        }
+    }
+
+    pub(super) fn get(&self, ino: InodeNo) -> Option<Arc<Staged>> {
+        self.lock().get(&ino).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Staged>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<InodeNo, Arc<Staged>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Staged {
+    pub(super) async fn read(&self, offset: u64, size: u32) -> Result<Bytes, Error> {
+        let read = self.file.read(offset, size as usize).await;
+        read.map_err(Error::Staged)
+    }
+
+    pub(super) fn write_now(&self, offset: u64, data: &[u8]) -> Option<Result<(), Error>> {
+        let written = self.file.write_now(offset, data)?;
+        Some(self.changed(written))
+    }
+
+    pub(super) async fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        let written = self.file.write(offset, data).await;
+        self.changed(written)
+    }
+
+    async fn truncate(&self, size: u64) -> Result<(), Error> {
+        let cut = self.file.truncate(size).await;
+        self.changed(cut)
+    }
+
+    async fn store(&self) -> Result<bool, Error> {
+        self.describe()?;
+        self.file.store().await.map_err(Error::Unstored)
+    }
+
+    /// Lets the object have the attributes that the file has, if they are kept.
+    fn describe(&self) -> Result<(), Error> {
+        if self.keeps_attributes {
+            let mut metadata = self.file.metadata();
+            self.local.attr().posix.replace(&mut metadata);
+            self.file.set_metadata(metadata).map_err(Error::Staged)?;
+        }
+        Ok(())
+    }
+
+    fn changed(&self, result: Result<(), crate::stage::Error>) -> Result<(), Error> {
+        self.local.set_size(self.file.size());
+        result.map_err(Error::Staged)?;
+        self.local.note_written(SystemTime::now());
+        Ok(())
+    }
+}
+
+impl StagedHandle {
+    pub(super) fn ino(&self) -> InodeNo {
+        self.staged.ino
+    }
+}
+
+impl Fs {
+    /// Opens `ino` as a staged file on behalf of the thread `by`: one that is staged already, that
+    /// is local, or that is to be changed. `None` for an object that is only to be read.
+    pub(super) async fn open_staged(
+        &self,
+        stages: &Stages,
+        ino: InodeNo,
+        flags: OpenFlags,
+        by: Pid,
+    ) -> Result<Option<Opened>, Error> {
+        if let Some(opened) = self.enter_staged(stages, ino, flags, by).await? {
+            return Ok(Some(opened));
+        }
+        let (key, origin) = match self.tree.local(ino)? {
+            Some((key, _file)) => (key, Origin::New),
+            None if !flags.asks_for_change() => return Ok(None),
+            None if !self.config.allow_overwrite => {
+                return Err(Error::NotPermitted(
+                    "an existing object is changed only with --allow-overwrite",
+                ));
+            }
+            None => {
+                let info = self.tree.describe(ino, Freshness::Newest).await?;
+                let info = info.ok_or(tree::Error::IsDirectory)?;
+                let key = self.tree.believe(ino, Freshness::Cached)?.version.key;
+                if flags.truncates() {
+                    (key, Origin::Replaced(info))
+                } else {
+                    open::check_version(&key, &info)?;
+                    (key, Origin::Object(info))
+                }
+            }
+        };
+        let staged = self.stage(stages, ino, &key, origin)?;
+        Ok(Some(self.opened(staged, flags, by)))
+    }
+
+    /// Opens `ino` if it is staged.
+    async fn enter_staged(
+        &self,
+        stages: &Stages,
+        ino: InodeNo,
+        flags: OpenFlags,
+        by: Pid,
+    ) -> Result<Option<Opened>, Error> {
+        let staged = {
+            let files = stages.lock();
+            let Some(staged) = files.get(&ino) else {
+                return Ok(None);
+            };
+            self.pins.add(ino, Pinned::Local(Arc::clone(&staged.local)));
+            Arc::clone(staged)
+        };
+        let opened = self.opened(Arc::clone(&staged), flags, by);
+        if flags.truncates()
+            && let Err(error) = staged.truncate(0).await
+        {
+            self.files.remove(opened.file)?;
+            self.pins.remove(ino);
+            return Err(error);
+        }
+        Ok(Some(opened))
+    }
+
+    /// Begins to stage `ino`, and counts one handle of it.
+    fn stage(
+        &self,
+        stages: &Stages,
+        ino: InodeNo,
+        key: &Key,
+        origin: Origin,
+    ) -> Result<Arc<Staged>, Error> {
+        let mut files = stages.lock();
+        let slot = match files.entry(ino) {
+            Slot::Occupied(slot) => {
+                let staged = slot.get();
+                self.pins.add(ino, Pinned::Local(Arc::clone(&staged.local)));
+                return Ok(Arc::clone(staged));
+            }
+            Slot::Vacant(slot) => slot,
+        };
+        // Not while it is being renamed.
+        self.opens.closed_writer(key)?;
+        let (base, info) = match &origin {
+            Origin::New => (None, None),
+            Origin::Replaced(info) => (None, Some(info)),
+            Origin::Object(info) => {
+                let version = Version {
+                    etag: info.etag.clone(),
+                    size: info.size,
+                };
+                (Some(version), Some(info))
+            }
+        };
+        let details = info.and_then(|info| info.details.as_deref());
+        let content_type = match (details, &base) {
+            (Some(details), Some(_)) => details.content_type.clone(),
+            _ => self.content_type(key),
+        };
+        let size = base.as_ref().map_or(0, |base| base.size);
+        let local = self.tree.start_writing(ino, key, size)?;
+        let mut metadata = match (details, &base) {
+            (Some(details), Some(_)) => details.metadata.clone(),
+            _ => BTreeMap::new(),
+        };
+        if let Some(details) = details {
+            posix::inherit(&local, &details.metadata);
+        }
+        // Its content is as old as its last write.
+        local.attr().posix.replace(&mut metadata);
+        let begun = stages
+            .stage
+            .begin(key, base.as_ref(), info.is_some(), content_type, metadata);
+        let file = begun.map_err(|error| {
+            self.tree.end_writing(ino, info.is_some());
+            Error::Staged(error)
+        })?;
+        let staged = Arc::new(Staged {
+            ino,
+            file,
+            local,
+            keeps_attributes: self.config.posix_metadata,
+        });
+        self.pins.add(ino, Pinned::Local(Arc::clone(&staged.local)));
+        slot.insert(Arc::clone(&staged));
+        Ok(staged)
+    }
+
+    fn opened(&self, staged: Arc<Staged>, flags: OpenFlags, by: Pid) -> Opened {
+        let handle = StagedHandle {
+            staged,
+            writes: flags.asks_for_change(),
+            opened_by: by,
+        };
+        Opened {
+            file: self.files.insert(OpenFile::Staged(handle)),
+            kind: OpenKind::Staged,
+        }
+    }
+
+    /// The staged file that a read of `ino` is of.
+    pub(super) fn staged_of(&self, ino: InodeNo) -> Option<Arc<Staged>> {
+        self.stages.as_ref()?.get(ino)
+    }
+
+    /// Closes a descriptor of a staged file.
+    pub(super) async fn flush_staged(&self, handle: &StagedHandle, by: Pid) -> Result<(), Error> {
+        let staged = &handle.staged;
+        if !handle.writes || staged.file.is_untouched() {
+            return Ok(());
+        }
+        if !by.is_same_process(handle.opened_by) {
+            debug!("{} is not stored: another process closes it", staged.file.key());
+            return Ok(());
+        }
+        staged.store().await.map(drop)
+    }
+
+    /// Stores a staged file.
+    pub(super) async fn fsync_staged(&self, handle: &StagedHandle) -> Result<(), Error> {
+        handle.staged.store().await.map(drop)
+    }
+
+    /// Lets a staged file go after one of its handles was closed, if that was the last, and S3 has
+    /// the file.
+    pub(super) async fn leave_staged(&self, ino: InodeNo) -> Result<(), Error> {
+        let Some(stages) = &self.stages else {
+            return Ok(());
+        };
+        let Some(staged) = stages.get(ino) else {
+            return Ok(());
+        };
+        if self.pins.get(ino).is_some() {
+            return Ok(());
+        }
+        // A file that is thrown away is not stored, and need not be.
+        let is_stored = staged.store().await?;
+        let mut files = stages.lock();
+        if self.pins.get(ino).is_none() && (!is_stored || staged.file.is_stored()) {
+            files.remove(&ino);
+            staged.file.discard();
+            self.tree.end_writing(ino, is_stored);
+        }
+        Ok(())
+    }
+
+    /// Stores what is staged and not stored yet, at the end of the mount.
+    pub(super) async fn store_staged(&self) {
+        let Some(stages) = &self.stages else { return };
+        for staged in stages.all() {
+            match staged.store().await {
+                Ok(_is_stored) => staged.file.discard(),
+                Err(error) => error!(
+                    "{} stays staged, for `mount-s3 staged recover`: {error}",
+                    staged.file.key()
+                ),
+            }
+        }
+    }
+
+    /// Changes attributes of a file that is staged, or is to be because its length changes; `None`
+    /// for another one.
+    pub(super) async fn setattr_staged(
+        &self,
+        stages: &Stages,
+        ino: InodeNo,
+        change: &SetAttr,
+    ) -> Result<Option<Entry>, Error> {
+        if let Some(staged) = stages.get(ino) {
+            return self.change_staged(&staged, change).await.map(Some);
+        }
+        if change.size.is_none() {
+            return Ok(None);
+        }
+        let flags = OpenFlags(libc::O_WRONLY);
+        let Some(opened) = self.open_staged(stages, ino, flags, NOBODY).await? else {
+            return Ok(None);
+        };
+        let changed = match stages.get(ino) {
+            Some(staged) => self.change_staged(&staged, change).await,
+            None => Err(tree::Error::Stale.into()),
+        };
+        let released = self.release(opened.file).await;
+        let entry = changed?;
+        released?;
+        Ok(Some(entry))
+    }
+
+    async fn change_staged(&self, staged: &Staged, change: &SetAttr) -> Result<Entry, Error> {
+        if let Some(size) = change.size
+            && size != staged.file.size()
+        {
+            staged.truncate(size).await?;
+        }
+        staged.local.set_times(change.accessed, change.modified);
+        self.keep_change(&staged.local, change);
+        staged.describe()?;
+        Ok(self.local_entry(staged.ino, &staged.local))
+    }
+
+    /// Takes away the name of a local file where files are staged. Those who have it open may go
+    /// on.
+    pub(super) async fn unlink_staged(&self, stages: &Stages, named: &Named) -> Result<(), Error> {
+        let ino = named.ino();
+        let Some(staged) = stages.get(ino) else {
+            self.tree.end_writing(ino, false);
+            return Ok(());
+        };
+        self.keep_parent(named).await?;
+        let delete = async |has_object: bool| -> Result<(), tree::Error> {
+            if has_object {
+                self.tree.unlink(named).await?;
+            }
+            self.tree.end_writing(ino, false);
+            Ok(())
+        };
+        staged.file.remove(delete).await?;
+        self.leave_staged(ino).await
+    }
+
+    /// Renames a file where the file, or the one that it replaces, is staged.
+    pub(super) async fn rename_staged(
+        &self,
+        stages: &Stages,
+        (source, from): (&Named, Name<'_>),
+        (target, to): (Option<&Named>, Name<'_>),
+        replace: bool,
+    ) -> Result<(), Error> {
+        let key = self.tree.key(to.0, to.1)?;
+        let _held = (self.opens.hold(source.key())?, self.opens.hold(&key)?);
+        if from.0 != to.0 {
+            self.keep_parent(source).await?;
+        }
+        let by_copy = !self.config.can_rename;
+        let move_it = async || match (stages.get(source.ino()), source.kind()) {
+            (Some(staged), _) => {
+                let tree = &self.tree;
+                let move_object = async |stored: Option<crate::stage::Stored>| {
+                    let version = stored.as_ref().map(|stored| &stored.version);
+                    let version = version.map(|version| (&version.etag, version.size));
+                    let moved = tree.move_written(source, version, to, replace, by_copy);
+                    moved.await.map_err(Error::from)
+                };
+                staged.file.rename(key.clone(), move_object).await
+            }
+            (None, NodeKind::Local(_)) => Ok(self.tree.move_local(source, to.0, to.1)?),
+            (None, _) if by_copy => {
+                let moved = self.tree.move_object(source, to.0, to.1, replace);
+                Ok(moved.await?)
+            }
+            (None, _) => Ok(self.tree.rename(source, to.0, to.1, replace).await?),
+        };
+        let Some(replaced) = target.and_then(|target| stages.get(target.ino())) else {
+            return move_it().await;
+        };
+        // It must not be stored over what takes its place.
+        replaced
+            .file
+            .remove(async |_has_object| move_it().await)
+            .await?;
+        self.leave_staged(replaced.ino).await
+    }
+
+    /// Stores what is staged in the directory whose keys start with `prefix`, so that it can be
+    /// renamed.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] while a file of it is open; those of storing it.
+    pub(super) async fn settle_staged_below(&self, prefix: &str) -> Result<(), Error> {
+        let Some(stages) = &self.stages else {
+            return Ok(());
+        };
+        for staged in stages.all() {
+            if !staged.file.key().as_str().starts_with(prefix) {
+                continue;
+            }
+            self.leave_staged(staged.ino).await?;
+            if stages.get(staged.ino).is_some() {
+                return Err(Error::NotPermitted(
+                    "a directory cannot be renamed while a file in it is open for writing",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens for the file system itself.
+const NOBODY: Pid = Pid(0);

@@ -1,0 +1,280 @@
+//! A staged file: making an object of it.
+
+use std::collections::BTreeMap;
+
+use super::Error;
+use super::blocks::{self, Block};
+use super::file::{StagedFile, is_gone};
+use super::pieces::{Piece, pieces};
+use super::record::{Base, Version};
+use crate::memory::Lease;
+use crate::s3::{CopyRequest, ETag, ErrorKind, Key, PutCondition, PutRequest};
+
+/// What is done to the object when a staged file gets another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The key that it has.
+    pub key: Key,
+    /// Its version.
+    pub version: Version,
+}
+
+impl StagedFile {
+    /// Makes S3 have this file, if it does not. Returns whether it has; it has not for a file that
+    /// is thrown away.
+    ///
+    /// # Errors
+    /// [`Error::Disk`]; [`Error::S3`], with [`ErrorKind::Precondition`] when somebody else has
+    /// replaced or deleted the object meanwhile. What was written stays on the disk, safe from a
+    /// crash of the system, and may be stored later.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have stored the object, and changed nothing else.
+    pub async fn store(&self) -> Result<bool, Error> {
+        let _mutation = self.mutation.lock().await;
+        self.settle().await
+    }
+
+    /// Gives the file another key. If S3 has an object of it, that is brought up to date first, and
+    /// moved by `move_object`, which says what version has the new key then.
+    ///
+    /// # Errors
+    /// Those of [`Self::store`], or of `move_object`; the file has its old key then.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have stored and moved the object; the file has its old key then.
+    pub async fn rename<E: From<Error>>(
+        &self,
+        key: Key,
+        move_object: impl AsyncFnOnce(Option<Stored>) -> Result<Option<ETag>, E>,
+    ) -> Result<(), E> {
+        let _mutation = self.mutation.lock().await;
+        if self.lock().record.has_object {
+            self.settle().await?;
+        }
+        let stored = {
+            let state = self.lock();
+            state.record.base.as_ref().map(|base| Stored {
+                key: state.key.clone(),
+                version: Version {
+                    etag: base.etag(),
+                    size: base.size,
+                },
+            })
+        };
+        let etag = move_object(stored.clone()).await?;
+        let record = {
+            let mut state = self.lock();
+            state.record.key = key.as_str().to_owned();
+            state.key = key.clone();
+            if let (Some(stored), Some(etag)) = (stored, etag) {
+                let version = Version {
+                    etag,
+                    size: stored.version.size,
+                };
+                let reader = self.remote.reader(&key, &version.etag, version.size);
+                state.rebase(&version, reader);
+            }
+            state.record.clone()
+        };
+        Ok(self.save(&record)?)
+    }
+
+    async fn settle(&self) -> Result<bool, Error> {
+        let (is_discarded, has_changed) = {
+            let state = self.lock();
+            (state.is_discarded, state.has_changed())
+        };
+        if is_discarded {
+            return Ok(false);
+        }
+        if has_changed {
+            match self.upload().await {
+                Ok(version) => self.note_stored(&version)?,
+                Err(error) => return self.recover_from(error).await,
+            }
+        }
+        self.describe().await?;
+        Ok(true)
+    }
+
+    /// Uploads the file as it is.
+    async fn upload(&self) -> Result<Version, Error> {
+        let (request, base, size) = {
+            let state = self.lock();
+            let base = state.record.base.as_ref().map(Base::etag);
+            let request = PutRequest {
+                content_type: state.record.content_type.clone(),
+                metadata: state.record.metadata.clone(),
+                condition: base.clone().map_or(PutCondition::Any, PutCondition::Version),
+                ..PutRequest::new(state.key.clone())
+            };
+            (request, base, state.size)
+        };
+        let (store, write) = (&self.remote.store, &self.remote.write);
+        let sent = request.metadata.clone();
+        let part = write.part_size;
+        let stored = if size <= part {
+            let _lease = self.pay(size, size);
+            let body = self.read_at(0, to_usize(size)).await?;
+            store.put(request, body).await?
+        } else {
+            let lease = self.pay(part.saturating_mul(PARTS_HELD), part);
+            let buffer = lease.bytes();
+            let mut upload = store.upload(request, buffer)?;
+            let has_changed = |range| {
+                base.is_none() || self.lock().blocks.is_dirty(blocks::covering(&range))
+            };
+            for piece in pieces(size, part, has_changed) {
+                match (piece, &base) {
+                    (Piece::Copy(range), Some(etag)) => upload.copy(etag.clone(), range).await?,
+                    (Piece::Copy(range) | Piece::Upload(range), _) => {
+                        let mut at = range.start;
+                        while at < range.end {
+                            let length = to_usize(part.min(range.end - at));
+                            let bytes = self.read_at(at, length).await?;
+                            at += bytes.len() as u64;
+                            upload.write(bytes).await?;
+                        }
+                    }
+                }
+            }
+            upload.complete().await?
+        };
+        self.lock().stored_metadata = Some(sent);
+        Ok(Version {
+            etag: stored.etag,
+            size,
+        })
+    }
+
+    /// Pays for `wished` bytes, or for `least` if memory is short, which is not refused.
+    fn pay(&self, wished: u64, least: u64) -> Lease {
+        let mut lease = self.remote.write.budget.open_without_holder().empty_lease();
+        if !lease.grow(wished) {
+            lease.overdraw(least);
+        }
+        lease
+    }
+
+    /// Notes that S3 has the file as `version`, and that what is on the disk is a copy of that.
+    fn note_stored(&self, version: &Version) -> Result<(), Error> {
+        let key = self.key();
+        let reader = self.remote.reader(&key, &version.etag, version.size);
+        let (record, had_base) = {
+            let mut state = self.lock();
+            let had_base = state.base.is_some();
+            state.rebase(version, reader);
+            state.is_untouched = false;
+            (state.record.clone(), had_base)
+        };
+        // Whoever finds the new base with the old states stores the same bytes once more.
+        self.save(&record)?;
+        let mut state = self.lock();
+        let all = blocks::covering(&(0..version.size));
+        if had_base {
+            for block in all.filter(|block| state.blocks.get(*block) == Block::Dirty).collect::<Vec<_>>() {
+                self.mark(&mut state, block..block + 1, Block::Clean)?;
+            }
+            Ok(())
+        } else {
+            self.mark(&mut state, all, Block::Clean)
+        }
+    }
+
+    /// After a failed upload: S3 may have the file nevertheless, if the answer to an earlier try
+    /// was lost.
+    async fn recover_from(&self, error: Error) -> Result<bool, Error> {
+        if let Error::S3(error) = &error
+            && error.kind() == ErrorKind::Precondition
+            && let Ok(Some(version)) = self.find_stored().await
+        {
+            self.note_stored(&version)?;
+            self.describe().await?;
+            return Ok(true);
+        }
+        if let Err(error) = self.disk.sync() {
+            log::warn!("what was not stored may not outlive a crash of the system: {error}");
+        }
+        Err(error)
+    }
+
+    /// The version that the object has by now, if its bytes are those that this file was to give
+    /// it.
+    async fn find_stored(&self) -> Result<Option<Version>, Error> {
+        let (key, size) = {
+            let state = self.lock();
+            (state.key.clone(), state.size)
+        };
+        let info = match self.remote.store.head(&key).await {
+            Ok(info) if info.size == size => info,
+            Ok(_other) => return Ok(None),
+            Err(error) if is_gone(error.kind()) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let theirs = self.remote.reader(&key, &info.etag, size);
+        for block in blocks::covering(&(0..size)) {
+            let is_local = {
+                let state = self.lock();
+                state.base.is_none() || state.blocks.get(block) == Block::Dirty
+            };
+            if !is_local {
+                continue;
+            }
+            let (start, length) = (block * blocks::BLOCK, to_usize(blocks::BLOCK));
+            let ours = self.read_at(start, length).await?;
+            if theirs.read_at(start, length).await? != ours {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Version {
+            etag: info.etag,
+            size,
+        }))
+    }
+
+    /// Gives the object the metadata that it is to have, if it has others.
+    async fn describe(&self) -> Result<(), Error> {
+        let request = {
+            let state = self.lock();
+            let (Some(base), wanted) = (&state.record.base, &state.record.metadata) else {
+                return Ok(());
+            };
+            if is_described(state.stored_metadata.as_ref(), wanted) {
+                return Ok(());
+            }
+            CopyRequest {
+                from: state.key.clone(),
+                version: base.etag(),
+                size: base.size,
+                to: state.key.clone(),
+                condition: PutCondition::Version(base.etag()),
+                metadata: Some(wanted.clone()),
+            }
+        };
+        let (wanted, size) = (request.metadata.clone(), request.size);
+        let stored = self.remote.store.copy(request).await;
+        let version = Version {
+            etag: stored?.etag,
+            size,
+        };
+        self.lock().stored_metadata = wanted;
+        self.note_stored(&version)
+    }
+}
+
+/// Whether the object has the metadata `wanted`. What a later process has reopened it does not
+/// know of, and leaves as it is.
+fn is_described(
+    stored: Option<&BTreeMap<String, String>>,
+    wanted: &BTreeMap<String, String>,
+) -> bool {
+    stored.is_none_or(|stored| stored == wanted)
+}
+
+fn to_usize(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+/// Parts that an upload holds at a time.
+const PARTS_HELD: u64 = 4;

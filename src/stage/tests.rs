@@ -1,0 +1,1 @@
+//! Staged files over the in-memory store.
