@@ -110,6 +110,17 @@ pub(super) struct Args {
     #[arg(long, help_heading = MOUNT)]
     pub(super) incremental_upload: bool,
 
+    /// How files may be written. 'streaming': new files, in order, uploaded on the way. 'staged': any
+    /// file (an existing one with --allow-overwrite) in any order, by way of a local disk; it is
+    /// uploaded when it is closed or synced, which costs the disk's space and time
+    #[arg(long, help_heading = MOUNT, value_name = "MODE", default_value = "streaming")]
+    pub(super) write_mode: WriteMode,
+
+    /// Directory on a local disk for files that are being written, with --write-mode staged. What
+    /// could not be uploaded stays there: see mount-s3 staged --help
+    #[arg(long, help_heading = MOUNT, value_name = "DIRECTORY")]
+    pub(super) stage: Option<PathBuf>,
+
     /// Unmount when the process ends, however it ends
     #[arg(long, help_heading = MOUNT)]
     pub(super) auto_unmount: bool,
@@ -253,6 +264,13 @@ pub(super) enum BucketType {
     Directory,
 }
 
+/// The value of `--write-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum WriteMode {
+    Streaming,
+    Staged,
+}
+
 /// The value of `--sse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Sse {
@@ -317,11 +335,29 @@ impl Args {
             Some(
                 "--incremental-upload is only possible in a directory bucket (--bucket-type directory)",
             )
+        } else if self.write_mode == WriteMode::Staged && self.stage.is_none() {
+            Some("--write-mode staged needs a directory on a local disk: --stage DIRECTORY")
+        } else if self.write_mode == WriteMode::Streaming && self.stage.is_some() {
+            Some("--stage has no effect without --write-mode staged")
+        } else if self.write_mode == WriteMode::Staged && self.incremental_upload {
+            Some(
+                "--incremental-upload can not be used with --write-mode staged, which appends, too",
+            )
+        } else if self.write_mode == WriteMode::Staged && self.read_only {
+            Some("--write-mode staged can not be used with --read-only")
         } else {
             None
         }
     }
 }
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl Refusal {
     /// Prints the reason, or the help that was asked for, and gives the exit status.

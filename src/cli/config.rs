@@ -3,6 +3,7 @@
 //! The only reader of environment variables; those that configure credentials are read by the
 //! CRT itself.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU32;
@@ -94,6 +95,8 @@ pub(super) struct MountOptions {
     pub(super) allow_rename: bool,
     pub(super) keep_directories: bool,
     pub(super) incremental_upload: bool,
+    /// Where files are staged that are written in any order.
+    pub(super) stage: Option<StageOptions>,
     /// Whether the bucket is a directory bucket, which can append and rename.
     pub(super) directory_bucket: bool,
     pub(super) auto_unmount: bool,
@@ -105,6 +108,14 @@ pub(super) struct MountOptions {
     pub(super) max_threads: u16,
     pub(super) metadata_ttl: Ttl,
     pub(super) negative_metadata_ttl: Ttl,
+}
+
+/// Where files are staged, and what to note there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StageOptions {
+    pub(super) directory: PathBuf,
+    /// The environment variables that count.
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 /// What is logged, and where.
@@ -135,14 +146,48 @@ pub(super) struct Environment {
     background: bool,
 }
 
+/// Where the variables are found that say how S3 is reached, beside credentials.
+const REGION: &str = "AWS_REGION";
+const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+const MAX_ATTEMPTS: &str = "AWS_MAX_ATTEMPTS";
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
 impl Environment {
+    /// The variables that a later process needs to reach S3 in the same way.
+    pub(super) fn for_origin(&self) -> BTreeMap<String, String> {
+        let known = [
+            (REGION, &self.region),
+            (ENDPOINT_URL, &self.endpoint_url),
+            (MAX_ATTEMPTS, &self.max_attempts),
+            (CA_BUNDLE, &self.ca_bundle),
+        ];
+        let known = known.into_iter().filter_map(|(name, value)| {
+            let value = value.as_ref()?.to_str()?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        known.collect()
+    }
+
+    /// As if these were the variables.
+    pub(super) fn of_origin(variables: &BTreeMap<String, String>) -> Self {
+        let value = |name| variables.get(name).map(OsString::from);
+        Self {
+            region: value(REGION),
+            endpoint_url: value(ENDPOINT_URL),
+            max_attempts: value(MAX_ATTEMPTS),
+            ca_bundle: value(CA_BUNDLE),
+            log_filter: None,
+            background: false,
+        }
+    }
+
     pub(super) fn read() -> Self {
         let read = |name| env::var_os(name).filter(|value| !value.is_empty());
         Self {
-            region: read("AWS_REGION"),
-            endpoint_url: read("AWS_ENDPOINT_URL"),
-            max_attempts: read("AWS_MAX_ATTEMPTS"),
-            ca_bundle: read("AWS_CA_BUNDLE"),
+            region: read(REGION),
+            endpoint_url: read(ENDPOINT_URL),
+            max_attempts: read(MAX_ATTEMPTS),
+            ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
             background: read(BACKGROUND_VARIABLE).is_some(),
         }
@@ -160,6 +205,10 @@ impl Config {
             (false, true) => Role::Foreground,
             (false, false) => Role::Launcher,
         };
+        let stage = args.stage.as_ref().map(|directory| StageOptions {
+            directory: directory.clone(),
+            environment: environment.for_origin(),
+        });
         let log = log_options(&args, environment.log_filter, role)?;
         let metadata_ttl = args.metadata_ttl.unwrap_or(Ttl::Minimal);
         let access = match (args.allow_root, args.allow_other) {
@@ -217,11 +266,11 @@ impl Config {
             client: ClientOptions {
                 region: match args.region {
                     Some(region) => Some(region),
-                    None => parsed("AWS_REGION", environment.region, parse_word)?,
+                    None => parsed(REGION, environment.region, parse_word)?,
                 },
                 endpoint_url: match args.endpoint_url {
                     Some(url) => Some(url),
-                    None => parsed("AWS_ENDPOINT_URL", environment.endpoint_url, parse_endpoint)?,
+                    None => parsed(ENDPOINT_URL, environment.endpoint_url, parse_endpoint)?,
                 },
                 force_path_style: args.force_path_style,
                 transfer_acceleration: args.transfer_acceleration,
@@ -230,7 +279,7 @@ impl Config {
                 expected_bucket_owner: args.expected_bucket_owner,
                 credentials,
                 throughput,
-                max_attempts: parsed("AWS_MAX_ATTEMPTS", environment.max_attempts, |text| {
+                max_attempts: parsed(MAX_ATTEMPTS, environment.max_attempts, |text| {
                     text.parse()
                         .map_err(|_not_positive| "must be a number of at least 1".to_owned())
                 })?,
@@ -249,6 +298,7 @@ impl Config {
                 allow_rename: args.allow_rename,
                 keep_directories: args.keep_directories,
                 incremental_upload: args.incremental_upload,
+                stage,
                 directory_bucket: args.bucket_type == Some(BucketType::Directory),
                 auto_unmount: args.auto_unmount,
                 access,

@@ -4,9 +4,11 @@
 //! and the machine (`machine`, `instances`),
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
+//! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
+mod args_staged;
 mod checks;
 mod config;
 mod daemon;
@@ -18,6 +20,7 @@ mod machine;
 mod memory;
 mod mount;
 mod signals;
+mod staged;
 mod values;
 
 use std::env;
@@ -32,7 +35,14 @@ use exit::Failure;
 /// Runs the command and gives its exit status: 0 when the mount ended or, in the background, when
 /// it answers; 1 when it could not be made; 2 when the command line is wrong.
 pub fn main() -> ExitCode {
-    let args = match Args::parse_words(env::args_os()) {
+    let words: Vec<_> = env::args_os().collect();
+    if args_staged::is_meant(&words) {
+        return match args_staged::parse(&words) {
+            Ok(args) => staged::main(args),
+            Err(status) => status,
+        };
+    }
+    let args = match Args::parse_words(words) {
         Ok(args) => args,
         Err(refusal) => return refusal.report(),
     };

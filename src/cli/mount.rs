@@ -1,5 +1,6 @@
 //! One mount, from its parts: runtime, store, file system, kernel session.
 
+use std::env;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use futures::executor::block_on;
 
 use super::args::VERSION;
 use super::checks::check_mount_point;
-use super::config::{Config, CredentialsSource};
+use super::config::{Config, CredentialsSource, StageOptions};
 use super::diagnosis::{connect_failure, session_failure};
 use super::exit::Failure;
 use super::logging;
@@ -21,6 +22,7 @@ use crate::fuse::{MountConfig, Session};
 use crate::memory::Budget;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
+use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::TreeConfig;
 use crate::write::{Places, WriteConfig};
 
@@ -116,24 +118,28 @@ fn mount(
     stage("mounting");
     let options = &config.mount;
     let budget = config.memory.plan.budget();
-    let part_bytes = config.memory.part_bytes;
-    let hedger = Hedger::start(HedgeConfig::new(part_bytes, Arc::clone(&budget)))
+    let hedging = HedgeConfig::new(config.memory.part_bytes, Arc::clone(&budget));
+    let hedger = Hedger::start(hedging)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
+    let remote = Remote {
+        store: Arc::new(store),
+        read: read_config(config, Arc::clone(&budget)).hedged(hedger),
+        write: write_config(config, budget),
+    };
+    let stage = match &options.stage {
+        Some(stage) => Some(open_stage(config, stage, remote.clone())?),
+        None => None,
+    };
     let fs = Fs::new(
-        Arc::new(store),
+        remote.store,
         TreeConfig {
             prefix: config.prefix.clone(),
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
         },
-        ReadConfig::for_throughput(
-            part_bytes,
-            config.client.throughput.gbps,
-            Arc::clone(&budget),
-        )
-        .hedged(hedger),
-        write_config(config, budget),
+        remote.read,
+        remote.write,
         FsConfig {
             uid: options.uid,
             gid: options.gid,
@@ -151,6 +157,10 @@ fn mount(
             xattrs: options.xattrs,
         },
     );
+    let fs = match stage {
+        Some(stage) => fs.staged(stage),
+        None => fs,
+    };
     let signals = EndSignals::hold()
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
     let session = Session::mount(
@@ -174,7 +184,37 @@ fn mount(
     Ok((session, signals))
 }
 
-fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
+/// Makes a place for staged files, and tells of those that an earlier mount has left.
+fn open_stage(config: &Config, stage: &StageOptions, remote: Remote) -> Result<Stage, Failure> {
+    let directory = &stage.directory;
+    let arguments = env::args_os().skip(1);
+    let origin = Origin::new(
+        config.bucket.to_string(),
+        arguments
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+        stage.environment.clone(),
+    );
+    let failure = |error| Failure::new("Failed to prepare the stage").caused_by(&error);
+    let stage = Stage::create(directory, &origin, remote).map_err(failure)?;
+    let left = leftovers(directory).map_err(failure)?;
+    let left = left.iter().filter(|session| !session.is_in_use());
+    let count: usize = left.map(|session| session.files.len()).sum();
+    if count > 0 {
+        log::warn!(
+            "{count} files of earlier mounts are not stored: see `mount-s3 staged list --stage {}`",
+            directory.display()
+        );
+    }
+    Ok(stage)
+}
+
+pub(super) fn read_config(config: &Config, budget: Arc<Budget>) -> ReadConfig {
+    let part_bytes = config.memory.part_bytes;
+    ReadConfig::for_throughput(part_bytes, config.client.throughput.gbps, budget)
+}
+
+pub(super) fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
     let memory = &config.memory;
     let writers = memory
         .plan
@@ -187,7 +227,7 @@ fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
     }
 }
 
-fn s3_config(config: &Config) -> S3Config {
+pub(super) fn s3_config(config: &Config) -> S3Config {
     let client = &config.client;
     let mut s3 = S3Config::new(config.bucket.clone());
     s3.prefix = config.prefix.clone();

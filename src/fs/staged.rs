@@ -5,8 +5,8 @@
 //! nobody has it open any more and S3 has it, its name leads to what S3 says again. One that could
 //! not be stored stays, and is tried again when it is next closed, and when the mount ends.
 
-use std::collections::{BTreeMap, HashMap};
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -285,7 +285,10 @@ impl Fs {
             return Ok(());
         }
         if !by.is_same_process(handle.opened_by) {
-            debug!("{} is not stored: another process closes it", staged.file.key());
+            debug!(
+                "{} is not stored: another process closes it",
+                staged.file.key()
+            );
             return Ok(());
         }
         staged.store().await.map(drop)

@@ -192,7 +192,8 @@ impl Active {
     async fn copy(&mut self, version: ETag, range: Range<u64>) -> Result<(), Error> {
         self.cut_filling()?;
         while self.sending.len() + self.waiting.len() >= COPIES_AT_A_TIME && self.progress().await?
-        {}
+        {
+        }
         let length = range.end - range.start;
         let request = self.session.copy_of(version);
         self.written += length;

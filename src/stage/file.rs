@@ -240,10 +240,7 @@ impl StagedFile {
     ///
     /// # Cancel safety
     /// As `act`; the file is as before.
-    pub async fn remove<T, E>(
-        &self,
-        act: impl AsyncFnOnce(bool) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub async fn remove<T, E>(&self, act: impl AsyncFnOnce(bool) -> Result<T, E>) -> Result<T, E> {
         let _mutation = self.mutation.lock().await;
         let done = act(self.has_object()).await?;
         self.discard();
@@ -439,10 +436,11 @@ impl Remote {
 impl State {
     /// Whether S3 has other bytes than this file.
     pub(super) fn has_changed(&self) -> bool {
-        let all = 0..u64::MAX;
+        // What is noted of blocks beyond the end counts no more.
+        let blocks = blocks::covering(&(0..self.size));
         match &self.record.base {
             None => true,
-            Some(base) => base.size != self.size || self.blocks.is_dirty(all),
+            Some(base) => base.size != self.size || self.blocks.is_dirty(blocks),
         }
     }
 

@@ -6,12 +6,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::Error;
 use super::blocks::{Block, covering};
 use super::disk::{Disk, Paths, RECORD_ENDING};
 use super::file::{Remote, StagedFile};
 use super::record::{Origin, Record, load};
 use super::session::{ORIGIN, boot, lock, remove_if_empty};
-use super::Error;
 
 /// The stage of a mount. One that is not [in use](Self::is_in_use) is locked until this is dropped,
 /// and removed then if nothing is left in it.
@@ -79,7 +79,10 @@ impl LeftoverSession {
         let mut numbers: Vec<u64> = entries
             .filter_map(Result::ok)
             .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|ending| ending == RECORD_ENDING))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|ending| ending == RECORD_ENDING)
+            })
             .filter_map(|path| path.file_stem()?.to_str()?.parse().ok())
             .collect();
         numbers.sort_unstable();

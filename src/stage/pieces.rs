@@ -13,11 +13,7 @@ pub(super) enum Piece {
 
 /// The pieces of an object of `size` bytes that is uploaded in parts of `part` bytes, in order.
 /// `has_changed` says whether bytes in a range may be others than those of the base.
-pub(super) fn pieces(
-    size: u64,
-    part: u64,
-    has_changed: impl Fn(Range<u64>) -> bool,
-) -> Vec<Piece> {
+pub(super) fn pieces(size: u64, part: u64, has_changed: impl Fn(Range<u64>) -> bool) -> Vec<Piece> {
     let largest_copy = (LARGEST_COPY / part).max(1) * part;
     let mut pieces: Vec<Piece> = Vec::new();
     let mut start = 0;

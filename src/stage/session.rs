@@ -106,7 +106,11 @@ pub(super) fn remove_if_empty(directory: &Path) {
 /// Locks a stage, unless another process has.
 pub(super) fn lock(directory: &Path) -> Result<Option<File>, Error> {
     let path = directory.join(LOCK);
-    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let file = file.map_err(|error| Error::disk(&path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
@@ -117,9 +121,13 @@ pub(super) fn lock(directory: &Path) -> Result<Option<File>, Error> {
 
 /// Makes a directory that is for this user alone, or makes sure that what is there is.
 fn make_private(directory: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().mode(0o700).recursive(true).create(directory);
+    let made = DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(directory);
     made.map_err(|error| Error::disk(directory, error))?;
-    let metadata = fs::symlink_metadata(directory).map_err(|error| Error::disk(directory, error))?;
+    let metadata =
+        fs::symlink_metadata(directory).map_err(|error| Error::disk(directory, error))?;
     let refuse = |reason: &str| {
         Err(Error::Unusable {
             path: directory.to_owned(),

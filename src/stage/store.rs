@@ -106,7 +106,9 @@ impl StagedFile {
             let request = PutRequest {
                 content_type: state.record.content_type.clone(),
                 metadata: state.record.metadata.clone(),
-                condition: base.clone().map_or(PutCondition::Any, PutCondition::Version),
+                condition: base
+                    .clone()
+                    .map_or(PutCondition::Any, PutCondition::Version),
                 ..PutRequest::new(state.key.clone())
             };
             (request, base, state.size)
@@ -122,9 +124,8 @@ impl StagedFile {
             let lease = self.pay(part.saturating_mul(PARTS_HELD), part);
             let buffer = lease.bytes();
             let mut upload = store.upload(request, buffer)?;
-            let has_changed = |range| {
-                base.is_none() || self.lock().blocks.is_dirty(blocks::covering(&range))
-            };
+            let has_changed =
+                |range| base.is_none() || self.lock().blocks.is_dirty(blocks::covering(&range));
             for piece in pieces(size, part, has_changed) {
                 match (piece, &base) {
                     (Piece::Copy(range), Some(etag)) => upload.copy(etag.clone(), range).await?,
@@ -173,7 +174,10 @@ impl StagedFile {
         let mut state = self.lock();
         let all = blocks::covering(&(0..version.size));
         if had_base {
-            for block in all.filter(|block| state.blocks.get(*block) == Block::Dirty).collect::<Vec<_>>() {
+            for block in all
+                .filter(|block| state.blocks.get(*block) == Block::Dirty)
+                .collect::<Vec<_>>()
+            {
                 self.mark(&mut state, block..block + 1, Block::Clean)?;
             }
             Ok(())

@@ -12,9 +12,7 @@ use super::error::Error;
 use super::inode::{InodeNo, NodeKind};
 use super::marker::Below;
 use super::{Core, Tree, name};
-use crate::s3::{
-    self, CopyRequest, ETag, ErrorKind, Key, ListRequest, ListedObject, PutCondition,
-};
+use crate::s3::{self, CopyRequest, ETag, ErrorKind, Key, ListRequest, ListedObject, PutCondition};
 
 impl Tree {
     /// The key of `name` in the directory `parent`, whatever is there.
@@ -65,7 +63,9 @@ impl Tree {
         let old = Change::begin(core, named.parent, &named.name);
         let new = Change::begin(core, parent, &name);
         let version = (&info.etag, info.size);
-        let etag = core.copy_and_delete(&named.key, version, to, replace).await?;
+        let etag = core
+            .copy_and_delete(&named.key, version, to, replace)
+            .await?;
         old.end(|core, now| {
             new.end(|_core, _now| {});
             let mut table = core.table();
@@ -103,9 +103,11 @@ impl Tree {
         let old = Change::begin(core, named.parent, &named.name);
         let new = Change::begin(core, parent, &name);
         let etag = if by_copy {
-            core.copy_and_delete(&named.key, version, to, replace).await?
+            core.copy_and_delete(&named.key, version, to, replace)
+                .await?
         } else {
-            core.rename(&named.key, Some(version.0.clone()), to, replace).await?;
+            core.rename(&named.key, Some(version.0.clone()), to, replace)
+                .await?;
             version.0.clone()
         };
         old.end(|core, now| {
@@ -316,12 +318,7 @@ impl Core {
     }
 }
 
-fn copy_of(
-    from: Key,
-    (etag, size): (&ETag, u64),
-    to: Key,
-    condition: PutCondition,
-) -> CopyRequest {
+fn copy_of(from: Key, (etag, size): (&ETag, u64), to: Key, condition: PutCondition) -> CopyRequest {
     CopyRequest {
         from,
         version: etag.clone(),

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
-use super::{copied_part, Answered, BadDocument, ErrorBody, answer, error_body, etag, list_page};
+use super::{Answered, BadDocument, ErrorBody, answer, copied_part, error_body, etag, list_page};
 use crate::s3::{Restore, StorageClass};
 
 const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>

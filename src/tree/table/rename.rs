@@ -106,7 +106,11 @@ impl Table {
         let (old_parent, old_name) = (inode.parent, Arc::clone(&inode.name));
         if let Some(replaced) = self.child(parent, name)?.filter(|other| *other != ino) {
             self.detach(replaced);
-            match self.inodes.get_mut(&replaced).map(|inode| &mut inode.content) {
+            match self
+                .inodes
+                .get_mut(&replaced)
+                .map(|inode| &mut inode.content)
+            {
                 Some(Content::Directory(directory)) => directory.made_here = false,
                 // Whoever has it open keeps it, without a name.
                 Some(Content::Local(local)) => local.phase = Phase::Failed,
