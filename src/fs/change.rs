@@ -9,6 +9,7 @@ use super::open::OpenFlags;
 use super::pins::Pinned;
 use super::posix::Creator;
 use super::process::Pid;
+use super::rename::{Name, Outcome};
 use super::{Fs, Opened, open};
 use crate::tree::{self, InodeNo, Named, NodeKind};
 
@@ -167,16 +168,20 @@ impl Fs {
                 "objects are deleted only with --allow-delete",
             ));
         }
-        let named = self.find_stored(parent, name).await?;
-        match named.kind() {
-            NodeKind::Directory { .. } => Err(tree::Error::IsDirectory.into()),
-            NodeKind::Local(_) => match &self.stages {
-                Some(stages) => self.unlink_staged(stages, &named).await,
-                None => Err(NOT_STORED),
-            },
-            NodeKind::File(_) => {
-                self.keep_parent(&named).await?;
-                Ok(self.tree.unlink(&named).await?)
+        loop {
+            let named = self.find_stored(parent, name).await?;
+            match (named.kind(), &self.stages) {
+                (NodeKind::Directory { .. }, _) => return Err(tree::Error::IsDirectory.into()),
+                (NodeKind::Local(_), None) => return Err(NOT_STORED),
+                (NodeKind::Local(_), Some(stages)) => {
+                    if self.unlink_staged(stages, &named).await? == Outcome::Done {
+                        return Ok(());
+                    }
+                }
+                (NodeKind::File(_), _) => {
+                    self.keep_parent(&named).await?;
+                    return Ok(self.tree.unlink(&named).await?);
+                }
             }
         }
     }
@@ -205,11 +210,21 @@ impl Fs {
         if mode == RenameMode::Other {
             return Err(Error::Impossible("renaming in this way"));
         }
+        let (from, to) = ((parent, name), (new_parent, new_name));
         if !self.config.can_rename {
-            return self
-                .rename_by_copy((parent, name), (new_parent, new_name), mode)
-                .await;
+            return self.rename_by_copy(from, to, mode).await;
         }
+        while self.try_rename(from, to, mode).await? == Outcome::Again {}
+        Ok(())
+    }
+
+    /// Renames in a store that can.
+    async fn try_rename(
+        &self,
+        (parent, name): Name<'_>,
+        (new_parent, new_name): Name<'_>,
+        mode: RenameMode,
+    ) -> Result<Outcome, Error> {
         let source = self.find_stored(parent, name).await?;
         let is_local = |named: &Named| matches!(named.kind(), NodeKind::Local(_));
         match source.kind() {
@@ -242,7 +257,8 @@ impl Fs {
             self.keep_parent(&source).await?;
         }
         let renamed = self.tree.rename(&source, new_parent, new_name, replace);
-        Ok(renamed.await?)
+        renamed.await?;
+        Ok(Outcome::Done)
     }
 
     /// Changes attributes. Of what is local the times can be changed, and the rest is ignored. Where

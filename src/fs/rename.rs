@@ -19,8 +19,8 @@ pub(super) type Name<'a> = (InodeNo, &'a OsStr);
 
 /// What a try came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Renamed,
+pub(super) enum Outcome {
+    Done,
     /// Something was in the way that is not there any more.
     Again,
 }
@@ -57,24 +57,27 @@ impl Fs {
             if let Some(target) = &target {
                 check_replaced(&source, target, mode, replace)?;
             }
-            let is_local =
-                |named: &Named| matches!(named.kind(), NodeKind::Local(_)) && !is_directory;
-            if let Some(stages) = &self.stages
-                && (is_local(&source) || target.as_ref().is_some_and(is_local))
-            {
-                return self
-                    .rename_staged(stages, (&source, from), (target.as_ref(), to), replace)
-                    .await;
-            }
-            let outcome = match source.kind() {
-                NodeKind::Directory { .. } => {
+            let is_staged = !is_directory
+                && [Some(&source), target.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .any(|named| matches!(named.kind(), NodeKind::Local(_)));
+            let outcome = match (source.kind(), &self.stages) {
+                (_, Some(stages)) if is_staged => {
+                    let target = (target.as_ref(), to);
+                    self.rename_staged(stages, (&source, from), target, replace)
+                        .await
+                }
+                (NodeKind::Directory { .. }, _) => {
                     self.rename_directory(&source, from, to, target.as_ref())
                         .await
                 }
-                NodeKind::Local(_) => self.rename_local(&source, to, target.is_none()).await,
-                NodeKind::File(info) => self.rename_object(&source, info, from, to, replace).await,
+                (NodeKind::Local(_), _) => self.rename_local(&source, to, target.is_none()).await,
+                (NodeKind::File(info), _) => {
+                    self.rename_object(&source, info, from, to, replace).await
+                }
             };
-            if outcome? == Outcome::Renamed {
+            if outcome? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -108,7 +111,7 @@ impl Fs {
             self.keep_parent(source).await?;
         }
         self.tree.move_object(source, to.0, to.1, replace).await?;
-        Ok(Outcome::Renamed)
+        Ok(Outcome::Done)
     }
 
     async fn rename_directory(
@@ -141,7 +144,7 @@ impl Fs {
             self.keep_parent(source).await?;
         }
         self.tree.move_directory(source, to, target).await?;
-        Ok(Outcome::Renamed)
+        Ok(Outcome::Done)
     }
 
     /// `is_new` says whether nothing has the new name.
@@ -157,7 +160,7 @@ impl Fs {
                 Entrance::Closed(_writer) => return Ok(Outcome::Again),
             };
             self.tree.move_local(source, to.0, to.1)?;
-            return Ok(Outcome::Renamed);
+            return Ok(Outcome::Done);
         };
         let key = self.tree.key(to.0, to.1)?;
         match self.opens.hold(&key)? {
@@ -176,7 +179,7 @@ impl Fs {
                 };
                 let content_type = self.content_type(&key);
                 if writer.handle.redirect(key, content_type, agree).await {
-                    return Ok(Outcome::Renamed);
+                    return Ok(Outcome::Done);
                 }
             }
             Entrance::Free(_held) => {}

@@ -19,7 +19,7 @@ use super::errno::Error;
 use super::open::{self, OpenFlags};
 use super::pins::Pinned;
 use super::process::Pid;
-use super::rename::Name;
+use super::rename::{Name, Outcome};
 use super::{Fs, OpenFile, OpenKind, Opened, posix};
 use crate::s3::{Key, ObjectInfo};
 use crate::stage::{Stage, StagedFile, Version};
@@ -60,6 +60,15 @@ enum Origin {
     Replaced(ObjectInfo),
     /// An object.
     Object(ObjectInfo),
+}
+
+/// What a local file turns out to be.
+enum Found {
+    Staged(Arc<Staged>),
+    /// It was made, and nobody has opened it.
+    Made,
+    /// It was staged, and its name leads to S3 by now.
+    Stored,
 }
 
 impl Stages {
@@ -377,12 +386,20 @@ impl Fs {
     }
 
     /// Takes away the name of a local file where files are staged. Those who have it open may go
-    /// on.
-    pub(super) async fn unlink_staged(&self, stages: &Stages, named: &Named) -> Result<(), Error> {
+    /// on. [`Outcome::Again`] when the file is not local any more.
+    pub(super) async fn unlink_staged(
+        &self,
+        stages: &Stages,
+        named: &Named,
+    ) -> Result<Outcome, Error> {
         let ino = named.ino();
-        let Some(staged) = stages.get(ino) else {
-            self.tree.end_writing(ino, false);
-            return Ok(());
+        let staged = match self.local_staged(stages, ino) {
+            Found::Staged(staged) => staged,
+            Found::Made => {
+                self.tree.end_writing(ino, false);
+                return Ok(Outcome::Done);
+            }
+            Found::Stored => return Ok(Outcome::Again),
         };
         self.keep_parent(named).await?;
         let delete = async |has_object: bool| -> Result<(), tree::Error> {
@@ -393,25 +410,44 @@ impl Fs {
             Ok(())
         };
         staged.file.remove(delete).await?;
-        self.leave_staged(ino).await
+        self.leave_staged(ino).await?;
+        Ok(Outcome::Done)
     }
 
-    /// Renames a file where the file, or the one that it replaces, is staged.
+    /// What has become of a file that was local.
+    fn local_staged(&self, stages: &Stages, ino: InodeNo) -> Found {
+        let files = stages.lock();
+        match files.get(&ino) {
+            Some(staged) => Found::Staged(Arc::clone(staged)),
+            None if matches!(self.tree.local(ino), Ok(Some(_))) => Found::Made,
+            None => Found::Stored,
+        }
+    }
+
+    /// Renames a file where the file, or the one that it replaces, is staged. [`Outcome::Again`]
+    /// when the file is not local any more.
     pub(super) async fn rename_staged(
         &self,
         stages: &Stages,
         (source, from): (&Named, Name<'_>),
         (target, to): (Option<&Named>, Name<'_>),
         replace: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
+        let moved = match source.kind() {
+            NodeKind::Local(_) => Some(self.local_staged(stages, source.ino())),
+            _ => None,
+        };
+        if matches!(moved, Some(Found::Stored)) {
+            return Ok(Outcome::Again);
+        }
         let key = self.tree.key(to.0, to.1)?;
         let _held = (self.opens.hold(source.key())?, self.opens.hold(&key)?);
         if from.0 != to.0 {
             self.keep_parent(source).await?;
         }
         let by_copy = !self.config.can_rename;
-        let move_it = async || match (stages.get(source.ino()), source.kind()) {
-            (Some(staged), _) => {
+        let move_it = async || match moved {
+            Some(Found::Staged(staged)) => {
                 let tree = &self.tree;
                 let move_object = async |stored: Option<crate::stage::Stored>| {
                     let version = stored.as_ref().map(|stored| &stored.version);
@@ -421,22 +457,24 @@ impl Fs {
                 };
                 staged.file.rename(key.clone(), move_object).await
             }
-            (None, NodeKind::Local(_)) => Ok(self.tree.move_local(source, to.0, to.1)?),
-            (None, _) if by_copy => {
+            Some(_made) => Ok(self.tree.move_local(source, to.0, to.1)?),
+            None if by_copy => {
                 let moved = self.tree.move_object(source, to.0, to.1, replace);
                 Ok(moved.await?)
             }
-            (None, _) => Ok(self.tree.rename(source, to.0, to.1, replace).await?),
+            None => Ok(self.tree.rename(source, to.0, to.1, replace).await?),
         };
         let Some(replaced) = target.and_then(|target| stages.get(target.ino())) else {
-            return move_it().await;
+            move_it().await?;
+            return Ok(Outcome::Done);
         };
         // It must not be stored over what takes its place.
         replaced
             .file
             .remove(async |_has_object| move_it().await)
             .await?;
-        self.leave_staged(replaced.ino).await
+        self.leave_staged(replaced.ino).await?;
+        Ok(Outcome::Done)
     }
 
     /// Stores what is staged in the directory whose keys start with `prefix`, so that it can be

@@ -113,9 +113,12 @@ impl Tree {
         old.end(|core, now| {
             new.end(|_core, _now| {});
             let mut table = core.table();
-            let moved = table.move_local(named.ino(), parent, &name, now);
+            if table.move_local(named.ino(), parent, &name, now).is_err() {
+                // It is not local any more: both names lead to what S3 says.
+                table.note_removed(named.parent, &named.name, now);
+                table.note_change(parent, &name, now);
+            }
             table.note_in_s3(parent, now);
-            moved.unwrap_or_else(|error| log::debug!("a renamed file is looked up anew: {error}"));
         });
         Ok(Some(etag))
     }
