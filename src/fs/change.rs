@@ -226,6 +226,9 @@ impl Fs {
         mode: RenameMode,
     ) -> Result<Outcome, Error> {
         let source = self.find_stored(parent, name).await?;
+        if (parent, name) == (new_parent, new_name) {
+            return Ok(Outcome::Done);
+        }
         let is_local = |named: &Named| matches!(named.kind(), NodeKind::Local(_));
         match source.kind() {
             NodeKind::Directory { .. } => {

@@ -446,6 +446,11 @@ impl Fs {
             self.keep_parent(source).await?;
         }
         let by_copy = !self.config.can_rename;
+        let replaced = target.and_then(|target| stages.get(target.ino()));
+        let is_taken = match (&replaced, target.map(Named::kind)) {
+            (Some(replaced), _) => replaced.file.has_object(),
+            (None, kind) => matches!(kind, Some(NodeKind::File(_))),
+        };
         let move_it = async || match moved {
             Some(Found::Staged(staged)) => {
                 let tree = &self.tree;
@@ -455,7 +460,7 @@ impl Fs {
                     let moved = tree.move_written(source, version, to, replace, by_copy);
                     moved.await.map_err(Error::from)
                 };
-                staged.file.rename(key.clone(), move_object).await
+                staged.file.rename(key.clone(), is_taken, move_object).await
             }
             Some(_made) => Ok(self.tree.move_local(source, to.0, to.1)?),
             None if by_copy => {
@@ -464,7 +469,7 @@ impl Fs {
             }
             None => Ok(self.tree.rename(source, to.0, to.1, replace).await?),
         };
-        let Some(replaced) = target.and_then(|target| stages.get(target.ino())) else {
+        let Some(replaced) = replaced else {
             move_it().await?;
             return Ok(Outcome::Done);
         };

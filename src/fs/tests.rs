@@ -4,6 +4,7 @@ mod directories;
 mod keeping;
 mod model;
 mod renaming;
+mod staged;
 mod writing;
 
 use std::time::Duration;

@@ -35,8 +35,9 @@ impl StagedFile {
         self.settle().await
     }
 
-    /// Gives the file another key. If S3 has an object of it, that is brought up to date first, and
-    /// moved by `move_object`, which says what version has the new key then.
+    /// Gives the file another key, which an object has if `is_taken` says so. If S3 has an object of
+    /// the file, that is brought up to date first, and moved by `move_object`, which says what
+    /// version has the new key then.
     ///
     /// # Errors
     /// Those of [`Self::store`], or of `move_object`; the file has its old key then.
@@ -46,6 +47,7 @@ impl StagedFile {
     pub async fn rename<E: From<Error>>(
         &self,
         key: Key,
+        is_taken: bool,
         move_object: impl AsyncFnOnce(Option<Stored>) -> Result<Option<ETag>, E>,
     ) -> Result<(), E> {
         let _mutation = self.mutation.lock().await;
@@ -67,6 +69,7 @@ impl StagedFile {
             let mut state = self.lock();
             state.record.key = key.as_str().to_owned();
             state.key = key.clone();
+            state.record.has_object |= is_taken;
             if let (Some(stored), Some(etag)) = (stored, etag) {
                 let version = Version {
                     etag,
