@@ -8,6 +8,7 @@ mod namespace;
 mod namespace_local;
 mod reading;
 mod renaming;
+mod staging;
 #[path = "../support/mod.rs"]
 mod support;
 mod writing;
