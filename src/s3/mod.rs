@@ -11,6 +11,7 @@ mod checksum;
 mod classify;
 mod client;
 mod config;
+mod confirm;
 mod connect;
 mod copy;
 mod delete;
