@@ -8,14 +8,14 @@ use std::time::Duration;
 use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 
-use crate::namespace::{assert_errno, names, on_both_stores};
+use crate::namespace::{assert_errno, names, on_all_stores};
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
 use crate::support::wait::wait_for;
 
-on_both_stores!(
+on_all_stores!(
     written_files_are_read_back_from_another_mount,
     s09_s28_deleted_files_are_gone_at_once,
     s16_overwritten_files_show_their_new_version_at_once,
