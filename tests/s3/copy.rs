@@ -209,6 +209,24 @@ fn a_large_copy_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn a_large_copy_is_never_of_two_versions() {
+    let (fixture, request) = with_large_source();
+    fixture.rules(&[
+        Rule::new(Fault::Unaware).on("UploadPartCopy"),
+        Rule::new(Fault::Latency { ms: 1000 }).on("UploadPartCopy"),
+    ]);
+    let copied = std::thread::scope(|scope| {
+        let copying = scope.spawn(|| block_on(fixture.store.copy(request)));
+        std::thread::sleep(Duration::from_millis(500));
+        fixture.plant("large", 10, LARGE);
+        copying.join().expect("it ends")
+    });
+    let error = copied.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+    assert_eq!(fixture.server.keys(BUCKET), ["large"]);
+}
+
+#[test]
 fn a_rename_moves_the_object() {
     let fixture = Fixture::directory();
     let version = with_source(&fixture);

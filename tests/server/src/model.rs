@@ -115,7 +115,7 @@ pub enum Fault {
     LoseAnswer,
     /// The server knows nothing of appending, renaming and encryption, as many stores: it stores
     /// what is to be appended as a whole object, an empty one where something is to be renamed to,
-    /// and encrypts nothing.
+    /// and encrypts nothing. Parts are copied of whatever version is there.
     Unaware,
 }
 
