@@ -1,13 +1,15 @@
-//! The file system on real mounts: the real binary, `/dev/fuse`, the local S3 server and SeaweedFS.
+//! The file system on real mounts: the real binary, `/dev/fuse`, the local S3 server, SeaweedFS and Ceph RGW.
 
 mod faults;
 mod keeping;
 mod lifecycle;
 mod memory;
+mod model;
 mod namespace;
 mod namespace_local;
 mod reading;
 mod renaming;
 #[path = "../support/mod.rs"]
 mod support;
+mod upload_faults;
 mod writing;
