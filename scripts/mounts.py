@@ -89,6 +89,25 @@ class SeaweedFs:
                 time.sleep(0.1)
 
 
+class Rgw:
+    """Ceph RGW, without a bucket. It ends with this process, however that ends."""
+
+    name = "Ceph RGW"
+
+    def __init__(self, script: str) -> None:
+        self.data = tempfile.mkdtemp(prefix="rgw-")
+        monitor, s3 = free_ports(2)
+        self.endpoint = f"http://127.0.0.1:{s3}"
+        command = [script, self.data, str(monitor), str(s3), ACCESS_KEY, SECRET_KEY]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != b"ready\n":
+            raise Wrong(f"RGW did not start; its logs are in {self.data}")
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
 class Mount:
     """The daemon, in the foreground. `arguments` are those beside bucket, directory and endpoint."""
 

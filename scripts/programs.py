@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs real programs on real mounts, and looks at what they wrote from the other side.
 
-usage: programs.py [--cases PATTERN,..] [--stores local,seaweedfs] [--bin DIRECTORY]
+usage: programs.py [--cases PATTERN,..] [--stores local,seaweedfs,rgw] [--bin DIRECTORY]
 
-Mounts a bucket of the local S3 server and one of SeaweedFS with --allow-overwrite and --allow-delete;
-then, so that files can be renamed, the server's as a directory bucket, and both with --allow-rename if
+Mounts a bucket of the local S3 server, of SeaweedFS and of Ceph RGW with --allow-overwrite and --allow-delete;
+then, so that files can be renamed, the server's as a directory bucket, and all with --allow-rename if
 the command has it. Runs the cases of programs_cases.py and programs_writers.py on each mount. After
 each case the bucket must hold exactly the objects that the
 case says, byte for byte, as another client of S3 (boto3) sees them and as the mount shows them, and no
@@ -28,7 +28,7 @@ from botocore.config import Config
 
 import programs_cases
 import programs_writers
-from mounts import ACCESS_KEY, SECRET_KEY, Mount, SeaweedFs, Server, Wrong, has_flag
+from mounts import ACCESS_KEY, SECRET_KEY, Mount, Rgw, SeaweedFs, Server, Wrong, has_flag
 from programs_place import Place
 
 BUCKET = "programs"
@@ -127,6 +127,7 @@ def run(options: argparse.Namespace, work: str) -> list[str]:
     makers = {
         "local": lambda: Server(options.bin, BUCKET, "--directory"),
         "seaweedfs": lambda: SeaweedFs(f"{ROOT}/target/tools/bin/weed"),
+        "rgw": lambda: Rgw(f"{ROOT}/scripts/rgw.sh"),
     }
     for choice in options.stores.split(","):
         store = makers[choice]()
@@ -159,7 +160,7 @@ def ways_to_mount(binary: str, store: str) -> list[tuple[str, list[str]]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", default="*", help="names or patterns, with commas between [all]")
-    parser.add_argument("--stores", default="local,seaweedfs", help="with commas between [both]")
+    parser.add_argument("--stores", default="local,seaweedfs,rgw", help="with commas between [all]")
     parser.add_argument("--bin", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "debug"),
                         help="directory of mount-s3 and s3-test-server")
     options = parser.parse_args()

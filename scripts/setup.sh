@@ -35,14 +35,23 @@ need 'command -v rsync' rsync rsync
 need 'command -v zip' zip zip
 need 'command -v unzip' unzip unzip
 need 'command -v tar' tar tar
-[ ${#missing[@]} -eq 0 ] && exit 0
+# What scripts/rgw.sh runs. Without what it recommends, which are daemons that it does not need here.
+ceph=''
+for program in radosgw ceph-mon ceph-osd ceph; do
+    PATH=$PATH:/usr/sbin command -v $program >/dev/null || ceph='radosgw ceph-mon ceph-osd ceph-common'
+done
+[ ${#missing[@]} -eq 0 ] && [ -z "$ceph" ] && exit 0
 
 if command -v apt-get >/dev/null; then
     field=1
-    install='apt-get update && apt-get install -y'
+    install='apt-get update && '
+    [ -z "$ceph" ] || install+="apt-get install -y --no-install-recommends $ceph && "
+    install+='apt-get install -y'
 elif command -v dnf >/dev/null; then
     field=2
     install='dnf install -y'
+    [ -z "$ceph" ] || echo "warning: Ceph RGW is not there, and dnf does not have it everywhere: its tests will fail" >&2
+    [ ${#missing[@]} -gt 0 ] || exit 0
 else
     echo "error: neither apt-get nor dnf found; install by hand: $(printf '%s\n' "${missing[@]}" | cut -d'|' -f1 | tr '\n' ' ')" >&2
     exit 1
@@ -54,10 +63,10 @@ if [ "$(id -u)" -eq 0 ]; then
 else
     sudo=sudo
     if [ "${YES:-}" != 1 ]; then
-        read -r -p "Install with sudo: $packages? [y/N] " answer </dev/tty
+        read -r -p "Install with sudo: $packages$ceph? [y/N] " answer </dev/tty
         [[ $answer == [yY]* ]] || { echo "Not installed. By hand: $install $packages" >&2; exit 1; }
     fi
 fi
-echo "Installing: $packages"
+echo "Installing: $packages$ceph"
 export DEBIAN_FRONTEND=noninteractive
 $sudo sh -c "$install $packages"

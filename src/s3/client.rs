@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::buffers::Buffers;
 use super::classify::{GET, HEAD, LIST, Subject};
 use super::message::{Common, Draft};
+use super::proof::Proofs;
 use super::{
     BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
     PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, get, head, list, put,
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) write_part_bytes: usize,
     /// Of `write_part_bytes` each.
     pub(super) buffers: Buffers,
+    pub(super) proofs: Proofs,
 }
 
 impl S3Store {

@@ -14,6 +14,7 @@ use super::classify::{LIST, Subject};
 use super::client::{S3Store, Shared};
 use super::endpoint::Endpoint;
 use super::message::Common;
+use super::proof::Proofs;
 use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
 use crate::crt::s3::{Client, ClientConfig, Stall};
 use crate::crt::{
@@ -245,6 +246,7 @@ impl Identity {
             part_bytes: config.part_bytes,
             write_part_bytes,
             buffers: Buffers::new(write_part_bytes),
+            proofs: Proofs::default(),
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::call;
+use super::call::{self, Reply};
 use super::classify::{COPY, HEAD, Subject};
 use super::client::Shared;
 use super::message::Header;
@@ -72,6 +72,8 @@ async fn copy_parts(
         })
         .buffered(PARTS_AT_A_TIME);
     let parts: Vec<_> = copied.try_collect().await?;
+    // Ceph RGW copies a part of whatever version is there.
+    source(shared, request).await?;
     let etag = session
         .complete(&parts, request.size, None, &request.condition)
         .await?;
@@ -88,8 +90,8 @@ fn ranges(size: u64) -> impl Iterator<Item = RangeInclusive<u64>> {
     (0..count).map(move |index| index * part..=((index + 1) * part).min(size) - 1)
 }
 
-/// What the source says of itself beside its bytes, as long as it is the version asked for.
-async fn kept_headers(shared: &Shared, request: &CopyRequest) -> Result<Vec<Header>, Error> {
+/// What the store says of the source, as long as it is the version asked for.
+async fn source(shared: &Shared, request: &CopyRequest) -> Result<Reply, Error> {
     let subject = shared.subject(HEAD, request.from.as_str());
     let reply = call::send(shared, &subject, &shared.common.head(&request.from)).await?;
     let tag = reply.headers.get("ETag").map(etag);
@@ -97,6 +99,12 @@ async fn kept_headers(shared: &Shared, request: &CopyRequest) -> Result<Vec<Head
         let text = "the source of the copy was replaced";
         return Err(subject.error(ErrorKind::Precondition, text));
     }
+    Ok(reply)
+}
+
+/// What the source says of itself beside its bytes.
+async fn kept_headers(shared: &Shared, request: &CopyRequest) -> Result<Vec<Header>, Error> {
+    let reply = source(shared, request).await?;
     let is_encrypted_anew = shared.common.encryption.is_some();
     let kept = reply.headers.iter().filter_map(|(name, value)| {
         let name = name.to_ascii_lowercase();

@@ -209,6 +209,11 @@ impl FakeStore {
         }
     }
 
+    /// Lets all go well that was to fail, to wait or to stall, and has not come yet.
+    pub(crate) fn forget_faults(&self) {
+        self.0.state().faults.clear();
+    }
+
     /// How many requests are held or stalled at the moment.
     pub(crate) fn waiting(&self) -> usize {
         let state = self.0.state();

@@ -11,6 +11,7 @@ mod checksum;
 mod classify;
 mod client;
 mod config;
+mod confirm;
 mod connect;
 mod copy;
 mod delete;
@@ -26,6 +27,7 @@ mod message;
 mod metadata;
 mod multipart;
 mod observe;
+mod proof;
 mod put;
 mod rename;
 mod types;
@@ -137,10 +139,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Dropping the future cancels the request; the target may have been stored.
     fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>>;
 
-    /// Renames an object, atomically. Directory buckets only.
+    /// Renames an object, atomically. Directory buckets only. Succeeds only if the store is known
+    /// to have done it: the first call asks for a trial, and each makes sure that the source is
+    /// gone.
     /// S3: [RenameObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_RenameObject.html).
     ///
     /// # Errors
+    /// [`ErrorKind::Integrity`] when the store does not do it, whatever it answers;
     /// [`ErrorKind::NotFound`] without a source; [`ErrorKind::Precondition`] when it is another
     /// version, or there is a target that may not be replaced; any other kind as the service
     /// answers.

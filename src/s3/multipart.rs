@@ -18,6 +18,7 @@ use super::classify::{
     ABORT_UPLOAD, COMPLETE_UPLOAD, CREATE_UPLOAD, UPLOAD_PART, UPLOAD_PART_COPY,
 };
 use super::client::Shared;
+use super::confirm::{self, Expected};
 use super::message::{Draft, Header};
 use super::xml::{self, Answered};
 use super::{CopyRequest, ETag, Error, Key, PutCondition};
@@ -166,8 +167,8 @@ impl Session {
             size,
             condition,
         );
-        if let Some(whole) = whole {
-            draft.header(whole.header, whole.value);
+        if let Some(whole) = &whole {
+            draft.header(whole.header, whole.value.as_str());
         }
         let session = Arc::clone(&self);
         let completed = {
@@ -180,7 +181,24 @@ impl Session {
                 Ok(xml::etag(&etag))
             }
         };
-        call::start(&self.shared, &subject, &draft, completed)?.await
+        let error = match call::start(&self.shared, &subject, &draft, completed)?.await {
+            Err(error) if self.is_in_doubt(&error) => error,
+            answered => return answered,
+        };
+        let whole = whole.as_ref();
+        let expected = Expected { parts, size, whole };
+        let stored = confirm::stored(&self.shared, &self.key, &expected).await;
+        if stored.is_some() {
+            self.completed.store(true, Ordering::Release);
+        }
+        stored.ok_or(error)
+    }
+
+    /// Whether the upload may have become the object although this is how its completion ended:
+    /// the answer to an earlier try was lost, or the answer cannot be read.
+    fn is_in_doubt(&self, error: &Error) -> bool {
+        let is_gone = error.context().code.as_deref() == Some("NoSuchUpload");
+        is_gone || self.completed.load(Ordering::Acquire)
     }
 
     /// Empty, which S3 refuses, before it is known.

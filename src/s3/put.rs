@@ -8,9 +8,9 @@ use super::call::{self, Reply};
 use super::classify::{PUT, Subject};
 use super::client::Shared;
 use super::message::{Header, condition};
-use super::metadata;
 use super::xml::etag;
 use super::{ETag, Error, ErrorKind, PutRequest, Stored};
+use super::{metadata, proof};
 
 /// Stores `body`.
 ///
@@ -28,6 +28,9 @@ pub(super) async fn put(
     sum.update(&body);
     let checksum = sum.checksum();
     let described = describe(&request.content_type, &request.metadata, &subject)?;
+    if request.append_at.is_some() {
+        proof::of_appending(shared, &request.key).await?;
+    }
 
     let mut draft = shared.common.put(&request.key, body);
     draft.headers.extend(shared.common.stored_as());

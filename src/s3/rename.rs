@@ -4,24 +4,37 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::call;
-use super::classify::RENAME;
+use super::classify::{HEAD, RENAME};
 use super::client::Shared;
-use super::{Error, RenameRequest};
+use super::{Error, ErrorKind, RenameRequest};
+use super::{call, proof};
 
 /// Renames an object.
 ///
 /// # Cancel safety
-/// Dropping the future cancels the request.
+/// Dropping the future cancels what is under way.
 pub(super) async fn rename(shared: &Shared, request: RenameRequest) -> Result<(), Error> {
+    proof::of_renaming(shared, &request).await?;
     let subject = shared.subject(RENAME, request.from.as_str());
     let draft = shared.common.rename(&request, token());
-    call::send(shared, &subject, &draft).await.map(drop)
+    call::send(shared, &subject, &draft).await?;
+    if request.from == request.to {
+        return Ok(());
+    }
+    let asked = shared.subject(HEAD, request.from.as_str());
+    match call::send(shared, &asked, &shared.common.head(&request.from)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => {
+            let text = "the store says that it has renamed an object that still has its old name";
+            Err(subject.error(ErrorKind::Integrity, text))
+        }
+    }
 }
 
 /// A text that no other rename has: S3 does what has one token once, however often it is tried, so
 /// that a try after an answer that was lost does not miss the source.
-fn token() -> String {
+pub(super) fn token() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now()

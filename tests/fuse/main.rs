@@ -1,9 +1,10 @@
-//! The file system on real mounts: the real binary, `/dev/fuse`, the local S3 server and SeaweedFS.
+//! The file system on real mounts: the real binary, `/dev/fuse`, the local S3 server, SeaweedFS and Ceph RGW.
 
 mod faults;
 mod keeping;
 mod lifecycle;
 mod memory;
+mod model;
 mod namespace;
 mod namespace_local;
 mod reading;
@@ -11,4 +12,5 @@ mod renaming;
 mod staging;
 #[path = "../support/mod.rs"]
 mod support;
+mod upload_faults;
 mod writing;

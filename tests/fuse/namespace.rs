@@ -1,4 +1,4 @@
-//! The namespace on both stores, statement by statement.
+//! The namespace on all stores, statement by statement.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use crate::support::store::TestStore;
 
-/// Makes every function a test on the local server and a test on SeaweedFS.
-macro_rules! on_both_stores {
+/// Makes every function a test on the local server, one on SeaweedFS and one on Ceph RGW.
+macro_rules! on_all_stores {
     ($($name:ident),* $(,)?) => {
         mod local {
             $(#[test] fn $name() { super::$name(crate::support::local::Local::shared()); })*
@@ -23,11 +23,14 @@ macro_rules! on_both_stores {
         mod seaweed {
             $(#[test] fn $name() { super::$name(crate::support::seaweed::SeaweedFs::shared()); })*
         }
+        mod rgw {
+            $(#[test] fn $name() { super::$name(crate::support::rgw::Rgw::shared()); })*
+        }
     };
 }
-pub(crate) use on_both_stores;
+pub(crate) use on_all_stores;
 
-on_both_stores!(
+on_all_stores!(
     s01_common_prefixes_are_directories,
     s01_prefix_mount_shows_only_the_prefix,
     s02_markers_are_empty_directories,

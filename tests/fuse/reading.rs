@@ -10,11 +10,11 @@ use std::thread;
 
 use s3_test_server::synthetic;
 
-use crate::namespace::on_both_stores;
+use crate::namespace::on_all_stores;
 use crate::support::local::Local;
 use crate::support::store::TestStore;
 
-on_both_stores!(
+on_all_stores!(
     s21_sequential_reads_in_every_block_size,
     s21_random_reads_buffered_and_direct,
     s21_strided_reads,

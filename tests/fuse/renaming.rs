@@ -8,14 +8,14 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 
-use crate::namespace::{assert_errno, names, on_both_stores};
+use crate::namespace::{assert_errno, names, on_all_stores};
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
 use crate::writing::sh;
 
-on_both_stores!(
+on_all_stores!(
     mv_of_a_file_shows_its_new_name_at_once,
     mv_of_a_directory_takes_everything_along,
     written_and_renamed_files_replace_older_ones,

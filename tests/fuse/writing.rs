@@ -3,19 +3,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::process::Command;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 
-use crate::namespace::{assert_errno, names, on_both_stores};
+use crate::namespace::{assert_errno, names, on_all_stores};
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
+use crate::support::rgw::Rgw;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
 
-on_both_stores!(
+on_all_stores!(
     written_files_are_read_back_from_another_mount,
     s09_s28_deleted_files_are_gone_at_once,
     s16_overwritten_files_show_their_new_version_at_once,
@@ -181,40 +180,6 @@ fn unmount_while_a_file_is_written_leaves_nothing() {
 }
 
 #[test]
-fn failed_steps_of_an_upload_are_told_and_the_next_write_works() {
-    for (operation, size) in [
-        ("PutObject", MIB),
-        ("CreateMultipartUpload", 20 * MIB),
-        ("UploadPart", 20 * MIB),
-        ("CompleteMultipartUpload", 20 * MIB),
-    ] {
-        let local = Local::start();
-        let bucket = local.fresh_bucket();
-        let mount = local.mounting(&bucket).mount();
-        let denied = Rule::new(Fault::Error {
-            status: 403,
-            code: "AccessDenied".to_owned(),
-        });
-        local.set_model(Model {
-            rules: vec![denied.on(operation).times(1)],
-            ..Model::default()
-        });
-        let mut file = File::create(mount.join("f")).unwrap();
-        let written = file.write_all(&bytes(1, 0, size));
-        let synced = file.sync_all();
-        assert_errno(synced, Errno::ACCESS);
-        drop((file, written));
-        assert_errno(fs::metadata(mount.join("f")), Errno::NOENT);
-        assert_eq!(local.keys(&bucket), [""; 0], "{operation}");
-        fs::write(mount.join("f"), bytes(1, 0, size)).unwrap();
-        assert!(local.body(&bucket, "f").unwrap() == bytes(1, 0, size));
-        wait_for("uploads to be aborted", Duration::from_secs(10), || {
-            local.uploads(&bucket).is_empty().then_some(())
-        });
-    }
-}
-
-#[test]
 fn small_file_costs_one_lookup_and_one_put() {
     let local = Local::start();
     let bucket = local.fresh_bucket();
@@ -265,4 +230,49 @@ fn s24_s27_s29_directory_bucket_appends_and_renames() {
         Errno::EXIST,
     );
     assert_eq!(local.keys(&bucket), ["log", "moved"]);
+}
+
+/// On a store that takes a rename for a PutObject of nothing, and an append for one of its bytes.
+fn unaware_store_loses_nothing(store: &dyn TestStore, bucket: &str) {
+    let flags = [
+        "--bucket-type",
+        "directory",
+        "--incremental-upload",
+        "--allow-overwrite",
+    ];
+    let mount = store.mounting(bucket).with(&flags).mount();
+    for to in ["d/to", "d/new"] {
+        assert_errno(fs::rename(mount.join("from"), mount.join(to)), Errno::IO);
+        assert_eq!(fs::read(mount.join("from")).unwrap(), b"source");
+        assert_eq!(fs::read(mount.join("d/to")).unwrap(), b"target");
+        assert_errno(fs::metadata(mount.join("d/new")), Errno::NOENT);
+    }
+    let mut log = OpenOptions::new();
+    let mut log = log.append(true).open(mount.join("log")).unwrap();
+    log.write_all(b"two\n").unwrap();
+    assert_errno(log.sync_all(), Errno::IO);
+    drop(log);
+    assert_eq!(fs::read(mount.join("log")).unwrap(), b"one\n");
+    assert_eq!(names(mount.path()), ["d", "from", "log"]);
+    assert_eq!(names(&mount.join("d")), ["to"]);
+}
+
+const BEFORE: [(&str, &[u8]); 3] = [("d/to", b"target"), ("from", b"source"), ("log", b"one\n")];
+
+#[test]
+fn s27_s29_appends_and_renames_on_an_unaware_server_lose_nothing() {
+    let local = Local::start();
+    let bucket = local.bucket_with(&BEFORE);
+    local.set_model(Model {
+        rules: vec![Rule::new(Fault::Unaware)],
+        ..Model::default()
+    });
+    unaware_store_loses_nothing(&local, &bucket);
+    assert_eq!(local.keys(&bucket), ["d/to", "from", "log"]);
+}
+
+#[test]
+fn s27_s29_appends_and_renames_on_rgw_lose_nothing() {
+    let rgw = Rgw::shared();
+    unaware_store_loses_nothing(rgw, &rgw.bucket_with(&BEFORE));
 }

@@ -209,6 +209,24 @@ fn a_large_copy_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn a_large_copy_is_never_of_two_versions() {
+    let (fixture, request) = with_large_source();
+    fixture.rules(&[
+        Rule::new(Fault::Unaware).on("UploadPartCopy"),
+        Rule::new(Fault::Latency { ms: 1000 }).on("UploadPartCopy"),
+    ]);
+    let copied = std::thread::scope(|scope| {
+        let copying = scope.spawn(|| block_on(fixture.store.copy(request)));
+        std::thread::sleep(Duration::from_millis(500));
+        fixture.plant("large", 10, LARGE);
+        copying.join().expect("it ends")
+    });
+    let error = copied.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+    assert_eq!(fixture.server.keys(BUCKET), ["large"]);
+}
+
+#[test]
 fn a_rename_moves_the_object() {
     let fixture = Fixture::directory();
     let version = with_source(&fixture);
@@ -268,4 +286,53 @@ fn a_rename_in_a_bucket_without_is_an_error() {
     let error = block_on(fixture.store.rename(rename("from ü", "to"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert_eq!(fixture.server.keys(BUCKET), ["from ü"]);
+}
+
+#[test]
+fn a_rename_by_a_store_that_is_unaware_loses_nothing() {
+    let fixture = Fixture::directory();
+    with_source(&fixture);
+    put(&fixture.store, request("to"), "there").unwrap();
+    fixture.rules(&[Rule::new(Fault::Unaware)]);
+    for replace in [true, false] {
+        for to in ["to", "d/new"] {
+            let request = RenameRequest {
+                replace,
+                ..rename("from ü", to)
+            };
+            let error = block_on(fixture.store.rename(request)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+            assert_eq!(error.context().operation, "RenameObject");
+        }
+    }
+    assert_eq!(fixture.server.keys(BUCKET), ["from ü", "to"]);
+    assert_eq!(fixture.server.read_object(BUCKET, "to").unwrap(), b"there");
+    let source = fixture.server.read_object(BUCKET, "from ü");
+    assert_eq!(source.unwrap(), b"bytes");
+}
+
+#[test]
+fn a_rename_that_is_answered_and_not_done_is_an_error() {
+    let fixture = Fixture::directory();
+    with_source(&fixture);
+    put(&fixture.store, request("known"), "x").unwrap();
+    block_on(fixture.store.rename(rename("known", "renamed"))).unwrap();
+    fixture.rules(&[Rule::new(Fault::Unaware)]);
+    let error = block_on(fixture.store.rename(rename("from ü", "new"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+    let source = fixture.server.read_object(BUCKET, "from ü");
+    assert_eq!(source.unwrap(), b"bytes");
+}
+
+#[test]
+fn a_store_proves_once_that_it_renames() {
+    let fixture = Fixture::directory();
+    for name in ["a", "b", "c"] {
+        put(&fixture.store, request(name), "x").unwrap();
+        block_on(fixture.store.rename(rename(name, "to"))).unwrap();
+    }
+    let operations = fixture.server.stats().operations;
+    assert_eq!(operations["RenameObject"].count, 4);
+    assert_eq!(operations["HeadObject"].count, 3);
+    assert_eq!(fixture.server.keys(BUCKET), ["to"]);
 }

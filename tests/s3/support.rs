@@ -7,7 +7,7 @@ use mount_s3::crt::{Runtime, RuntimeConfig};
 use mount_s3::s3::{Auth, BucketName, Error, Restore, S3Config, S3Store, Store};
 use s3_test_server::{Config, Model, ObjectSpec, RestoreSpec, Rule, Server};
 
-use super::store_suite::Bucket;
+use super::store_suite::{Archive, Bucket};
 
 pub(crate) const BUCKET: &str = "bucket";
 pub(crate) const MIB: u64 = 1 << 20;
@@ -131,7 +131,9 @@ impl Bucket for Fixture {
     fn remove(&self, key: &str) {
         self.server.delete_object(BUCKET, key);
     }
+}
 
+impl Archive for Fixture {
     fn archive(&self, key: &str, text: &str, restore: Restore) {
         self.server.put_object(&ObjectSpec {
             storage_class: Some("GLACIER".to_owned()),

@@ -324,16 +324,56 @@ fn parts_whose_answers_are_lost_are_sent_again() {
 }
 
 #[test]
-fn a_completion_whose_answer_is_lost_is_no_success() {
+fn a_completion_whose_answer_is_lost_is_a_success_if_the_object_proves_it() {
+    for checksums in [
+        UploadChecksums::Crc32c,
+        UploadChecksums::Crc64Nvme,
+        UploadChecksums::Off,
+    ] {
+        let fixture = Fixture::with(|config| config.upload_checksums = checksums);
+        let once = Rule::new(Fault::LoseAnswer)
+            .on("CompleteMultipartUpload")
+            .times(1);
+        fixture.rules(&[once]);
+        let stored = upload(&fixture, 3 * MIB + 1, 500_000).unwrap();
+        assert_eq!(fixture.fired(), 1);
+        assert_eq!(stored.size, 3 * MIB + 1);
+        assert_eq!(stored.etag, etag(&fixture.store, "k"));
+        let content = fixture.server.read_object(BUCKET, "k").unwrap();
+        assert!(bytes(3 * MIB + 1) == content);
+        assert!(fixture.server.uploads(BUCKET).is_empty());
+        let operations = fixture.server.stats().operations;
+        assert!(!operations.contains_key("AbortMultipartUpload"));
+    }
+}
+
+#[test]
+fn a_completion_whose_answer_is_lost_is_no_success_without_proof() {
+    let gone = Rule::new(error(404, "NoSuchUpload")).on("CompleteMultipartUpload");
+    for there in [Some("somebody else's"), None] {
+        let fixture = Fixture::start();
+        if let Some(text) = there {
+            put(&fixture.store, request("k"), text).unwrap();
+        }
+        fixture.rules(std::slice::from_ref(&gone));
+        let error = upload(&fixture, MIB, 500_000).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other, "{error}");
+        assert_eq!(error.context().operation, "CompleteMultipartUpload");
+        assert_eq!(error.context().code.as_deref(), Some("NoSuchUpload"));
+        wait_until_aborted(&fixture.server);
+        let content = fixture.server.read_object(BUCKET, "k");
+        assert_eq!(content.as_deref(), there.map(str::as_bytes));
+    }
+    // Nobody can tell where the object may not be looked at.
     let fixture = Fixture::start();
-    let once = Rule::new(Fault::LoseAnswer)
-        .on("CompleteMultipartUpload")
-        .times(1);
-    fixture.rules(&[once]);
+    fixture.rules(&[
+        Rule::new(Fault::LoseAnswer)
+            .on("CompleteMultipartUpload")
+            .times(1),
+        Rule::new(Fault::Deny).on("HeadObject"),
+    ]);
     let error = upload(&fixture, MIB, 500_000).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Other, "{error}");
     assert_eq!(error.context().code.as_deref(), Some("NoSuchUpload"));
-    assert!(fixture.server.read_object(BUCKET, "k").is_some());
 }
 
 #[test]

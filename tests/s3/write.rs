@@ -207,6 +207,19 @@ fn appends_to_a_store_that_cannot_are_errors() {
     fixture.rules(&[Rule::new(Fault::Unaware)]);
     let error = put(&fixture.store, append("k", 3), " two").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+    assert_eq!(error.context().key, "k");
+    assert_eq!(content(&fixture, "k").as_deref(), Some("one"));
+    assert_eq!(fixture.server.keys(BUCKET), ["k"]);
+}
+
+#[test]
+fn an_append_that_the_store_does_not_confirm_is_an_error() {
+    let fixture = Fixture::directory();
+    put(&fixture.store, request("k"), "one").unwrap();
+    put(&fixture.store, append("k", 3), " two").unwrap();
+    fixture.rules(&[Rule::new(Fault::Unaware)]);
+    let error = put(&fixture.store, append("k", 7), " three").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What the test binaries share: stores to test against, and mounts that clean up after themselves.
 
+pub(crate) mod anonymous;
 pub(crate) mod local;
 pub(crate) mod mount;
+pub(crate) mod ports;
+pub(crate) mod rgw;
 pub(crate) mod seaweed;
 pub(crate) mod store;
 pub(crate) mod wait;

@@ -1,15 +1,15 @@
 //! SeaweedFS: a real S3 store, one process for the whole test binary, on loopback.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
 
+use super::anonymous;
+use super::ports::free_ports;
 use super::store::TestStore;
 use super::wait::wait_for;
 
@@ -48,6 +48,7 @@ impl SeaweedFs {
         std::fs::write(&config, identities).expect("write the SeaweedFS identities");
         let log = File::create(data.path().join("log")).expect("a log file for SeaweedFS");
 
+        // SeaweedFS takes the port 10,000 above each for its own protocol.
         let [s3, master, volume, filer, admin] = free_ports();
         // The shell ends the store when the test process does, however it ends: its standard
         // input is a pipe whose other end only this process holds.
@@ -97,21 +98,9 @@ impl SeaweedFs {
                 .try_wait()
                 .expect("ask for SeaweedFS");
             assert!(ended.is_none(), "SeaweedFS ended at start: {ended:?}");
-            agent()
-                .get(store.endpoint())
-                .call()
-                .ok()
-                .filter(|answer| answer.status() == 200)
+            ureq::get(store.endpoint()).call().ok()
         });
         store
-    }
-
-    fn url(&self, bucket: &str, key: &str) -> String {
-        format!(
-            "{}/{bucket}/{}",
-            self.endpoint(),
-            utf8_percent_encode(key, KEY)
-        )
     }
 }
 
@@ -125,67 +114,17 @@ impl TestStore for SeaweedFs {
     }
 
     fn create_bucket(&self, bucket: &str) {
-        let answer = agent()
-            .put(format!("{}/{bucket}", self.endpoint()))
-            .send_empty();
-        assert_eq!(
-            answer.expect("CreateBucket").status(),
-            200,
-            "CreateBucket {bucket}"
-        );
+        anonymous::create_bucket(&self.endpoint(), bucket);
     }
 
     fn put(&self, bucket: &str, key: &str, body: &[u8]) {
-        let answer = agent().put(self.url(bucket, key)).send(body);
-        assert_eq!(answer.expect("PutObject").status(), 200, "PutObject {key}");
+        anonymous::put(&self.endpoint(), bucket, key, body);
     }
 
     fn delete(&self, bucket: &str, key: &str) {
-        let answer = agent().delete(self.url(bucket, key)).call();
-        assert_eq!(
-            answer.expect("DeleteObject").status(),
-            204,
-            "DeleteObject {key}"
-        );
+        anonymous::delete(&self.endpoint(), bucket, key);
     }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into()
-}
-
-/// Five free ports, each with the port 10,000 above it free as well: SeaweedFS takes that one for
-/// its own protocol.
-fn free_ports() -> [u16; 5] {
-    let mut held = Vec::new();
-    let mut ports = [0; 5];
-    for slot in &mut ports {
-        *slot = loop {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-            let port = listener.local_addr().expect("its number").port();
-            held.push(listener);
-            // Ports for the kernel's own choice start at 32768: fold them to below 55536.
-            if port < 55_536
-                && let Ok(above) = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000))
-            {
-                held.push(above);
-                break port;
-            }
-        };
-    }
-    ports
 }
 
 const ACCESS_KEY: &str = "SEAWEEDACCESSKEY";
 const SECRET_KEY: &str = "seaweed-secret-key";
-
-/// What a key's path may hold as it is.
-const KEY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{FakeStore, Logged, Op, Order, synthetic};
 use crate::s3::{ErrorKind, ListRequest, Restore, StorageClass, Store};
 use collector::Collector;
-use store_suite::{Bucket, key, request};
+use store_suite::{Archive, Bucket, key, request};
 
 #[path = "../../../tests/s3/collector.rs"]
 mod collector;
@@ -19,8 +19,8 @@ mod store_suite;
 /// What the suite that is shared with the tests of the real store names by another path there.
 mod api {
     pub(crate) use crate::s3::{
-        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListRequest, Restore,
-        StorageClass, Store,
+        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListRequest, ListedObject,
+        Restore, StorageClass, Store,
     };
 }
 
@@ -36,7 +36,9 @@ impl Bucket for FakeStore {
     fn remove(&self, key: &str) {
         Self::remove(self, key);
     }
+}
 
+impl Archive for FakeStore {
     fn archive(&self, key: &str, text: &str, restore: Restore) {
         Self::put(self, key, Bytes::from(text.to_owned()));
         self.set_storage(key, StorageClass::Archived, restore);

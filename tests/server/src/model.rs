@@ -114,8 +114,8 @@ pub enum Fault {
     /// A TCP reset instead of the answer, after what was asked for was done.
     LoseAnswer,
     /// The server knows nothing of appending, renaming and encryption, as many stores: it stores
-    /// what is to be appended as a whole object, answers a rename and does nothing, and encrypts
-    /// nothing.
+    /// what is to be appended as a whole object, an empty one where something is to be renamed to,
+    /// and encrypts nothing. Parts are copied of whatever version is there.
     Unaware,
 }
 

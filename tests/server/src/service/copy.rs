@@ -83,10 +83,11 @@ pub(super) async fn upload_part_copy(
     service: &Service,
     request: S3Request<UploadPartCopyInput>,
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+    let unaware = is_unaware(&request);
     let input = request.input;
     let (from_bucket, from_key) = source_of(&input.copy_source)?;
     let conditions = Conditions {
-        if_match: input.copy_source_if_match.as_ref(),
+        if_match: input.copy_source_if_match.as_ref().filter(|_| !unaware),
         if_none_match: input.copy_source_if_none_match.as_ref(),
         if_modified_since: input.copy_source_if_modified_since,
         if_unmodified_since: input.copy_source_if_unmodified_since,

@@ -1,16 +1,19 @@
 //! RenameObject, which the service behind does not know of; in path style only.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, Method, Uri};
 use percent_encoding::percent_decode_str;
+use s3s::dto::Checksum;
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
+use super::upload::hex;
 use super::{Service, is_unaware};
 use crate::context::{RequestContext, Target};
 use crate::gate::Gate;
+use crate::object::{self, Blob, Content, Object, Stored};
 use crate::store::WriteCondition;
 
 /// Takes RenameObject out of the requests.
@@ -53,13 +56,26 @@ impl S3Route for RenameRoute {
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let done = || Ok(S3Response::new(Body::empty()));
+        let (bucket, to) = target(&request.uri)?;
         if is_unaware(&request) {
+            let condition = WriteCondition::in_headers(&request.headers)?;
+            let stored = Stored {
+                blob: Blob::empty(),
+                etag: hex(&self.service.digest_of(&Blob::empty())),
+                checksum: Checksum::default(),
+                parts: Vec::new(),
+            };
+            let object = Object {
+                content: Content::Stored(Arc::new(stored)),
+                modified: object::now(),
+                meta: None,
+            };
+            self.service.store.put(&bucket, &to, object, &condition)?;
             return done();
         }
         if !self.service.directory {
             return Err(s3_error!(NotImplemented));
         }
-        let (bucket, to) = target(&request.uri)?;
         let from = request.headers.get("x-amz-rename-source");
         let from = from.and_then(|from| from.to_str().ok());
         let from = decode(from.ok_or_else(|| s3_error!(InvalidRequest))?)?;

@@ -107,7 +107,11 @@ fn an_unaware_server_answers_and_does_something_else() {
         Some(&b"!"[..])
     );
     assert_eq!(rename(&client, "k", "/bucket/c", &[]).status, 200);
-    assert_eq!(server.keys("bucket"), ["k"]);
+    assert_eq!(server.keys("bucket"), ["c", "k"]);
+    let renamed = server.read_object("bucket", "c");
+    assert_eq!(renamed.as_deref(), Some(&b""[..]));
+    let absent = [("if-none-match", "*")];
+    assert_eq!(rename(&client, "c", "/bucket/k", &absent).status, 412);
 }
 
 #[test]
