@@ -164,12 +164,6 @@ class Mount:
             subprocess.run(["umount", "-l", self.directory], capture_output=True, check=False)
 
 
-def has_flag(binary: str, flag: str) -> bool:
-    """Whether the command knows a flag."""
-    usage = subprocess.run([binary, "--help"], capture_output=True, text=True, check=True).stdout
-    return flag in usage
-
-
 def free_ports(count: int) -> list[int]:
     """Free ports, each with the port 10,000 above it free as well, which SeaweedFS takes for its own
     protocol."""

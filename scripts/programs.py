@@ -3,12 +3,12 @@
 
 usage: programs.py [--cases PATTERN,..] [--stores local,seaweedfs,rgw] [--bin DIRECTORY]
 
-Mounts a bucket of the local S3 server, of SeaweedFS and of Ceph RGW with --allow-overwrite and --allow-delete;
-then, so that files can be renamed, the server's as a directory bucket, and all with --allow-rename if
-the command has it. Runs the cases of programs_cases.py and programs_writers.py on each mount. After
-each case the bucket must hold exactly the objects that the
-case says, byte for byte, as another client of S3 (boto3) sees them and as the mount shows them, and no
-upload that was not completed.
+Mounts a bucket of the local S3 server, of SeaweedFS and of Ceph RGW with --allow-overwrite and
+--allow-delete; then, so that files can be renamed, the server's as a directory bucket, and all with
+--allow-rename; then all with --write-mode staged. Runs the cases of programs_cases.py,
+programs_writers.py and programs_staged.py on the mounts that they are for. After each case the bucket
+must hold exactly the objects that the case says, byte for byte, as another client of S3 (boto3) sees
+them and as the mount shows them, and no upload that was not completed.
 
 Exits 0 if all of that held, else 1 with the reasons. Run it with target/tools/bin/python3, which has
 the modules that it needs.
@@ -27,9 +27,10 @@ import boto3
 from botocore.config import Config
 
 import programs_cases
+import programs_staged
 import programs_writers
-from mounts import ACCESS_KEY, SECRET_KEY, Mount, Rgw, SeaweedFs, Server, Wrong, has_flag
-from programs_place import Place
+from mounts import ACCESS_KEY, SECRET_KEY, Mount, Rgw, SeaweedFs, Server, Wrong
+from programs_place import PLAIN, RENAMES, STAGED, Place
 
 BUCKET = "programs"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -122,7 +123,7 @@ def run(options: argparse.Namespace, work: str) -> list[str]:
     """Every case on every store. The problems found."""
     problems: list[str] = []
     binary = f"{options.bin}/mount-s3"
-    cases = [*programs_cases.CASES, *programs_writers.CASES]
+    cases = [*programs_cases.CASES, *programs_writers.CASES, *programs_staged.CASES]
     cases = [case for case in cases if any(fnmatch(case.name, one) for one in options.cases.split(","))]
     makers = {
         "local": lambda: Server(options.bin, BUCKET, "--directory"),
@@ -133,8 +134,8 @@ def run(options: argparse.Namespace, work: str) -> list[str]:
         store = makers[choice]()
         try:
             bucket = Bucket(store.endpoint)
-            for way, arguments in ways_to_mount(binary, choice):
-                chosen = [case for case in cases if case.is_for(renames=bool(arguments))]
+            for way, kind, arguments in ways_to_mount(choice, work):
+                chosen = [case for case in cases if kind in case.ways]
                 arguments = ["--allow-overwrite", "--allow-delete", *arguments]
                 mount = Mount(binary, BUCKET, store.endpoint, f"{work}/{choice}-{way}", arguments)
                 try:
@@ -147,13 +148,14 @@ def run(options: argparse.Namespace, work: str) -> list[str]:
     return problems
 
 
-def ways_to_mount(binary: str, store: str) -> list[tuple[str, list[str]]]:
-    """Names and arguments: without renames first, then each with them."""
-    ways = [("plain", [])]
+def ways_to_mount(store: str, work: str) -> list[tuple[str, str, list[str]]]:
+    """Names, kinds and arguments."""
+    ways = [("plain", PLAIN, [])]
     if store == "local":
-        ways.append(("directory", ["--bucket-type", "directory"]))
-    if has_flag(binary, "--allow-rename"):
-        ways.append(("renames", ["--allow-rename"]))
+        ways.append(("directory", RENAMES, ["--bucket-type", "directory"]))
+    ways.append(("renames", RENAMES, ["--allow-rename"]))
+    staged = ["--write-mode", "staged", "--stage", f"{work}/{store}-stage"]
+    ways.append(("staged", STAGED, ["--allow-rename", *staged]))
     return ways
 
 

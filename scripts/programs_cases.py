@@ -2,7 +2,7 @@
 
 from errno import EEXIST
 
-from programs_place import Cases, Place
+from programs_place import PLAIN, RENAMES, STAGED, Cases, Place
 
 CASES = Cases()
 MIB = 1 << 20
@@ -12,7 +12,7 @@ MIB = 1 << 20
 VIM = ["vim", "-Nesn", "-u", "NONE", "-c", "set backupskip="]
 
 
-@CASES.case(also_renames=True)
+@CASES.case(PLAIN, RENAMES, STAGED)
 def cp(at: Place) -> None:
     tree, other = at.tree(), at.make("other", 3 * MIB)
     at.run("cp", "-r", tree, at.path)
@@ -61,7 +61,7 @@ def mv_within(at: Place) -> None:
     at.holds("a", source)
 
 
-@CASES.case(only_renames=True)
+@CASES.case(RENAMES, STAGED)
 def mv_renames(at: Place) -> None:
     small, large = at.make("small", 1000), at.make("large", 20 * MIB)
     at.run("cp", small, large, at.path)
@@ -77,7 +77,7 @@ def mv_renames(at: Place) -> None:
     at.holds("kept", large)
 
 
-@CASES.case(also_renames=True)
+@CASES.case(PLAIN, RENAMES, STAGED)
 def rm(at: Place) -> None:
     """A directory that is in S3 goes with its last file, before rm or find come to remove it: that
     they may complain of."""
@@ -117,7 +117,7 @@ def rsync_default(at: Place) -> None:
     at.run("rsync", "-a", f"{tree}/", at.path / "copy", status=23, says="Function not implemented")
 
 
-@CASES.case(only_renames=True)
+@CASES.case(RENAMES, STAGED)
 def rsync_renames(at: Place) -> None:
     tree = at.tree()
     at.run("rsync", "-r", f"{tree}/", at.path / "copy")
@@ -126,7 +126,7 @@ def rsync_renames(at: Place) -> None:
     at.holds_tree("copy", tree)
 
 
-@CASES.case(also_renames=True)
+@CASES.case(PLAIN, RENAMES, STAGED)
 def tar(at: Place) -> None:
     """Packs to the mount, and unpacks there from there."""
     tree = at.tree()
@@ -165,7 +165,7 @@ def dd(at: Place) -> None:
         at.holds(name, small)
 
 
-@CASES.case(also_renames=True)
+@CASES.case(PLAIN, RENAMES)
 def vim(at: Place) -> None:
     """As it is set up at first: it renames the old file, or copies it if it cannot be renamed, writes
     a new one and removes the old one. Without backups it opens the file without O_TRUNC."""
@@ -196,7 +196,7 @@ def unzip(at: Place) -> None:
     at.holds_tree("out", tree)
 
 
-@CASES.case(also_renames=True)
+@CASES.case(PLAIN, RENAMES, STAGED)
 def shell(at: Place) -> None:
     at.shell(
         """
@@ -244,14 +244,14 @@ def refusals_of_the_shell(at: Place) -> None:
     at.holds("held", b"first\n")
 
 
-@CASES.case(only_renames=True)
+@CASES.case(RENAMES, STAGED)
 def sed_in_place(at: Place) -> None:
     (at.path / "f").write_text("here\n")
     at.shell("sed -i s/here/there/ f")
     at.holds("f", b"there\n")
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def touch(at: Place) -> None:
     at.shell("touch a b; touch -c missing")
     with at.fails(EEXIST):

@@ -18,28 +18,28 @@ from mounts import Wrong
 PROGRAM_SECONDS = 60
 
 
+# Kinds of mounts: files are written once and in order; they can be renamed, too; they are staged, and
+# written in any order.
+PLAIN, RENAMES, STAGED = "plain", "renames", "staged"
+
+
 @dataclass(frozen=True)
 class Case:
     """One thing to do on a mount."""
 
     name: str
     run: Callable[[Place], None]
-    only_renames: bool
-    also_renames: bool
-
-    def is_for(self, *, renames: bool) -> bool:
-        """Whether it runs on a mount that renames, or on one that does not."""
-        return self.only_renames or self.also_renames if renames else not self.only_renames
+    ways: tuple[str, ...]
 
 
 class Cases(list):
     """Cases, in the order of the functions that are marked with `case`."""
 
-    def case(self, *, only_renames: bool = False, also_renames: bool = False) -> Callable:
-        """Makes a case of a function: for mounts that do not rename, for those that do, or for both."""
+    def case(self, *ways: str) -> Callable:
+        """Makes a case of a function, for mounts of these kinds: PLAIN alone if none is named."""
 
         def add(function: Callable) -> Callable:
-            self.append(Case(function.__name__.replace("_", "-"), function, only_renames, also_renames))
+            self.append(Case(function.__name__.replace("_", "-"), function, ways or (PLAIN,)))
             return function
 
         return add
@@ -101,6 +101,13 @@ class Place:
         for path in sorted(tree.rglob("*")):
             if path.is_file():
                 self.holds(f"{name}/{path.relative_to(tree)}", path)
+
+    def holds_shown(self) -> None:
+        """Says that the bucket must hold what the mount shows now: for programs that choose the bytes
+        of their files themselves, and have checked them."""
+        for path in sorted(self.path.rglob("*")):
+            if path.is_file():
+                self.holds(str(path.relative_to(self.path)), path)
 
     @contextmanager
     def fails(self, *errors: int) -> Iterator[None]:

@@ -11,13 +11,13 @@ import numpy
 import safetensors.numpy
 
 from mounts import Wrong
-from programs_place import Cases, Place
+from programs_place import PLAIN, STAGED, Cases, Place
 
 CASES = Cases()
 MIB = 1 << 20
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def sizes(at: Place) -> None:
     """Around the sizes at which something else happens: blocks, one part, two parts."""
     for size in (0, 1, 4095, 4097, MIB, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 16 * MIB, 16 * MIB + 1):
@@ -26,7 +26,7 @@ def sizes(at: Place) -> None:
         at.holds(f"{size}", data)
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def uneven_writes(at: Place) -> None:
     """Writes of every length from 1 byte to 3 MiB, by turns."""
     data = at.bytes(21 * MIB)
@@ -65,7 +65,7 @@ def write_ahead(at: Place) -> None:
         os.close(file)
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def killed(at: Place) -> None:
     """A writer that is killed has closed its file: what it wrote is there, as with any file system."""
     child = os.fork()
@@ -77,7 +77,7 @@ def killed(at: Place) -> None:
     at.holds("f", b"some")
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def fork_and_close(at: Place) -> None:
     """A child that closes a descriptor of its parent does not end the file."""
     file = os.open(at.path / "f", os.O_WRONLY | os.O_CREAT)
@@ -135,7 +135,7 @@ def fsync(at: Place) -> None:
     at.holds("f", b"data")
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def torch_save(at: Place) -> None:
     """A zip archive of stored tensors, each at a multiple of 64 bytes, written from its start to its
     end: what `torch.save` does."""
@@ -151,7 +151,7 @@ def torch_save(at: Place) -> None:
     at.holds("model.pt", data)
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def safetensors_save(at: Place) -> None:
     tensors = {f"layer.{i}": numpy.frombuffer(at.bytes(2 * MIB), dtype=numpy.float32) for i in range(6)}
     safetensors.numpy.save_file(tensors, at.path / "model.safetensors")
@@ -205,7 +205,7 @@ def hdf5(at: Place) -> None:
     at.holds("image.h5", image)
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def checkpoint(at: Place) -> None:
     """256 MiB by 4 processes, each its own file, each synced."""
     each = [at.bytes(MIB) for _ in range(4)]
@@ -222,7 +222,7 @@ def checkpoint(at: Place) -> None:
         at.holds(f"step-1/shard-{i}", data * 64)
 
 
-@CASES.case()
+@CASES.case(PLAIN, STAGED)
 def many_small_files(at: Place) -> None:
     """By 4 processes in one directory."""
     names = [f"{i:03}" for i in range(100)]
