@@ -10,13 +10,13 @@ use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 use tempfile::TempDir;
 
-use crate::namespace::{assert_errno, on_both_stores};
+use crate::namespace::{assert_errno, on_all_stores};
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
 
-on_both_stores!(writes_in_any_order_are_stored);
+on_all_stores!(writes_in_any_order_are_stored);
 
 /// A mount that stages files in `stage`.
 fn mounting(store: &dyn TestStore, bucket: &str, stage: &Path) -> Mounting {
@@ -128,7 +128,7 @@ fn parts_that_did_not_change_are_copied_in_the_store() {
     assert!((2..=4).contains(&local.count("UploadPartCopy")));
     assert!(local.body_bytes_sent() <= 9 * MIB);
     let mut expected = bytes(1, 0, 400 * MIB);
-    expected[200 * MIB as usize..][..7].copy_from_slice(b"changed");
+    expected[usize::try_from(200 * MIB).unwrap()..][..7].copy_from_slice(b"changed");
     assert!(local.body(&bucket, "f").unwrap() == expected);
     // Nothing has changed since.
     let requests = local.requests();

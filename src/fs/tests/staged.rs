@@ -453,7 +453,7 @@ proptest! {
         let place = place(can_rename);
         let mut model = Model::default();
         for (name, size) in before {
-            let body: Vec<u8> = (0..size).map(|at| (at % 253) as u8).collect();
+            let body: Vec<u8> = (0..=252).cycle().take(size).collect();
             place.store.put(name, body.clone());
             model.names.insert(name, model.files.len());
             model.files.push(body);
