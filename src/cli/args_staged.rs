@@ -13,6 +13,7 @@ use crate::stage::FileId;
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "mount-s3 staged",
+    bin_name = "mount-s3 staged",
     version = VERSION,
     about = "Lists, stores or throws away files that a mount has left staged (--write-mode staged)",
     max_term_width = 100

@@ -1,7 +1,7 @@
 //! The command: what was typed and what the environment says, made into a mount.
 //!
 //! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`)
-//! and the machine (`machine`, `instances`),
+//! and the machine (`machine`, `instances`, `limits`),
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk.
@@ -15,6 +15,7 @@ mod daemon;
 mod diagnosis;
 mod exit;
 mod instances;
+mod limits;
 mod logging;
 mod machine;
 mod memory;

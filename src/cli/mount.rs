@@ -14,6 +14,7 @@ use super::checks::check_mount_point;
 use super::config::{Config, CredentialsSource, StageOptions};
 use super::diagnosis::{connect_failure, session_failure};
 use super::exit::Failure;
+use super::limits::raise_open_files;
 use super::logging;
 use super::signals::{EndSignals, Forwarding};
 use crate::crt::{Runtime, RuntimeConfig};
@@ -53,6 +54,7 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let event_loops = throughput.event_loops(cores);
     log::info!("aiming at {throughput}; {event_loops} event loops on {cores} cores");
+    raise_open_files();
     stage("starting the AWS Common Runtime");
     let runtime = Runtime::start(RuntimeConfig {
         event_loop_threads: Some(event_loops),
