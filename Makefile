@@ -14,7 +14,7 @@ check: setup
 	scripts/check-layers.sh
 	target/tools/bin/cargo-deny --config scripts/deny.toml check --hide-inclusion-graph licenses bans sources
 
-# Every test, on real mounts (/dev/fuse) and a real store (SeaweedFS on loopback).
+# Every test, on real mounts (/dev/fuse) and real stores (SeaweedFS and Ceph RGW on loopback).
 test: setup
 	cargo test --workspace --locked
 	cargo build --locked -p mount-s3 -p s3-test-server

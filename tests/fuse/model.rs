@@ -30,6 +30,8 @@ struct Mounted<'a> {
     bucket: String,
     mounting: Mounting,
     mount: Mount,
+    /// Objects that somebody else has put.
+    puts: u32,
 }
 
 impl Mounted<'_> {
@@ -135,8 +137,12 @@ fn step(mounted: &mut Mounted<'_>, model: &mut Model<File>, step: &Step) {
             return crash_in_rename(mounted, model, from, to);
         }
         Step::Put(key, body) => {
-            mounted.local.put(&mounted.bucket, key, body);
-            model.put(key, body.clone());
+            mounted.settle(model);
+            // No two have the same bytes: their ETags, which are MD5s, would be the same.
+            mounted.puts += 1;
+            let body = [body.as_slice(), &mounted.puts.to_le_bytes()].concat();
+            mounted.local.put(&mounted.bucket, key, &body);
+            model.put(key, body);
             mounted.expire();
             return;
         }
@@ -268,6 +274,7 @@ fn run(local: &Local, allow: Allow, flags: &[&str], steps: &[Step]) {
         bucket,
         mounting,
         mount,
+        puts: 0,
     };
     let mut model = Model::new(allow, 8 << 20);
     for one in steps {

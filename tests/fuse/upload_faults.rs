@@ -132,12 +132,8 @@ fn every_failure_of_every_step_is_told_and_leaves_nothing() {
     });
     for_each_row(&mount, &rows, |row, path| row.fails(path));
     assert_eq!(local.keys(&bucket), [""; 0]);
-    for index in 0..rows.len() {
-        assert!(
-            local.matched(index) > 0,
-            "{:?} was never struck",
-            rows[index]
-        );
+    for (index, row) in rows.iter().enumerate() {
+        assert!(local.matched(index) > 0, "{row:?} was never struck");
     }
     wait_for("uploads to be aborted", Duration::from_secs(30), || {
         local.uploads(&bucket).is_empty().then_some(())
