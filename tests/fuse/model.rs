@@ -134,7 +134,10 @@ fn step(mounted: &mut Mounted<'_>, model: &mut Model<File>, step: &Step) {
         }
         Step::CrashInClose(at, _during) => return crash_in_close(mounted, model, *at),
         Step::CrashInRename(from, to, _during) => {
-            return crash_in_rename(mounted, model, from, to);
+            if let Some(from) = nth(model.paths().iter(), *from) {
+                crash_in_rename(mounted, model, &from, to);
+            }
+            return;
         }
         Step::Put(key, body) => {
             mounted.settle(model);

@@ -176,7 +176,10 @@ fn step(kernel: &mut Kernel, model: &mut Model<HandleNo>, step: &Step) {
         }
         Step::CrashInClose(at, during) => return crash_in_close(kernel, model, *at, *during),
         Step::CrashInRename(from, to, during) => {
-            return crash_in_rename(kernel, model, from, to, *during);
+            if let Some(from) = nth(model.paths().iter(), *from) {
+                crash_in_rename(kernel, model, &from, to, *during);
+            }
+            return;
         }
         Step::Put(key, body) => {
             kernel.store.put(key, body.clone());
@@ -232,7 +235,7 @@ fn dies_during<T>(
 ) -> Option<T> {
     let held = operations[during.index(operations.len())];
     kernel.store.hold_next(held, None, 1);
-    run(&kernel.fs).now_or_never()
+    let ran = run(&kernel.fs).now_or_never(); eprintln!("DIES {held:?} {}", ran.is_none()); ran
 }
 
 fn crash_in_close(kernel: &mut Kernel, model: &mut Model<HandleNo>, at: Index, during: Index) {

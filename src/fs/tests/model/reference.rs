@@ -68,7 +68,7 @@ pub(crate) enum Step {
     /// The daemon dies while it closes a file, in one of the steps that this takes.
     CrashInClose(Index, Index),
     /// The daemon dies while it renames, in one of the steps that this takes.
-    CrashInRename(String, String, Index),
+    CrashInRename(Index, String, Index),
     /// By somebody else.
     Put(String, Vec<u8>),
     Remove(Index),
@@ -136,6 +136,26 @@ impl<H> Model<H> {
         let names = inside.filter_map(|rest| rest.split('/').next());
         let shown = |name: &&str| !matches!(*name, "" | "." | "..") && !name.contains('\0');
         names.filter(shown).map(str::to_owned).collect()
+    }
+
+    /// Every path that is seen.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        let mut directories = vec![String::new()];
+        while let Some(directory) = directories.pop() {
+            for name in self.names(&directory) {
+                let path = if directory.is_empty() {
+                    name
+                } else {
+                    format!("{directory}/{name}")
+                };
+                if self.kind(&path) == Some(Kind::Directory) {
+                    directories.push(path.clone());
+                }
+                paths.push(path);
+            }
+        }
+        paths
     }
 
     /// Why a path cannot be reached, if it cannot.
@@ -467,7 +487,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Crash),
         1 => (any::<Index>(), any::<Index>())
             .prop_map(|(at, during)| Step::CrashInClose(at, during)),
-        1 => (path(), path(), any::<Index>())
+        2 => (any::<Index>(), path(), any::<Index>())
             .prop_map(|(from, to, during)| Step::CrashInRename(from, to, during)),
         3 => (key(), body()).prop_map(|(key, body)| Step::Put(key, body)),
         2 => any::<Index>().prop_map(Step::Remove),
