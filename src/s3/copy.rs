@@ -91,7 +91,7 @@ fn ranges(size: u64) -> impl Iterator<Item = RangeInclusive<u64>> {
 }
 
 /// What the store says of the source, as long as it is the version asked for.
-async fn source(shared: &Shared, request: &CopyRequest) -> Result<Reply, Error> {
+pub(super) async fn source(shared: &Shared, request: &CopyRequest) -> Result<Reply, Error> {
     let subject = shared.subject(HEAD, request.from.as_str());
     let reply = call::send(shared, &subject, &shared.common.head(&request.from)).await?;
     let tag = reply.headers.get("ETag").map(etag);

@@ -134,6 +134,11 @@ impl Session {
         })
     }
 
+    /// What sends the upload's requests.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Says for [`Self::copy_part`] that the source is the version `version` of what has the key
     /// of the upload.
     pub(super) fn copy_of(&self, version: ETag) -> CopyRequest {

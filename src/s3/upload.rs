@@ -20,6 +20,7 @@ use super::call::Sending;
 use super::checksum::{Sum, Whole};
 use super::classify::{CREATE_UPLOAD, Subject};
 use super::client::Shared;
+use super::copy::source;
 use super::multipart::{MAX_PARTS, Part, Session};
 use super::put::describe;
 use super::{CopyRequest, ETag, Error, ErrorKind, PutCondition, PutRequest, Stored, Upload};
@@ -53,6 +54,7 @@ pub(super) fn start(
         waiting: VecDeque::new(),
         sending: FuturesUnordered::new(),
         sent: Vec::new(),
+        copied: None,
         parts: 0,
         unconfirmed: 0,
         written: 0,
@@ -134,6 +136,8 @@ struct Active {
     waiting: VecDeque<Cut>,
     sending: FuturesUnordered<Confirmed>,
     sent: Vec<Part>,
+    /// The last of those that were copied.
+    copied: Option<CopyRequest>,
     /// Parts cut so far.
     parts: u16,
     /// Bytes of the parts cut that S3 has not confirmed.
@@ -196,6 +200,7 @@ impl Active {
         }
         let length = range.end - range.start;
         let request = self.session.copy_of(version);
+        self.copied = Some(request.clone());
         self.written += length;
         self.whole.append_unknown();
         self.cut_from(Source::Copy(request, range.start..=range.end - 1))
@@ -208,6 +213,10 @@ impl Active {
             self.cut(Bytes::new())?;
         }
         while self.progress().await? {}
+        if let Some(copied) = &self.copied {
+            // Ceph RGW copies a part of whatever version is there.
+            source(self.session.shared(), copied).await?;
+        }
         self.sent.sort_unstable_by_key(|part| part.number);
         let session = Arc::clone(&self.session);
         let etag = session

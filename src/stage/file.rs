@@ -461,7 +461,7 @@ impl fmt::Debug for StagedFile {
 }
 
 /// Whether a request failed because the version it was for is not there any more.
-pub(super) fn is_gone(kind: ErrorKind) -> bool {
+fn is_gone(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Precondition | ErrorKind::NotFound)
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Error;
 use super::blocks::{self, Block};
-use super::file::{StagedFile, is_gone};
+use super::file::StagedFile;
 use super::pieces::{Piece, pieces};
 use super::record::{Base, Version};
 use crate::memory::Lease;
-use crate::s3::{CopyRequest, ETag, ErrorKind, Key, PutCondition, PutRequest};
+use crate::s3::{self, CopyRequest, ETag, ErrorKind, Key, PutCondition, PutRequest};
 
 /// What is done to the object when a staged file gets another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,26 +92,31 @@ impl StagedFile {
             return Ok(false);
         }
         if has_changed {
-            match self.upload().await {
-                Ok(version) => self.note_stored(&version)?,
-                Err(error) => return self.recover_from(error).await,
-            }
+            let version = match self.upload(true).await {
+                Err(Error::S3(error)) if error.kind() == ErrorKind::Precondition => {
+                    self.upload_nevertheless(error).await
+                }
+                uploaded => uploaded,
+            };
+            let version = version.inspect_err(|_error| self.keep_safe())?;
+            self.note_stored(&version)?;
         }
         self.describe().await?;
         Ok(true)
     }
 
-    /// Uploads the file as it is.
-    async fn upload(&self) -> Result<Version, Error> {
+    /// Uploads the file as it is; `is_conditional` lets it replace no other version than its base.
+    async fn upload(&self, is_conditional: bool) -> Result<Version, Error> {
         let (request, base, size) = {
             let state = self.lock();
             let base = state.record.base.as_ref().map(Base::etag);
             let request = PutRequest {
                 content_type: state.record.content_type.clone(),
                 metadata: state.record.metadata.clone(),
-                condition: base
-                    .clone()
-                    .map_or(PutCondition::Any, PutCondition::Version),
+                condition: match &base {
+                    Some(etag) if is_conditional => PutCondition::Version(etag.clone()),
+                    _ => PutCondition::Any,
+                },
                 ..PutRequest::new(state.key.clone())
             };
             (request, base, state.size)
@@ -189,37 +194,41 @@ impl StagedFile {
         }
     }
 
-    /// After a failed upload: S3 may have the file nevertheless, if the answer to an earlier try
-    /// was lost.
-    async fn recover_from(&self, error: Error) -> Result<bool, Error> {
-        if let Error::S3(error) = &error
-            && error.kind() == ErrorKind::Precondition
-            && let Ok(Some(version)) = self.find_stored().await
-        {
-            self.note_stored(&version)?;
-            self.describe().await?;
-            return Ok(true);
+    /// Tries once more after `refusal`, which says that another version than the base is there.
+    ///
+    /// An earlier try whose answer was lost may have stored that version. And Ceph RGW refuses
+    /// every version: there is the base, and it is replaced without a condition.
+    async fn upload_nevertheless(&self, refusal: s3::Error) -> Result<Version, Error> {
+        let (key, size, base) = {
+            let state = self.lock();
+            let base = state.record.base.as_ref().map(Base::etag);
+            (state.key.clone(), state.size, base)
+        };
+        match self.remote.store.head(&key).await {
+            Ok(info) if Some(&info.etag) == base.as_ref() => self.upload(false).await,
+            Ok(info) if info.size == size && self.is_stored_as(&info.etag).await? => Ok(Version {
+                etag: info.etag,
+                size,
+            }),
+            Ok(_) | Err(_) => Err(refusal.into()),
         }
+    }
+
+    /// Makes sure that what could not be stored outlives a crash of the system.
+    fn keep_safe(&self) {
         if let Err(error) = self.disk.sync() {
             log::warn!("what was not stored may not outlive a crash of the system: {error}");
         }
-        Err(error)
     }
 
-    /// The version that the object has by now, if its bytes are those that this file was to give
-    /// it.
-    async fn find_stored(&self) -> Result<Option<Version>, Error> {
+    /// Whether the version `etag` of the object, which is as long, has the bytes that this file was
+    /// to give it.
+    async fn is_stored_as(&self, etag: &ETag) -> Result<bool, Error> {
         let (key, size) = {
             let state = self.lock();
             (state.key.clone(), state.size)
         };
-        let info = match self.remote.store.head(&key).await {
-            Ok(info) if info.size == size => info,
-            Ok(_other) => return Ok(None),
-            Err(error) if is_gone(error.kind()) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let theirs = self.remote.reader(&key, &info.etag, size);
+        let theirs = self.remote.reader(&key, etag, size);
         for block in blocks::covering(&(0..size)) {
             let is_local = {
                 let state = self.lock();
@@ -231,13 +240,10 @@ impl StagedFile {
             let (start, length) = (block * blocks::BLOCK, to_usize(blocks::BLOCK));
             let ours = self.read_at(start, length).await?;
             if theirs.read_at(start, length).await? != ours {
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(Version {
-            etag: info.etag,
-            size,
-        }))
+        Ok(true)
     }
 
     /// Gives the object the metadata that it is to have, if it has others.

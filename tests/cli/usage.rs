@@ -36,6 +36,8 @@ const HELP: &[(&str, &[&str])] = &[
             "--allow-rename",
             "--keep-directories",
             "--incremental-upload",
+            "--write-mode",
+            "--stage",
             "--auto-unmount",
             "--allow-root",
             "--allow-other",

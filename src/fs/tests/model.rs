@@ -235,7 +235,9 @@ fn dies_during<T>(
 ) -> Option<T> {
     let held = operations[during.index(operations.len())];
     kernel.store.hold_next(held, None, 1);
-    let ran = run(&kernel.fs).now_or_never(); eprintln!("DIES {held:?} {}", ran.is_none()); ran
+    let ran = run(&kernel.fs).now_or_never();
+    eprintln!("DIES {held:?} {}", ran.is_none());
+    ran
 }
 
 fn crash_in_close(kernel: &mut Kernel, model: &mut Model<HandleNo>, at: Index, during: Index) {
