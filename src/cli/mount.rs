@@ -22,7 +22,7 @@ use crate::memory::Budget;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::tree::TreeConfig;
-use crate::write::{Places, WriteConfig};
+use crate::write::{Places, SendWindow, WriteConfig};
 
 /// A mount that answers.
 #[derive(Debug)]
@@ -119,6 +119,13 @@ fn mount(
     let part_bytes = config.memory.part_bytes;
     let hedger = Hedger::start(HedgeConfig::new(part_bytes, Arc::clone(&budget)))
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
+    let read = ReadConfig::for_throughput(
+        part_bytes,
+        config.client.throughput.gbps,
+        Arc::clone(&budget),
+    )
+    .hedged(hedger);
+    let write = write_config(config, read.max_window, read.rate, budget);
     let fs = Fs::new(
         Arc::new(store),
         TreeConfig {
@@ -127,13 +134,8 @@ fn mount(
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
         },
-        ReadConfig::for_throughput(
-            part_bytes,
-            config.client.throughput.gbps,
-            Arc::clone(&budget),
-        )
-        .hedged(hedger),
-        write_config(config, budget),
+        read,
+        write,
         FsConfig {
             uid: options.uid,
             gid: options.gid,
@@ -174,14 +176,15 @@ fn mount(
     Ok((session, signals))
 }
 
-fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
+/// Writing is to reach `rate` bytes per second, and to have no more than `window` bytes under way.
+fn write_config(config: &Config, window: u64, rate: u64, budget: Arc<Budget>) -> WriteConfig {
     let memory = &config.memory;
     let writers = memory
         .plan
         .writers(memory.part_bytes, memory.write_part_bytes);
     WriteConfig {
         part_size: memory.write_part_bytes,
-        max_buffer: ReadConfig::window_for_throughput(config.client.throughput.gbps),
+        window: SendWindow::new(memory.write_part_bytes, window, rate),
         budget,
         places: Places::new(writers),
     }

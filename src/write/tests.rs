@@ -14,7 +14,7 @@ const PART: u64 = 4 << 20;
 fn config(budget: Arc<Budget>) -> WriteConfig {
     WriteConfig {
         part_size: PART,
-        max_buffer: 8 * PART,
+        window: SendWindow::new(PART, 8 * PART, 0),
         budget,
         places: Places::new(2),
     }

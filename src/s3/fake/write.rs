@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -299,8 +300,23 @@ impl Upload for FakeUpload {
         .boxed()
     }
 
+    fn write_now(&mut self, bytes: &[u8]) -> Option<Result<(), Error>> {
+        if let Some(error) = &self.failed {
+            return Some(Err(error.clone()));
+        }
+        let fits = self.created && self.body.len() - self.sent + bytes.len() < self.part_size;
+        fits.then(|| {
+            self.body.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+
     fn set_buffer(&self, bytes: u64) {
         self.store.0.state().uploads.buffer = bytes;
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        None
     }
 
     fn complete(mut self: Box<Self>) -> BoxFuture<'static, Result<Stored, Error>> {
