@@ -9,7 +9,7 @@ use futures::poll;
 use super::config::WriteConfig;
 use super::error::Error;
 use super::funds::Funds;
-use super::window::Share;
+use super::window::{Share, Waited};
 use crate::s3::{PutRequest, Store, Stored, Upload};
 
 /// A multipart upload under way.
@@ -63,7 +63,12 @@ impl Streaming {
         self.taken += data.len() as u64;
         if self.has_waited || self.taken >= config.part_size {
             let delay = self.upload.delay();
-            let (taken, waited) = (std::mem::take(&mut self.taken), self.has_waited);
+            let waited = match self.has_waited {
+                false => Waited::No,
+                true if self.buffer + config.part_size <= self.share.bytes() => Waited::WithLess,
+                true => Waited::WithAll,
+            };
+            let taken = std::mem::take(&mut self.taken);
             self.share.took(taken, waited, delay, Instant::now());
             self.resize(config.part_size);
         }

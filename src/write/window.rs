@@ -39,10 +39,17 @@ struct State {
 struct Trial {
     /// The size before it.
     size: u64,
-    /// Bytes per second that it must lead to.
+    /// KiB per second that it must lead to.
     rate: f64,
-    /// Whether the epoch in which the growth was filled is over: its rate says nothing.
-    is_full: bool,
+}
+
+/// Whether an upload had to wait for room, and with how much.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    No,
+    /// It does not have all of its share yet: its pace says nothing of the window.
+    WithLess,
+    WithAll,
 }
 
 impl SendWindow {
@@ -85,9 +92,9 @@ impl Share {
         (state.size / state.uploads.max(1)).max(2 * self.0.part)
     }
 
-    /// Notes that the upload took `bytes` bytes, whether it had to wait for room, and the shortest
-    /// time in which a part of it was confirmed.
-    pub(super) fn took(&self, bytes: u64, waited: bool, delay: Option<Duration>, now: Instant) {
+    /// Notes that the upload took `bytes` bytes, how it had to wait for room, and the shortest time in
+    /// which a part of it was confirmed.
+    pub(super) fn took(&self, bytes: u64, waited: Waited, delay: Option<Duration>, now: Instant) {
         let shared = &self.0;
         let state = &mut *shared.state();
         if let Some(delay) = delay
@@ -96,11 +103,15 @@ impl Share {
             state.delay = Some(delay);
             state.size = shared.product(delay);
             state.trial = None;
+            state.begin(now);
+        }
+        if waited == Waited::WithLess {
+            return state.begin(now);
         }
         state.taken += bytes;
-        state.waited |= waited;
+        state.waited |= waited == Waited::WithAll;
         if state.taken >= state.size.max(EPOCH_PARTS * shared.part) {
-            state.turn(shared.most, now);
+            state.turn(shared.most, shared.rate, now);
         }
     }
 }
@@ -120,34 +131,34 @@ impl Shared {
 
 impl State {
     /// Ends an epoch: judges the doubling on trial, decides on the next one.
-    fn turn(&mut self, most: u64, now: Instant) {
+    fn turn(&mut self, most: u64, aim: u64, now: Instant) {
         let seconds = now.duration_since(self.began).as_secs_f64();
         let rate = kib_f64(self.taken) / seconds.max(1e-9);
         let growth = self.size.min(most.saturating_sub(self.size));
         match self.trial.take() {
-            Some(trial) if !trial.is_full => {
-                self.trial = Some(Trial {
-                    is_full: true,
-                    ..trial
-                });
-            }
             Some(trial) if rate < trial.rate => {
                 self.size = self.size.min(trial.size);
                 self.hold = HOLD;
             }
             _ if self.hold > 0 => self.hold -= 1,
+            // Close to what the network allows nothing is gained.
+            _ if rate >= kib_f64(aim) * ENOUGH => {}
             // Less than a quarter of growth could not be told from noise.
             _ if self.waited && growth >= self.size / 4 => {
                 let share = kib_f64(growth) / kib_f64(self.size).max(1.0);
                 self.trial = Some(Trial {
                     size: self.size,
                     rate: rate * (1.0 + share * GAIN),
-                    is_full: false,
                 });
                 self.size += growth;
             }
             _ => {}
         }
+        self.begin(now);
+    }
+
+    /// Begins an epoch.
+    fn begin(&mut self, now: Instant) {
         self.taken = 0;
         self.waited = false;
         self.began = now;
@@ -183,6 +194,9 @@ const EPOCH_PARTS: u64 = 8;
 /// larger only costs memory.
 const GAIN: f64 = 0.2;
 
+/// The part of the rate aimed at from which on the window is large enough.
+const ENOUGH: f64 = 0.8;
+
 /// Epochs to wait after a doubling that did not help.
 const HOLD: u32 = 8;
 
@@ -204,13 +218,13 @@ mod tests {
         let mut now = Instant::now();
         for _ in 0..parts {
             now += Duration::from_secs_f64(PART as f64 / rate(size(window)));
-            share.took(PART, true, None, now);
+            share.took(PART, Waited::WithAll, None, now);
         }
     }
 
     #[test]
     fn window_grows_while_latency_bound_and_stops_at_the_bandwidth_delay_product() {
-        let window = SendWindow::new(PART, 1 << 30, 0);
+        let window = SendWindow::new(PART, 1 << 30, u64::MAX);
         // A part takes 100 ms, 1 GB/s at most: about 100 MiB of window are useful.
         send(&window, &window.join(), 2000, |size| {
             (size as f64 / 0.1).min(1e9)
@@ -221,14 +235,14 @@ mod tests {
 
     #[test]
     fn window_of_a_bound_source_stays_small() {
-        let window = SendWindow::new(PART, 1 << 30, 0);
+        let window = SendWindow::new(PART, 1 << 30, u64::MAX);
         let share = window.join();
         send(&window, &share, 2000, |_size| 1e9);
         assert!(size(&window) <= 4 * PART, "{}", size(&window) / MIB);
-        let idle = SendWindow::new(PART, 1 << 30, 0);
+        let idle = SendWindow::new(PART, 1 << 30, u64::MAX);
         let now = Instant::now();
         for _ in 0..100 {
-            idle.join().took(PART, false, None, now);
+            idle.join().took(PART, Waited::No, None, now);
         }
         assert_eq!(size(&idle), 2 * PART, "nobody waited");
     }
@@ -239,7 +253,7 @@ mod tests {
         let share = window.join();
         let size_after = |millis| {
             let delay = Some(Duration::from_millis(millis));
-            share.took(0, false, delay, Instant::now());
+            share.took(0, Waited::No, delay, Instant::now());
             size(&window)
         };
         assert!(size_after(200).abs_diff(200 * MIB) < MIB);
@@ -258,7 +272,7 @@ mod tests {
     fn share_is_even_and_two_parts_at_least() {
         let window = SendWindow::new(PART, 64 * MIB, 1 << 40);
         let first = window.join();
-        first.took(0, false, Some(Duration::from_secs(1)), Instant::now());
+        first.took(0, Waited::No, Some(Duration::from_secs(1)), Instant::now());
         assert_eq!(first.bytes(), 64 * MIB);
         let second = window.join();
         assert_eq!((first.bytes(), second.bytes()), (32 * MIB, 32 * MIB));
@@ -271,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn prop_size_stays_within_its_bounds(
-            steps in prop::collection::vec((0u64..1 << 26, any::<bool>(), 0u64..500, 0u64..100), 1..200),
+            steps in prop::collection::vec((0u64..1 << 26, 0usize..3, 0u64..500, 0u64..100), 1..200),
             most in 0u64..1 << 28,
         ) {
             let window = SendWindow::new(PART, most, 1 << 30);
@@ -279,6 +293,7 @@ mod tests {
             let mut now = Instant::now();
             for (bytes, waited, delay, later) in steps {
                 now += Duration::from_millis(later);
+                let waited = [Waited::No, Waited::WithLess, Waited::WithAll][waited];
                 share.took(bytes, waited, Some(Duration::from_millis(delay)), now);
                 prop_assert!(size(&window) >= 2 * PART);
                 prop_assert!(size(&window) <= most.max(2 * PART));

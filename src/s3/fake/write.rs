@@ -316,7 +316,7 @@ impl Upload for FakeUpload {
     }
 
     fn delay(&self) -> Option<Duration> {
-        None
+        Some(DELAY)
     }
 
     fn complete(mut self: Box<Self>) -> BoxFuture<'static, Result<Stored, Error>> {
@@ -346,6 +346,9 @@ impl fmt::Debug for FakeUpload {
             .finish_non_exhaustive()
     }
 }
+
+/// What parts are said to take.
+const DELAY: Duration = Duration::from_millis(1);
 
 /// The methods of [`Store`](crate::s3::Store) that write, for stores of tests that only read.
 macro_rules! nothing_is_written {
