@@ -25,7 +25,7 @@ use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, S3Config, S3Store};
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::TreeConfig;
-use crate::write::{Places, WriteConfig};
+use crate::write::{Places, SendWindow, WriteConfig};
 
 /// A mount that answers.
 #[derive(Debug)]
@@ -123,10 +123,11 @@ fn mount(
     let hedging = HedgeConfig::new(config.memory.part_bytes, Arc::clone(&budget));
     let hedger = Hedger::start(hedging)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
+    let read = read_config(config, Arc::clone(&budget)).hedged(hedger);
     let remote = Remote {
         store: Arc::new(store),
-        read: read_config(config, Arc::clone(&budget)).hedged(hedger),
-        write: write_config(config, budget),
+        write: write_config(config, &read, budget),
+        read,
     };
     let stage = match &options.stage {
         Some(stage) => Some(open_stage(config, stage, remote.clone())?),
@@ -216,14 +217,16 @@ pub(super) fn read_config(config: &Config, budget: Arc<Budget>) -> ReadConfig {
     ReadConfig::for_throughput(part_bytes, config.client.throughput.gbps, budget)
 }
 
-pub(super) fn write_config(config: &Config, budget: Arc<Budget>) -> WriteConfig {
+/// Writing is to reach the throughput that `read` is to, and to have no more bytes under way than one
+/// file that is read.
+pub(super) fn write_config(config: &Config, read: &ReadConfig, budget: Arc<Budget>) -> WriteConfig {
     let memory = &config.memory;
     let writers = memory
         .plan
         .writers(memory.part_bytes, memory.write_part_bytes);
     WriteConfig {
         part_size: memory.write_part_bytes,
-        max_buffer: ReadConfig::window_for_throughput(config.client.throughput.gbps),
+        window: SendWindow::new(memory.write_part_bytes, read.max_window, read.rate),
         budget,
         places: Places::new(writers),
     }

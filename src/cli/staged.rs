@@ -165,10 +165,11 @@ fn connect(origin: &Origin, runtime: &Runtime) -> Result<Remote, Failure> {
     let store = block_on(S3Store::connect(runtime, s3_config(&config)))
         .map_err(|error| connect_failure(&config, &error))?;
     let budget = config.memory.plan.budget();
+    let read = read_config(&config, Arc::clone(&budget));
     Ok(Remote {
         store: Arc::new(store),
-        read: read_config(&config, Arc::clone(&budget)),
-        write: write_config(&config, budget),
+        write: write_config(&config, &read, budget),
+        read,
     })
 }
 

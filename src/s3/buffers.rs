@@ -43,6 +43,10 @@ impl Buffers {
 }
 
 impl Buffer {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds `bytes`, which fit.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);

@@ -6,8 +6,9 @@
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quick_xml::escape::escape;
@@ -30,6 +31,8 @@ pub(super) struct Session {
     /// Known when CreateMultipartUpload was answered.
     id: OnceLock<String>,
     completed: AtomicBool,
+    /// Nanoseconds that the fastest part of full size took; the greatest number before there is one.
+    fastest: AtomicU64,
 }
 
 /// A part that S3 has.
@@ -61,6 +64,7 @@ impl Session {
             key,
             id: OnceLock::new(),
             completed: AtomicBool::new(false),
+            fastest: AtomicU64::new(u64::MAX),
         });
         let created = {
             let session = Arc::clone(&session);
@@ -89,16 +93,19 @@ impl Session {
         checksum: Option<Checksum>,
     ) -> Result<Sending<Part>, Error> {
         let subject = self.shared.subject(UPLOAD_PART, self.key.as_str());
+        let is_full = body.len() == self.shared.write_part_bytes;
         let common = &self.shared.common;
         let mut draft = common.upload_part(&self.key, self.id(), number, body);
         if let Some(checksum) = &checksum {
             draft.header(checksum.header, checksum.value.as_str());
         }
-        let session = Arc::clone(self);
+        let (session, started) = (Arc::clone(self), Instant::now());
         call::start(&self.shared, &subject.clone(), &draft, move |reply| {
-            // Given up when the answer has been read.
-            let _session = session;
+            // The session is given up when the answer has been read.
             let reply = reply?;
+            if is_full {
+                session.took(started.elapsed());
+            }
             if let Some(checksum) = &checksum {
                 checksum.check(&reply, &subject)?;
             }
@@ -109,6 +116,17 @@ impl Session {
                 checksum,
             })
         })
+    }
+
+    /// The shortest time that a part of full size took, if there was one.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        let fastest = self.fastest.load(Ordering::Relaxed);
+        (fastest < u64::MAX).then(|| Duration::from_nanos(fastest))
+    }
+
+    fn took(&self, delay: Duration) {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.fastest.fetch_min(nanos, Ordering::Relaxed);
     }
 
     /// Makes a part of the bytes `range` of a copy's source.

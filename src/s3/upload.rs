@@ -2,7 +2,7 @@
 //!
 //! Parts are sent as soon as they are full, each by a request of its own with the checksum of the
 //! bytes as they were given: S3 refuses a part that arrives otherwise. Bytes are copied once, into
-//! the part that is being filled, and not at all if they are a whole part.
+//! the part that is being filled, and not at all if they are a whole part that is owned.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, poll_fn};
@@ -101,8 +102,24 @@ impl Upload for PartUpload {
         .boxed()
     }
 
+    fn write_now(&mut self, bytes: &[u8]) -> Option<Result<(), Error>> {
+        let active = match &mut self.state {
+            Ok(active) => active,
+            Err(error) => return Some(Err(error.clone())),
+        };
+        let written = active.write_now(bytes, self.buffer.load(Ordering::Relaxed))?;
+        if let Err(error) = &written {
+            self.state = Err(error.clone());
+        }
+        Some(written)
+    }
+
     fn set_buffer(&self, bytes: u64) {
         self.buffer.store(bytes, Ordering::Relaxed);
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        self.state.as_ref().ok()?.session.delay()
     }
 
     fn complete(self: Box<Self>) -> BoxFuture<'static, Result<Stored, Error>> {
@@ -164,12 +181,7 @@ type Confirmed = BoxFuture<'static, Result<(Part, u64), Error>>;
 
 impl Active {
     async fn write(&mut self, mut bytes: Bytes, buffer: &AtomicU64) -> Result<(), Error> {
-        // What has been confirmed meanwhile makes room, and what has failed ends the upload.
-        while let Some(progress) = self.progress().now_or_never() {
-            if !progress? {
-                break;
-            }
-        }
+        self.catch_up()?;
         while !bytes.is_empty() {
             if self.filling.is_none() {
                 self.room_for_a_part(buffer).await?;
@@ -180,14 +192,63 @@ impl Active {
                     continue;
                 }
             }
-            let filling = self.filling.get_or_insert_with(|| self.buffers.take());
-            let room = self.part_bytes - filling.as_ref().len();
-            let piece = bytes.split_to(room.min(bytes.len()));
+            let piece = bytes.split_to(self.left_of_part().min(bytes.len()));
+            self.fill(&piece)?;
+        }
+        Ok(())
+    }
+
+    fn write_now(&mut self, bytes: &[u8], buffer: u64) -> Option<Result<(), Error>> {
+        let begun = self.filling.is_some();
+        let left = if begun { self.left_of_part() } else { 0 };
+        if bytes.len() > left {
+            if let Err(error) = self.catch_up() {
+                return Some(Err(error));
+            }
+            let parts = (bytes.len() - left).div_ceil(self.part_bytes) + usize::from(begun);
+            let held = self.unconfirmed + (parts * self.part_bytes) as u64;
+            if held > buffer && (parts > 1 || self.unconfirmed > 0) {
+                return None;
+            }
+        }
+        Some(self.fill_all(bytes))
+    }
+
+    fn fill_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at(self.left_of_part().min(bytes.len()));
+            self.fill(piece)?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Bytes that fit into the part that is being filled, or into the next one.
+    fn left_of_part(&self) -> usize {
+        let filled = self.filling.as_ref().map_or(0, Buffer::len);
+        self.part_bytes - filled
+    }
+
+    /// Adds `bytes`, which fit, to the part that is being filled, or begins one.
+    fn fill(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let filling = self.filling.get_or_insert_with(|| self.buffers.take());
+        for block in bytes.chunks(BLOCK) {
             // Before the copy, so that a copy gone wrong is found.
-            self.sum.update(&piece);
-            filling.extend(&piece);
-            if piece.len() == room {
-                self.cut_filling()?;
+            self.sum.update(block);
+            filling.extend(block);
+        }
+        if filling.len() == self.part_bytes {
+            self.cut_filling()?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of what has been confirmed, which makes room, or has failed, which ends the
+    /// upload.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        while let Some(progress) = self.progress().now_or_never() {
+            if !progress? {
+                break;
             }
         }
         Ok(())
@@ -323,3 +384,6 @@ impl Active {
 
 /// Parts that are copied at the same time.
 const COPIES_AT_A_TIME: usize = 16;
+
+/// Bytes are summed and copied in blocks that stay in the nearest cache between the two.
+const BLOCK: usize = 16 << 10;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -87,8 +88,19 @@ pub trait Upload: Debug + Send {
     /// As [`Self::write`].
     fn copy(&mut self, version: ETag, range: Range<u64>) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Takes the next bytes if that is possible without waiting: `None` when it is not, and nothing
+    /// has happened.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`].
+    fn write_now(&mut self, bytes: &[u8]) -> Option<Result<(), Error>>;
+
     /// Sets how many bytes may be held that S3 has not confirmed; one part is always allowed.
     fn set_buffer(&self, bytes: u64);
+
+    /// The shortest time that a part of full size took from its request to the answer, if there was
+    /// one.
+    fn delay(&self) -> Option<Duration>;
 
     /// Ends the upload and makes the object visible, after it was made sure that S3 has the bytes
     /// that [`Self::write`] took.

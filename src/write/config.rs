@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::window::SendWindow;
 use crate::memory::Budget;
 
 /// Settings of every [`WriteHandle`](super::WriteHandle) of a mount.
@@ -12,9 +13,9 @@ pub struct WriteConfig {
     /// Size in bytes of the parts of an upload, at least 1. A file of at most one part is stored
     /// by one request.
     pub part_size: u64,
-    /// The most bytes that one handle holds by choice. Two parts are always wished for, and one is
-    /// always allowed.
-    pub max_buffer: u64,
+    /// What the uploads of all handles may hold together. Two parts are always wished for, and one
+    /// is always allowed.
+    pub window: SendWindow,
     /// What pays for the buffers of all handles.
     pub budget: Arc<Budget>,
     /// How many files may be open for writing at once.
@@ -37,7 +38,7 @@ impl Default for WriteConfig {
     fn default() -> Self {
         Self {
             part_size: 8 << 20,
-            max_buffer: 64 << 20,
+            window: SendWindow::new(8 << 20, 64 << 20, 1 << 30),
             budget: Budget::unlimited(),
             places: Places::new(usize::MAX),
         }

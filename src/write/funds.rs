@@ -50,8 +50,13 @@ impl Funds {
         budget.reclaim(more, Instant::now()) && self.lease.grow(more)
     }
 
+    /// Gives back what was paid for beyond `bytes` bytes.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        self.lease.shrink(self.lease.bytes().saturating_sub(bytes));
+    }
+
     /// Gives back all that was paid for.
     pub(super) fn give_back(&mut self) {
-        self.lease.shrink(self.lease.bytes());
+        self.keep(0);
     }
 }

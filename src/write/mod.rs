@@ -7,8 +7,8 @@
 //!   stored by a single PutObject.
 //! * More goes up as a multipart upload, whose parts are on the way while more bytes come. The
 //!   upload holds two parts at first, and one more each time that the writer had to wait, as long
-//!   as there is memory. When it holds all it may, the next write waits: that is how the network's
-//!   pace reaches `write(2)`.
+//!   as there is memory and its share of the mount's [`SendWindow`] allows. When it holds all it
+//!   may, the next write waits: that is how the network's pace reaches `write(2)`.
 //! * In a handle that appends, each full buffer is put at the end of the object by a request of
 //!   its own, on the condition that nobody else has changed the object since the last one.
 //!
@@ -28,6 +28,7 @@ mod funds;
 mod streaming;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -38,6 +39,7 @@ use futures::lock::Mutex;
 
 pub use config::{Place, Places, WriteConfig};
 pub use error::Error;
+pub use window::SendWindow;
 
 use crate::s3::{ETag, Key, PutCondition, PutRequest, Store, Stored};
 use buffer::Buffer;
@@ -150,15 +152,16 @@ impl WriteHandle {
         let taken = match &mut inner.stage {
             Stage::Buffering { buffer, funds, .. } if buffer.len() + data.len() <= self.part() => {
                 self.fill(buffer, funds, data);
-                true
+                Ok(())
             }
-            Stage::Streaming(streaming) => streaming.take_in_now(data),
-            _ => false,
+            Stage::Streaming(streaming) => streaming.take_in_now(data)?,
+            _ => return None,
         };
-        taken.then(|| {
-            inner.end += data.len() as u64;
-            Ok(())
-        })
+        match &taken {
+            Ok(()) => inner.end += data.len() as u64,
+            Err(error) => inner.stage = Stage::Failed(error.clone()),
+        }
+        Some(taken)
     }
 
     /// Takes the bytes that begin at `offset`, which is where the last write ended. Waits while
@@ -288,7 +291,7 @@ impl WriteHandle {
                 let request = self.request();
                 let mut streaming =
                     Streaming::start(self.store.as_ref(), request, &self.config, funds)?;
-                streaming.send(buffer.take(), &self.config).await?;
+                streaming.take_in(buffer.take(), &self.config).await?;
                 streaming.take_in(data, &self.config).await?;
                 Ok(Stage::Streaming(streaming))
             }
@@ -352,7 +355,7 @@ impl WriteHandle {
                 self.describe(stored.map_err(Error::S3)).await
             }
             Stage::Streaming(streaming) => {
-                let stored = streaming.complete(&self.config).await;
+                let stored = streaming.complete().await;
                 self.describe(stored).await
             }
             Stage::Stored => Ok(()),

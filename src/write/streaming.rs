@@ -1,14 +1,15 @@
 //! A file of more than one part, on its way.
 
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::poll;
 
-use super::buffer::Buffer;
 use super::config::WriteConfig;
 use super::error::Error;
 use super::funds::Funds;
+use super::window::{Share, Waited};
 use crate::s3::{PutRequest, Store, Stored, Upload};
 
 /// A multipart upload under way.
@@ -16,8 +17,9 @@ pub(super) struct Streaming {
     upload: Box<dyn Upload>,
     /// What it may hold.
     buffer: u64,
-    /// Bytes of small writes, which are handed on together.
-    chunk: Buffer,
+    share: Share,
+    /// Bytes taken that the window was not told of.
+    taken: u64,
     /// Whether the last bytes had to wait.
     has_waited: bool,
     funds: Funds,
@@ -32,8 +34,8 @@ impl Streaming {
         mut funds: Funds,
     ) -> Result<Self, Error> {
         let part = config.part_size;
-        funds.pay(part + CHUNK as u64);
-        let buffer = if funds.try_pay(2 * part + CHUNK as u64) {
+        funds.pay(part);
+        let buffer = if funds.try_pay(2 * part) {
             2 * part
         } else {
             part
@@ -41,72 +43,66 @@ impl Streaming {
         Ok(Self {
             upload: store.upload(request, buffer)?,
             buffer,
-            chunk: Buffer::default(),
+            share: config.window.join(),
+            taken: 0,
             has_waited: false,
             funds,
         })
     }
 
-    /// Takes `data` if that is possible without waiting, and says whether it did.
-    pub(super) fn take_in_now(&mut self, data: &[u8]) -> bool {
-        let fits = self.chunk.len() + data.len() < CHUNK;
-        if fits {
-            self.chunk.extend(data, CHUNK);
-        }
-        fits
+    /// Takes `data` if that is possible without waiting: `None` when it is not, and nothing has
+    /// happened.
+    pub(super) fn take_in_now(&mut self, data: &[u8]) -> Option<Result<(), Error>> {
+        let taken = self.upload.write_now(data)?;
+        self.taken += data.len() as u64;
+        Some(taken.map_err(Error::S3))
     }
 
     /// Takes `data`, and waits while the upload holds all that it may.
     pub(super) async fn take_in(&mut self, data: Bytes, config: &WriteConfig) -> Result<(), Error> {
-        if self.take_in_now(&data) {
-            return Ok(());
+        self.taken += data.len() as u64;
+        if self.has_waited || self.taken >= config.part_size {
+            let delay = self.upload.delay();
+            let waited = match self.has_waited {
+                false => Waited::No,
+                true if self.buffer + config.part_size <= self.share.bytes() => Waited::WithLess,
+                true => Waited::WithAll,
+            };
+            let taken = std::mem::take(&mut self.taken);
+            self.share.took(taken, waited, delay, Instant::now());
+            self.resize(config.part_size);
         }
-        if self.chunk.len() > 0 {
-            let chunk = self.chunk.take();
-            self.send(chunk, config).await?;
-        }
-        if data.len() < CHUNK {
-            self.chunk.extend(&data, CHUNK);
-            Ok(())
-        } else {
-            self.send(data, config).await
-        }
-    }
-
-    /// Hands `bytes` to the upload.
-    pub(super) async fn send(&mut self, bytes: Bytes, config: &WriteConfig) -> Result<(), Error> {
-        if self.has_waited {
-            self.grow(config);
-        }
-        let mut write = self.upload.write(bytes);
+        let mut write = self.upload.write(data);
         let first = poll!(&mut write);
         self.has_waited = first.is_pending();
         match first {
             Poll::Ready(result) => result?,
-            Poll::Pending => write.await?,
+            Poll::Pending => {
+                write.await?;
+                // Whoever has waited holds no more than the buffer now.
+                self.funds.keep(self.buffer);
+            }
         }
         Ok(())
     }
 
-    /// Lets the upload hold one part more, if there is memory.
-    fn grow(&mut self, config: &WriteConfig) {
-        let part = config.part_size;
-        if self.funds.add(part, config.max_buffer) {
-            self.buffer += part;
-            self.upload.set_buffer(self.buffer);
-        }
+    /// Lets the upload hold its share of the window: a part more at a time, if it had to wait and
+    /// there is memory; at once less.
+    fn resize(&mut self, part: u64) {
+        let share = self.share.bytes();
+        let buffer = if share < self.buffer {
+            share
+        } else if self.has_waited && self.buffer + part <= share && self.funds.add(part, share) {
+            self.buffer + part
+        } else {
+            return;
+        };
+        self.buffer = buffer;
+        self.upload.set_buffer(buffer);
     }
 
     /// Ends the upload.
-    pub(super) async fn complete(mut self, config: &WriteConfig) -> Result<Stored, Error> {
-        if self.chunk.len() > 0 {
-            let chunk = self.chunk.take();
-            self.send(chunk, config).await?;
-        }
+    pub(super) async fn complete(self) -> Result<Stored, Error> {
         Ok(self.upload.complete().await?)
     }
 }
-
-/// Small writes are handed on to an upload when they make this many bytes together: as many as
-/// the largest write request of the kernel has, which is handed on as it is.
-const CHUNK: usize = 1 << 20;

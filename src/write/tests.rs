@@ -14,7 +14,7 @@ const PART: u64 = 4 << 20;
 fn config(budget: Arc<Budget>) -> WriteConfig {
     WriteConfig {
         part_size: PART,
-        max_buffer: 8 * PART,
+        window: SendWindow::new(PART, 8 * PART, u64::MAX),
         budget,
         places: Places::new(2),
     }
@@ -212,6 +212,47 @@ fn writer_that_waits_is_given_more_buffer_as_long_as_there_is_memory() {
     drop(handle);
     assert_eq!(budget.used(), 0);
     assert_eq!(store.uploads().aborted, 1);
+}
+
+/// Writes `mib` MiB from `offset` on to an upload whose parts are confirmed only when it waits.
+fn write_slowly(store: &FakeStore, handle: &WriteHandle, offset: &mut u64, mib: u64) {
+    for _ in 0..mib {
+        let mut writing = handle.write(*offset, bytes(1 << 20, *offset)).boxed();
+        if (&mut writing).now_or_never().is_none() {
+            store.release();
+            block_on(writing).expect("it is written");
+        }
+        *offset += 1 << 20;
+    }
+}
+
+#[test]
+fn writers_together_hold_the_window_and_each_of_them_two_parts() {
+    let budget = Budget::with_grace(100 * PART, 1, std::time::Duration::ZERO);
+    let store = store();
+    let mut config = config(Arc::clone(&budget));
+    config.places = Places::new(9);
+    let mut offsets = [0; 9];
+    let handles: Vec<_> = (0..9)
+        .map(|_| open(&store, Target::Whole, &config))
+        .collect();
+    store.hold_next(Op::Part, None, usize::MAX);
+    write_slowly(&store, &handles[0], &mut offsets[0], 400);
+    assert_eq!(budget.used(), 8 * PART, "one has all of the window");
+    for _ in 0..3 {
+        for index in 0..4 {
+            write_slowly(&store, &handles[index], &mut offsets[index], 40);
+        }
+    }
+    assert_eq!(budget.used(), 8 * PART, "four share it");
+    for _ in 0..3 {
+        for (handle, offset) in handles.iter().zip(&mut offsets) {
+            write_slowly(&store, handle, offset, 40);
+        }
+    }
+    assert_eq!(budget.used(), 18 * PART, "each has two parts");
+    drop(handles);
+    assert_eq!(budget.used(), 0);
 }
 
 #[test]

@@ -30,9 +30,17 @@ fn upload(fixture: &Fixture, size: u64, piece: usize) -> Result<Stored, Error> {
     let body = bytes(size);
     for start in (0..body.len()).step_by(piece) {
         let end = body.len().min(start + piece);
-        block_on(upload.write(body.slice(start..end)))?;
+        write(&mut *upload, body.slice(start..end))?;
     }
     block_on(upload.complete())
+}
+
+/// Writes at once, if that is possible.
+fn write(upload: &mut dyn Upload, bytes: Bytes) -> Result<(), Error> {
+    match upload.write_now(&bytes) {
+        Some(written) => written,
+        None => block_on(upload.write(bytes)),
+    }
 }
 
 /// Waits until no upload is left on the server.
@@ -74,7 +82,7 @@ fn uploads_of_every_size_are_exact() {
         let sizes = [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 7 * MIB + 12_345];
         for (size, piece) in sizes
             .into_iter()
-            .zip([1 << 20, 131_072, 300_001].into_iter().cycle())
+            .zip([1 << 20, 131_072, 300_001, 2_500_000].into_iter().cycle())
         {
             let stored = upload(&fixture, size, piece).unwrap();
             assert_eq!(stored.size, size);
@@ -97,15 +105,54 @@ fn a_write_larger_than_all_that_may_be_held_is_taken() {
 }
 
 #[test]
+fn write_now_beyond_the_buffer_is_refused_and_takes_nothing() {
+    let fixture = Fixture::start();
+    fixture.rules(&[Rule::new(Fault::Latency { ms: 50 }).on("UploadPart")]);
+    let mut upload = fixture.store.upload(request("k"), 2 * MIB).unwrap();
+    let body = bytes(5 * MIB);
+    let piece = |from: u64, to: u64| {
+        let bounds = [from, to].map(|at| usize::try_from(at).unwrap());
+        body.slice(bounds[0]..bounds[1])
+    };
+    // Two parts are held then, of which none can have been confirmed.
+    upload.write_now(&piece(0, MIB)).unwrap().unwrap();
+    upload.write_now(&piece(MIB, MIB + 10)).unwrap().unwrap();
+    assert!(upload.write_now(&piece(MIB + 10, 2 * MIB + 1)).is_none());
+    assert!(upload.write_now(&piece(MIB + 10, 5 * MIB)).is_none());
+    upload
+        .write_now(&piece(MIB + 10, 2 * MIB))
+        .unwrap()
+        .unwrap();
+    assert!(upload.write_now(&piece(2 * MIB, 2 * MIB + 1)).is_none());
+    block_on(upload.write(piece(2 * MIB, 3 * MIB))).unwrap();
+    let delay = upload.delay().expect("a part was confirmed");
+    assert!(delay >= Duration::from_millis(50), "{delay:?}");
+    block_on(upload.write(piece(3 * MIB, 5 * MIB))).unwrap();
+    block_on(upload.complete()).unwrap();
+    let content = fixture.server.read_object(BUCKET, "k").unwrap();
+    assert!(body == content);
+}
+
+#[test]
 fn parts_are_sent_in_parallel_as_far_as_the_buffer_allows() {
+    for at_once in [true, false] {
+        parts_are_sent_in_parallel(at_once);
+    }
+}
+
+fn parts_are_sent_in_parallel(at_once: bool) {
     let peak = |buffer| {
         let fixture = Fixture::start();
         fixture.rules(&[Rule::new(Fault::Latency { ms: 50 }).on("UploadPart")]);
         let mut upload = fixture.store.upload(request("k"), buffer).unwrap();
         let body = bytes(16 * MIB);
         for start in (0..body.len()).step_by(100_000) {
-            let end = body.len().min(start + 100_000);
-            block_on(upload.write(body.slice(start..end))).unwrap();
+            let piece = body.slice(start..body.len().min(start + 100_000));
+            if at_once {
+                write(&mut *upload, piece).unwrap();
+            } else {
+                block_on(upload.write(piece)).unwrap();
+            }
         }
         block_on(upload.complete()).unwrap();
         fixture.server.stats().requests_open_peak
@@ -244,6 +291,8 @@ fn fails_under(rules: &[Rule], kind: ErrorKind, operation: &str) {
     if let Err(first) = &written {
         let again = block_on(upload.write(bytes(1))).unwrap_err();
         assert_eq!(again.to_string(), first.to_string());
+        let at_once = upload.write_now(b"x").expect("no wait").unwrap_err();
+        assert_eq!(at_once.to_string(), first.to_string());
     }
     let error = block_on(upload.complete()).unwrap_err();
     assert_eq!(error.kind(), kind, "{rules:?}: {error}");

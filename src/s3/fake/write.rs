@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -321,8 +322,23 @@ impl Upload for FakeUpload {
         .boxed()
     }
 
+    fn write_now(&mut self, bytes: &[u8]) -> Option<Result<(), Error>> {
+        if let Some(error) = &self.failed {
+            return Some(Err(error.clone()));
+        }
+        let fits = self.created && self.body.len() - self.sent + bytes.len() < self.part_size;
+        fits.then(|| {
+            self.body.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+
     fn set_buffer(&self, bytes: u64) {
         self.store.0.state().uploads.buffer = bytes;
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        Some(DELAY)
     }
 
     fn complete(mut self: Box<Self>) -> BoxFuture<'static, Result<Stored, Error>> {
@@ -352,6 +368,9 @@ impl fmt::Debug for FakeUpload {
             .finish_non_exhaustive()
     }
 }
+
+/// What parts are said to take.
+const DELAY: Duration = Duration::from_millis(1);
 
 /// The methods of [`Store`](crate::s3::Store) that write, for stores of tests that only read.
 macro_rules! nothing_is_written {
