@@ -30,11 +30,7 @@ def cp(at: Place) -> None:
 @CASES.case()
 def cp_of_holes(at: Place) -> None:
     """cp skips the holes of a file by seeking, which is no writing in order."""
-    sparse = at.scratch / "sparse"
-    at.run("truncate", "-s", "20M", sparse)
-    with open(sparse, "r+b") as file:
-        file.seek(10 * MIB)
-        file.write(b"data")
+    sparse = at.sparse()
     at.run("cp", "--sparse=always", sparse, at.path / "f", status=1, says="Invalid argument")
     at.run("cp", "--sparse=never", sparse, at.path / "whole")
     at.holds("whole", sparse)

@@ -67,6 +67,15 @@ class Place:
         path.write_bytes(self.bytes(size))
         return path
 
+    def sparse(self) -> Path:
+        """A file of 20 MiB beside the mount, with data in its middle alone."""
+        path = self.scratch / "sparse"
+        with open(path, "wb") as file:
+            file.truncate(20 << 20)
+            file.seek(10 << 20)
+            file.write(b"data")
+        return path
+
     def tree(self, name: str = "tree") -> Path:
         """A directory beside the mount, with an empty file, small ones, deep ones and one of two parts."""
         for file, size in TREE.items():

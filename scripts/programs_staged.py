@@ -190,11 +190,7 @@ def rsync_in_place_changes(at: Place) -> None:
 @CASES.case(STAGED)
 def holes(at: Place) -> None:
     """cp skips the holes of a file by seeking."""
-    sparse = at.scratch / "sparse"
-    at.run("truncate", "-s", "20M", sparse)
-    with open(sparse, "r+b") as file:
-        file.seek(10 * MIB)
-        file.write(b"data")
+    sparse = at.sparse()
     at.run("cp", "--sparse=always", sparse, at.path / "f")
     at.holds("f", sparse)
 

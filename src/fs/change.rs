@@ -9,7 +9,7 @@ use super::open::OpenFlags;
 use super::pins::Pinned;
 use super::posix::Creator;
 use super::process::Pid;
-use super::rename::{Name, Outcome};
+use super::rename::{Name, Outcome, has_local};
 use super::{Fs, Opened, open};
 use crate::tree::{self, InodeNo, Named, NodeKind};
 
@@ -229,7 +229,6 @@ impl Fs {
         if (parent, name) == (new_parent, new_name) {
             return Ok(Outcome::Done);
         }
-        let is_local = |named: &Named| matches!(named.kind(), NodeKind::Local(_));
         match source.kind() {
             NodeKind::Directory { .. } => {
                 return Err(Error::NotPermitted("directories cannot be renamed"));
@@ -249,7 +248,7 @@ impl Fs {
             },
         };
         if let Some(stages) = &self.stages
-            && (is_local(&source) || target.as_ref().is_some_and(is_local))
+            && has_local(&source, target.as_ref())
         {
             let (from, to) = ((parent, name), (new_parent, new_name));
             return self

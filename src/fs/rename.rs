@@ -57,11 +57,7 @@ impl Fs {
             if let Some(target) = &target {
                 check_replaced(&source, target, mode, replace)?;
             }
-            let is_staged = !is_directory
-                && [Some(&source), target.as_ref()]
-                    .into_iter()
-                    .flatten()
-                    .any(|named| matches!(named.kind(), NodeKind::Local(_)));
+            let is_staged = !is_directory && has_local(&source, target.as_ref());
             let outcome = match (source.kind(), &self.stages) {
                 (_, Some(stages)) if is_staged => {
                     let target = (target.as_ref(), to);
@@ -197,6 +193,12 @@ impl Fs {
             }
         }
     }
+}
+
+/// Whether one of the files is local.
+pub(super) fn has_local(source: &Named, target: Option<&Named>) -> bool {
+    let is_local = |named: &Named| matches!(named.kind(), NodeKind::Local(_));
+    is_local(source) || target.is_some_and(is_local)
 }
 
 /// What the keys in the directory start with.

@@ -22,7 +22,7 @@ use super::process::Pid;
 use super::rename::{Name, Outcome};
 use super::{Fs, OpenFile, OpenKind, Opened, posix};
 use crate::s3::{Key, ObjectInfo};
-use crate::stage::{Stage, StagedFile, Version};
+use crate::stage::{self, Stage, StagedFile, Version};
 use crate::tree::{self, Freshness, InodeNo, LocalFile, Named, NodeKind};
 
 /// The staged files of a mount, by inode. Every method may be called from any thread.
@@ -128,7 +128,7 @@ impl Staged {
         Ok(())
     }
 
-    fn changed(&self, result: Result<(), crate::stage::Error>) -> Result<(), Error> {
+    fn changed(&self, result: Result<(), stage::Error>) -> Result<(), Error> {
         self.local.set_size(self.file.size());
         result.map_err(Error::Staged)?;
         self.local.note_written(SystemTime::now());
@@ -189,11 +189,10 @@ impl Fs {
     ) -> Result<Option<Opened>, Error> {
         let staged = {
             let files = stages.lock();
-            let Some(staged) = files.get(&ino) else {
-                return Ok(None);
-            };
-            self.pins.add(ino, Pinned::Local(Arc::clone(&staged.local)));
-            Arc::clone(staged)
+            match files.get(&ino) {
+                Some(staged) => self.pin(staged),
+                None => return Ok(None),
+            }
         };
         let opened = self.opened(Arc::clone(&staged), flags, by);
         if flags.truncates()
@@ -216,11 +215,7 @@ impl Fs {
     ) -> Result<Arc<Staged>, Error> {
         let mut files = stages.lock();
         let slot = match files.entry(ino) {
-            Slot::Occupied(slot) => {
-                let staged = slot.get();
-                self.pins.add(ino, Pinned::Local(Arc::clone(&staged.local)));
-                return Ok(Arc::clone(staged));
-            }
+            Slot::Occupied(slot) => return Ok(self.pin(slot.get())),
             Slot::Vacant(slot) => slot,
         };
         // Not while it is being renamed.
@@ -265,9 +260,14 @@ impl Fs {
             local,
             keeps_attributes: self.config.posix_metadata,
         });
-        self.pins.add(ino, Pinned::Local(Arc::clone(&staged.local)));
-        slot.insert(Arc::clone(&staged));
-        Ok(staged)
+        Ok(self.pin(slot.insert(staged)))
+    }
+
+    /// Counts one handle of a staged file. The caller has the lock of [`Stages::files`].
+    fn pin(&self, staged: &Arc<Staged>) -> Arc<Staged> {
+        let local = Pinned::Local(Arc::clone(&staged.local));
+        self.pins.add(staged.ino, local);
+        Arc::clone(staged)
     }
 
     fn opened(&self, staged: Arc<Staged>, flags: OpenFlags, by: Pid) -> Opened {
@@ -454,8 +454,8 @@ impl Fs {
         let move_it = async || match moved {
             Some(Found::Staged(staged)) => {
                 let tree = &self.tree;
-                let move_object = async |stored: Option<crate::stage::Stored>| {
-                    let version = stored.as_ref().map(|stored| &stored.version);
+                let move_object = async |stored: Option<Version>| {
+                    let version = stored.as_ref();
                     let version = version.map(|version| (&version.etag, version.size));
                     let moved = tree.move_written(source, version, to, replace, by_copy);
                     moved.await.map_err(Error::from)

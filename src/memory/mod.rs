@@ -13,9 +13,10 @@
 //!   whoever has one needs nothing else to finish and give it back.
 //!
 //! So no read waits for memory that an idle file keeps, and two files never wait for each other.
-//! [`MemoryPlan`] divides the memory of the process.
+//! [`MemoryPlan`] divides the memory of the process. `Growth` tells whether a window is worth its memory.
 
 mod gate;
+mod growth;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 pub use gate::{Entry, Permit};
+pub(crate) use growth::{Growth, kib_f64};
 pub use plan::MemoryPlan;
 
 use gate::Gate;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::memory::Room;
+use crate::memory::{Growth, Room, kib_f64};
 
 /// The read window of one stream.
 ///
@@ -34,18 +34,7 @@ pub(super) struct Window {
     epoch: Epoch,
     /// Bytes per second that the stream is to reach.
     rate: u64,
-    trial: Option<Trial>,
-    /// Epochs to wait before the next doubling, after one that did not help.
-    hold: u32,
-}
-
-/// A growth that has to prove itself.
-#[derive(Debug)]
-struct Trial {
-    /// The size before it.
-    size: u64,
-    /// KiB per second that it must lead to.
-    rate: f64,
+    growth: Growth,
 }
 
 /// One window's worth of reading.
@@ -91,8 +80,7 @@ impl Window {
                 starved: false,
             },
             rate: 0,
-            trial: None,
-            hold: 0,
+            growth: Growth::default(),
         }
     }
 
@@ -197,27 +185,9 @@ impl Window {
     fn turn(&mut self, room: Room, now: Instant) {
         let seconds = now.duration_since(self.epoch.began).as_secs_f64();
         let rate = kib_f64(self.asked - self.epoch.start) / seconds.max(1e-9);
-
-        match self.trial.take() {
-            Some(trial) if rate < trial.rate => {
-                self.size = self.size.min(trial.size);
-                self.hold = HOLD;
-            }
-            _ if self.hold > 0 => self.hold -= 1,
-            _ if self.epoch.starved && self.size >= self.floor => {
-                // Less than a quarter of growth could not be told from noise.
-                let growth = self.size.min(room.growth);
-                if growth >= self.size / 4 {
-                    let share = kib_f64(growth) / kib_f64(self.size).max(1.0);
-                    self.trial = Some(Trial {
-                        size: self.size,
-                        rate: rate * (1.0 + share * GAIN),
-                    });
-                    self.size += growth;
-                }
-            }
-            _ => {}
-        }
+        let is_wished = self.epoch.starved && self.size >= self.floor;
+        let room = is_wished.then_some(room.growth);
+        self.size = self.growth.turn(self.size, rate, room);
 
         self.epoch = Epoch {
             start: self.asked,
@@ -228,21 +198,8 @@ impl Window {
     }
 }
 
-/// So many KiB.
-fn kib_f64(bytes: u64) -> f64 {
-    f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
-}
-
 /// More than any object has, and far from overflow: the window that holds nothing back.
 const WHOLE: u64 = 1 << 60;
-
-/// A doubled window must make the stream faster by this share to be kept, a smaller growth by less.
-/// A window that is smaller than the bandwidth-delay product nearly doubles the rate; one that is
-/// larger only costs memory.
-const GAIN: f64 = 0.2;
-
-/// Epochs to wait after a doubling that did not help.
-const HOLD: u32 = 8;
 
 #[cfg(test)]
 mod tests {

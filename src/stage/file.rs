@@ -60,7 +60,7 @@ enum Run {
 }
 
 impl StagedFile {
-    /// Begins an empty file that is to be stored as `key`, whatever is there.
+    /// Begins the file that `record` tells of, of which nothing is on the disk.
     pub(super) fn create(paths: Paths, record: Record, remote: Remote) -> Result<Self, Error> {
         let size = record.base.as_ref().map_or(0, |base| base.size);
         let (disk, blocks) = Disk::create(paths, size, &record)?;
@@ -466,6 +466,6 @@ fn is_gone(kind: ErrorKind) -> bool {
 }
 
 /// A length of a read, or of a block.
-fn usize_of(length: u64) -> usize {
+pub(super) fn usize_of(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

@@ -33,4 +33,3 @@ pub use file::{Remote, StagedFile};
 pub use leftover::{FileId, Leftover, LeftoverSession, leftovers};
 pub use record::{Origin, Version};
 pub use session::Stage;
-pub use store::Stored;

@@ -49,6 +49,13 @@ impl Base {
         }
     }
 
+    pub(super) fn version(&self) -> Version {
+        Version {
+            etag: self.etag(),
+            size: self.size,
+        }
+    }
+
     pub(super) fn etag(&self) -> ETag {
         ETag::new(&*self.etag)
     }

@@ -4,20 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Error;
 use super::blocks::{self, Block};
-use super::file::StagedFile;
+use super::file::{StagedFile, usize_of};
 use super::pieces::{Piece, pieces};
 use super::record::{Base, Version};
 use crate::memory::Lease;
 use crate::s3::{self, CopyRequest, ETag, ErrorKind, Key, PutCondition, PutRequest};
-
-/// What is done to the object when a staged file gets another name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The key that it has.
-    pub key: Key,
-    /// Its version.
-    pub version: Version,
-}
 
 impl StagedFile {
     /// Makes S3 have this file, if it does not. Returns whether it has; it has not for a file that
@@ -48,7 +39,7 @@ impl StagedFile {
         &self,
         key: Key,
         is_taken: bool,
-        move_object: impl AsyncFnOnce(Option<Stored>) -> Result<Option<ETag>, E>,
+        move_object: impl AsyncFnOnce(Option<Version>) -> Result<Option<ETag>, E>,
     ) -> Result<(), E> {
         let _mutation = self.mutation.lock().await;
         if self.lock().record.has_object {
@@ -56,13 +47,7 @@ impl StagedFile {
         }
         let stored = {
             let state = self.lock();
-            state.record.base.as_ref().map(|base| Stored {
-                key: state.key.clone(),
-                version: Version {
-                    etag: base.etag(),
-                    size: base.size,
-                },
-            })
+            state.record.base.as_ref().map(Base::version)
         };
         let etag = move_object(stored.clone()).await?;
         let record = {
@@ -73,7 +58,7 @@ impl StagedFile {
             if let (Some(stored), Some(etag)) = (stored, etag) {
                 let version = Version {
                     etag,
-                    size: stored.version.size,
+                    size: stored.size,
                 };
                 let reader = self.remote.reader(&key, &version.etag, version.size);
                 state.rebase(&version, reader);
@@ -126,7 +111,7 @@ impl StagedFile {
         let part = write.part_size;
         let stored = if size <= part {
             let _lease = self.pay(size, size);
-            let body = self.read_at(0, to_usize(size)).await?;
+            let body = self.read_at(0, usize_of(size)).await?;
             store.put(request, body).await?
         } else {
             let lease = self.pay(part.saturating_mul(PARTS_HELD), part);
@@ -140,7 +125,7 @@ impl StagedFile {
                     (Piece::Copy(range) | Piece::Upload(range), _) => {
                         let mut at = range.start;
                         while at < range.end {
-                            let length = to_usize(part.min(range.end - at));
+                            let length = usize_of(part.min(range.end - at));
                             let bytes = self.read_at(at, length).await?;
                             at += bytes.len() as u64;
                             upload.write(bytes).await?;
@@ -237,7 +222,7 @@ impl StagedFile {
             if !is_local {
                 continue;
             }
-            let (start, length) = (block * blocks::BLOCK, to_usize(blocks::BLOCK));
+            let (start, length) = (block * blocks::BLOCK, usize_of(blocks::BLOCK));
             let ours = self.read_at(start, length).await?;
             if theirs.read_at(start, length).await? != ours {
                 return Ok(false);
@@ -283,10 +268,6 @@ fn is_described(
     wanted: &BTreeMap<String, String>,
 ) -> bool {
     stored.is_none_or(|stored| stored == wanted)
-}
-
-fn to_usize(length: u64) -> usize {
-    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 /// Parts that an upload holds at a time.

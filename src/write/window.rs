@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::memory::{Growth, kib_f64};
+
 /// The window of all uploads of a mount: bytes that were taken and are not confirmed. Clones share
 /// it.
 ///
@@ -30,17 +32,7 @@ struct State {
     taken: u64,
     waited: bool,
     began: Instant,
-    trial: Option<Trial>,
-    /// Epochs to wait before the next doubling, after one that did not help.
-    hold: u32,
-}
-
-/// A growth that has to prove itself.
-struct Trial {
-    /// The size before it.
-    size: u64,
-    /// KiB per second that it must lead to.
-    rate: f64,
+    growth: Growth,
 }
 
 /// Whether an upload had to wait for room, and with how much.
@@ -64,8 +56,7 @@ impl SendWindow {
             taken: 0,
             waited: false,
             began: Instant::now(),
-            trial: None,
-            hold: 0,
+            growth: Growth::default(),
         };
         Self(Arc::new(Shared {
             part,
@@ -102,7 +93,7 @@ impl Share {
         {
             state.delay = Some(delay);
             state.size = shared.product(delay);
-            state.trial = None;
+            state.growth.forget();
             state.begin(now);
         }
         if waited == Waited::WithLess {
@@ -134,26 +125,10 @@ impl State {
     fn turn(&mut self, most: u64, aim: u64, now: Instant) {
         let seconds = now.duration_since(self.began).as_secs_f64();
         let rate = kib_f64(self.taken) / seconds.max(1e-9);
-        let growth = self.size.min(most.saturating_sub(self.size));
-        match self.trial.take() {
-            Some(trial) if rate < trial.rate => {
-                self.size = self.size.min(trial.size);
-                self.hold = HOLD;
-            }
-            _ if self.hold > 0 => self.hold -= 1,
-            // Close to what the network allows nothing is gained.
-            _ if rate >= kib_f64(aim) * ENOUGH => {}
-            // Less than a quarter of growth could not be told from noise.
-            _ if self.waited && growth >= self.size / 4 => {
-                let share = kib_f64(growth) / kib_f64(self.size).max(1.0);
-                self.trial = Some(Trial {
-                    size: self.size,
-                    rate: rate * (1.0 + share * GAIN),
-                });
-                self.size += growth;
-            }
-            _ => {}
-        }
+        // Close to what the network allows nothing is gained.
+        let is_wished = self.waited && rate < kib_f64(aim) * ENOUGH;
+        let room = is_wished.then(|| most.saturating_sub(self.size));
+        self.size = self.growth.turn(self.size, rate, room);
         self.begin(now);
     }
 
@@ -181,24 +156,11 @@ impl fmt::Debug for SendWindow {
     }
 }
 
-/// So many KiB.
-fn kib_f64(bytes: u64) -> f64 {
-    f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
-}
-
 /// Parts in an epoch, at least: the pace of fewer could not be told from noise.
 const EPOCH_PARTS: u64 = 8;
 
-/// A doubled window must make writers faster by this share to be kept, a smaller growth by less. A
-/// window that is smaller than the bandwidth-delay product nearly doubles the rate; one that is
-/// larger only costs memory.
-const GAIN: f64 = 0.2;
-
 /// The part of the rate aimed at from which on the window is large enough.
 const ENOUGH: f64 = 0.8;
-
-/// Epochs to wait after a doubling that did not help.
-const HOLD: u32 = 8;
 
 #[cfg(test)]
 mod tests {
