@@ -152,8 +152,9 @@ impl Fs {
         flags: OpenFlags,
         by: Pid,
     ) -> Result<Option<Opened>, Error> {
-        if let Some(opened) = self.enter_staged(stages, ino, flags, by).await? {
-            return Ok(Some(opened));
+        let there = stages.lock().get(&ino).map(|staged| self.pin(staged));
+        if let Some(staged) = there {
+            return self.open_pinned(staged, flags, by).await.map(Some);
         }
         let (key, origin) = match self.tree.local(ino)? {
             Some((key, _file)) => (key, Origin::New),
@@ -176,33 +177,32 @@ impl Fs {
             }
         };
         let staged = self.stage(stages, ino, &key, origin)?;
-        Ok(Some(self.opened(staged, flags, by)))
+        self.open_pinned(staged, flags, by).await.map(Some)
     }
 
-    /// Opens `ino` if it is staged.
-    async fn enter_staged(
+    /// Opens a file that is staged, and of which one handle was counted for that. Who truncates does
+    /// so whoever has begun to stage it.
+    async fn open_pinned(
         &self,
-        stages: &Stages,
-        ino: InodeNo,
+        staged: Arc<Staged>,
         flags: OpenFlags,
         by: Pid,
-    ) -> Result<Option<Opened>, Error> {
-        let staged = {
-            let files = stages.lock();
-            match files.get(&ino) {
-                Some(staged) => self.pin(staged),
-                None => return Ok(None),
-            }
-        };
-        let opened = self.opened(Arc::clone(&staged), flags, by);
+    ) -> Result<Opened, Error> {
         if flags.truncates()
             && let Err(error) = staged.truncate(0).await
         {
-            self.files.remove(opened.file)?;
-            self.pins.remove(ino);
+            self.pins.remove(staged.ino);
             return Err(error);
         }
-        Ok(Some(opened))
+        let handle = StagedHandle {
+            staged,
+            writes: flags.asks_for_change(),
+            opened_by: by,
+        };
+        Ok(Opened {
+            file: self.files.insert(OpenFile::Staged(handle)),
+            kind: OpenKind::Staged,
+        })
     }
 
     /// Begins to stage `ino`, and counts one handle of it.
@@ -268,18 +268,6 @@ impl Fs {
         let local = Pinned::Local(Arc::clone(&staged.local));
         self.pins.add(staged.ino, local);
         Arc::clone(staged)
-    }
-
-    fn opened(&self, staged: Arc<Staged>, flags: OpenFlags, by: Pid) -> Opened {
-        let handle = StagedHandle {
-            staged,
-            writes: flags.asks_for_change(),
-            opened_by: by,
-        };
-        Opened {
-            file: self.files.insert(OpenFile::Staged(handle)),
-            kind: OpenKind::Staged,
-        }
     }
 
     /// The staged file that a read of `ino` is of.
