@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use proptest::strategy::{Strategy, ValueTree};
@@ -18,7 +18,6 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
 use reference::{Allow, Kind, Model, Step, nth, steps};
 
 #[path = "../../src/fs/tests/model/reference.rs"]
@@ -52,9 +51,11 @@ impl Mounted<'_> {
             .iter()
             .map(|(key, (body, _version))| (key.clone(), body.clone()))
             .collect();
-        wait_for("the bucket holds what it must", PATIENCE, || {
-            (self.objects() == expected).then_some(())
-        });
+        let deadline = Instant::now() + PATIENCE;
+        while self.objects() != expected && Instant::now() < deadline {
+            sleep(A_MOMENT);
+        }
+        assert_eq!(self.objects(), expected, "what the bucket holds in the end");
     }
 
     fn objects(&self) -> BTreeMap<String, Vec<u8>> {

@@ -352,6 +352,7 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 }
 
 /// Asserts that an operation failed with `errno`.
+#[track_caller]
 pub(crate) fn assert_errno<T: std::fmt::Debug>(result: io::Result<T>, errno: Errno) {
     let error = result.expect_err("the operation must fail");
     assert_eq!(Errno::from_io_error(&error), Some(errno), "{error}");
