@@ -32,7 +32,7 @@ pub(super) fn page(
     if strange_prefix {
         return Err(subject.protocol("the listing has a prefix that was not asked for"));
     }
-    if page.next.is_some() && page.next == request.continuation {
+    if request.from.is_repeated_by(page.next.as_deref()) {
         return Err(subject.protocol("the listing goes around in circles"));
     }
     Ok(page)
@@ -42,13 +42,13 @@ pub(super) fn page(
 mod tests {
     use super::page;
     use crate::s3::classify::{LIST, Subject};
-    use crate::s3::{ErrorKind, ListRequest};
+    use crate::s3::{ErrorKind, ListFrom, ListRequest};
 
     fn kind_of(inner: &str, delimited: bool) -> Result<usize, ErrorKind> {
         let request = ListRequest {
             prefix: "a/".to_owned(),
             delimited,
-            continuation: Some("here".to_owned()),
+            from: ListFrom::Page("here".to_owned()),
             max_keys: None,
         };
         let body = format!("<ListBucketResult>{inner}</ListBucketResult>");

@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(super) use write::condition;
 
-use super::{ETag, Encryption, Key, ListRequest, UploadChecksums};
+use super::{ETag, Encryption, Key, ListFrom, ListRequest, UploadChecksums};
 
 /// The name and the value of a header.
 pub(super) type Header = (Cow<'static, str>, String);
@@ -84,9 +84,14 @@ impl Common {
             path.push_str("&prefix=");
             path.extend(utf8_percent_encode(&request.prefix, QUERY));
         }
-        if let Some(token) = &request.continuation {
-            path.push_str("&continuation-token=");
-            path.extend(utf8_percent_encode(token, QUERY));
+        let from = match &request.from {
+            ListFrom::Start => None,
+            ListFrom::After(text) => Some(("&start-after=", text)),
+            ListFrom::Page(token) => Some(("&continuation-token=", token)),
+        };
+        if let Some((parameter, text)) = from {
+            path.push_str(parameter);
+            path.extend(utf8_percent_encode(text, QUERY));
         }
         let mut draft = self.draft("GET", path);
         draft.header("x-amz-optional-object-attributes", "RestoreStatus");

@@ -43,8 +43,8 @@ pub use encryption::Encryption;
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use types::{
-    ETag, InvalidKey, InvalidPrefix, Key, ListPage, ListRequest, ListedObject, ObjectDetails,
-    ObjectInfo, Prefix, Restore, StorageClass,
+    ETag, InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject,
+    ObjectDetails, ObjectInfo, Prefix, Restore, StorageClass,
 };
 pub use write::{CopyRequest, PutCondition, PutRequest, RenameRequest, Stored, Upload};
 

@@ -184,10 +184,33 @@ pub struct ListRequest {
     pub prefix: String,
     /// Whether keys with a `/` after the prefix are rolled up into common prefixes.
     pub delimited: bool,
-    /// The `next` of the page before this one.
-    pub continuation: Option<String>,
+    /// Where the page begins.
+    pub from: ListFrom,
     /// Entries a page, at most; 1 to 1000. `None` is S3's default, 1000.
     pub max_keys: Option<u16>,
+}
+
+/// Where a page of a listing begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ListFrom {
+    /// At the first entry.
+    #[default]
+    Start,
+    /// At the first key that is greater than this text in byte order, or at the common prefix of
+    /// that key. A store that lists in another order may ignore it.
+    After(String),
+    /// After the page whose [`next`](ListPage::next) this is.
+    Page(String),
+}
+
+impl ListFrom {
+    /// Whether a page that begins here and goes on at `next` would lead around in circles.
+    pub(crate) fn is_repeated_by(&self, next: Option<&str>) -> bool {
+        match (self, next) {
+            (Self::Page(token), Some(next)) => token == next,
+            _ => false,
+        }
+    }
 }
 
 /// One object of a listing.

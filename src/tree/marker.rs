@@ -9,7 +9,7 @@ use super::change::{Change, Named};
 use super::error::Error;
 use super::inode::{Content, InodeNo, Node, ROOT};
 use super::{Core, Tree};
-use crate::s3::{self, ErrorKind, Key, ListRequest, PutCondition, PutRequest};
+use crate::s3::{self, ErrorKind, Key, ListFrom, ListRequest, PutCondition, PutRequest};
 
 impl Tree {
     /// Makes a directory `name` in `parent` and stores a marker of it, and counts one reference of
@@ -127,7 +127,7 @@ impl Core {
         let mut request = ListRequest {
             prefix: prefix.to_owned(),
             delimited,
-            continuation: None,
+            from: ListFrom::Start,
             max_keys: Some(2),
         };
         loop {
@@ -136,10 +136,10 @@ impl Core {
             found.extend(objects.map(|object| (object.key, object.info.size)));
             found.extend(page.common_prefixes.into_iter().map(|group| (group, 0)));
             // Some kinds of buckets answer with empty pages before the last entry.
-            if found.len() >= 2 || page.next.is_none() {
-                return Ok(found);
+            match page.next {
+                Some(next) if found.len() < 2 => request.from = ListFrom::Page(next),
+                _ => return Ok(found),
             }
-            request.continuation = page.next;
         }
     }
 

@@ -16,7 +16,7 @@ use super::inode::{Content, Found, InodeNo, Node, NodeKind, ROOT};
 use super::listing::{Entry, Listing};
 use super::local::Phase;
 use super::table::Answer;
-use crate::s3::{Key, ListPage, ListRequest};
+use crate::s3::{Key, ListFrom, ListPage, ListRequest};
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,9 +151,9 @@ impl DirHandle {
         let request = ListRequest {
             prefix: stream.prefix.clone(),
             delimited: true,
-            continuation: match &stream.next {
-                Next::After(token) => Some(token.clone()),
-                Next::First | Next::End => None,
+            from: match &stream.next {
+                Next::After(token) => ListFrom::Page(token.clone()),
+                Next::First | Next::End => ListFrom::Start,
             },
             max_keys: None,
         };

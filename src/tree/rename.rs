@@ -12,7 +12,9 @@ use super::error::Error;
 use super::inode::{InodeNo, NodeKind};
 use super::marker::Below;
 use super::{Core, Tree, name};
-use crate::s3::{self, CopyRequest, ETag, ErrorKind, Key, ListRequest, ListedObject, PutCondition};
+use crate::s3::{
+    self, CopyRequest, ETag, ErrorKind, Key, ListFrom, ListRequest, ListedObject, PutCondition,
+};
 
 impl Tree {
     /// The key of `name` in the directory `parent`, whatever is there.
@@ -235,10 +237,10 @@ impl Core {
         loop {
             let page = self.list(&request).await?;
             objects.extend(page.objects);
-            if page.next.is_none() {
+            let Some(next) = page.next else {
                 return Ok(objects);
-            }
-            request.continuation = page.next;
+            };
+            request.from = ListFrom::Page(next);
         }
     }
 

@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, Either, Shared, WeakShared, select};
 use super::expiry::Moment;
 use super::inode::{Found, InodeNo};
 use super::{Core, Notices};
-use crate::s3::{self, ErrorKind, Key, ListPage, ListRequest, ObjectInfo};
+use crate::s3::{self, ErrorKind, Key, ListFrom, ListPage, ListRequest, ObjectInfo};
 
 impl Core {
     /// What `key` is: a directory if some key starts with it and a `/`, else the object that has
@@ -70,7 +70,7 @@ impl Core {
         let mut request = ListRequest {
             prefix,
             delimited: true,
-            continuation: None,
+            from: ListFrom::Start,
             max_keys: Some(1),
         };
         loop {
@@ -83,10 +83,10 @@ impl Core {
                 return Ok(true);
             }
             // Some kinds of buckets answer with empty pages before the first entry.
-            if page.next.is_none() {
+            let Some(next) = page.next else {
                 return Ok(false);
-            }
-            request.continuation = page.next;
+            };
+            request.from = ListFrom::Page(next);
         }
     }
 
@@ -96,7 +96,7 @@ impl Core {
     /// As [`s3::Store::list`]; [`ErrorKind::Protocol`] when following the answer would never end.
     pub(super) async fn list(&self, request: &ListRequest) -> Result<ListPage, s3::Error> {
         let page = self.store.list(request).await?;
-        if page.next.is_some() && page.next == request.continuation {
+        if request.from.is_repeated_by(page.next.as_deref()) {
             let context = s3::Context {
                 operation: "ListObjectsV2",
                 key: request.prefix.clone(),

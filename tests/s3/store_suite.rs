@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::executor::block_on;
 
 use super::api::{
-    ETag, ErrorKind, GetRequest, InFlight, Key, ListRequest, ListedObject, Restore, StorageClass,
-    Store,
+    ETag, ErrorKind, GetRequest, InFlight, Key, ListFrom, ListRequest, ListedObject, Restore,
+    StorageClass, Store,
 };
 use super::collector::Collector;
 
@@ -70,7 +70,7 @@ pub(crate) fn list(
     let mut request = ListRequest {
         prefix: prefix.to_owned(),
         delimited,
-        continuation: None,
+        from: ListFrom::Start,
         max_keys,
     };
     let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
@@ -83,7 +83,7 @@ pub(crate) fn list(
         objects.extend(page.objects.into_iter().map(|object| object.key));
         prefixes.extend(page.common_prefixes);
         match page.next {
-            Some(next) => request.continuation = Some(next),
+            Some(next) => request.from = ListFrom::Page(next),
             None => return (objects, prefixes),
         }
     }
@@ -100,6 +100,7 @@ pub(crate) fn run(bucket: &dyn Archive) {
 pub(crate) fn run_without_archive(bucket: &dyn Bucket) {
     list_is_in_byte_order_and_rolls_up(bucket);
     list_pages_have_every_entry_once(bucket);
+    list_begins_after_a_text(bucket);
     list_gives_hostile_keys_back(bucket);
     list_and_head_agree(bucket);
     head_of_nothing_is_not_found(bucket);
@@ -148,6 +149,35 @@ fn list_pages_have_every_entry_once(bucket: &dyn Bucket) {
     assert_eq!((whole.0.len(), whole.1.len()), (10, 10));
     for max_keys in [1, 3, 7] {
         assert_eq!(list(bucket.store(), "pages/", true, Some(max_keys)), whole);
+    }
+}
+
+fn list_begins_after_a_text(bucket: &dyn Bucket) {
+    for key in ["a", "b", "b-c", "b/x", "c"] {
+        bucket.put(&format!("after/{key}"), "");
+    }
+    for (after, objects, prefixes) in [
+        ("after/", vec!["a", "b", "b-c", "c"], vec!["b/"]),
+        ("after/b", vec!["b-c", "c"], vec!["b/"]),
+        ("after/b-", vec!["b-c", "c"], vec!["b/"]),
+        ("after/bb", vec!["c"], vec![]),
+        ("after/c", vec![], vec![]),
+    ] {
+        let request = ListRequest {
+            prefix: "after/".to_owned(),
+            delimited: true,
+            from: ListFrom::After(after.to_owned()),
+            max_keys: None,
+        };
+        let page = block_on(bucket.store().list(&request)).expect("a page");
+        let found: Vec<_> = page.objects.iter().map(|object| &object.key).collect();
+        let expected: Vec<_> = objects.iter().map(|name| format!("after/{name}")).collect();
+        assert!(found.iter().copied().eq(&expected), "{after}: {found:?}");
+        let expected: Vec<_> = prefixes
+            .iter()
+            .map(|name| format!("after/{name}"))
+            .collect();
+        assert_eq!(page.common_prefixes, expected, "{after}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Object;
-use crate::s3::{ListPage, ListRequest, ListedObject};
+use crate::s3::{ListFrom, ListPage, ListRequest, ListedObject};
 
 /// The order in which a bucket lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,16 @@ pub(super) fn page(
 ) -> ListPage {
     let asked = request.max_keys.map_or(MAX_PAGE, usize::from);
     let limit = asked.min(page_size).min(MAX_PAGE);
-    let after = request.continuation.as_deref().map(|token| {
-        token
-            .strip_prefix(TOKEN)
-            .expect("the token came from this store")
-    });
+    let (first, after) = match &request.from {
+        ListFrom::Start => ("", None),
+        // Where the order is another one, nobody can say what it would mean.
+        ListFrom::After(text) if order == Order::Utf8 => (text.as_str(), None),
+        ListFrom::After(_) => ("", None),
+        ListFrom::Page(token) => {
+            let last = token.strip_prefix(TOKEN);
+            ("", Some(last.expect("the token came from this store")))
+        }
+    };
     let place = |text: &str| (rank(order, text), text.to_owned());
     let after = after.map(place);
 
@@ -36,6 +41,7 @@ pub(super) fn page(
         .range(request.prefix.clone()..)
         .map(|(key, _)| key)
         .take_while(|key| key.starts_with(&request.prefix))
+        .filter(|key| first.is_empty() || key.as_str() > first)
         .map(|key| place(roll_up(key, request)))
         .collect();
     let mut rest = entries

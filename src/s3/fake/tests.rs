@@ -7,7 +7,7 @@ use futures::executor::block_on;
 use proptest::prelude::*;
 
 use super::{FakeStore, Logged, Op, Order, synthetic};
-use crate::s3::{ErrorKind, ListRequest, Restore, StorageClass, Store};
+use crate::s3::{ErrorKind, ListFrom, ListRequest, Restore, StorageClass, Store};
 use collector::Collector;
 use store_suite::{Archive, Bucket, key, request};
 
@@ -73,7 +73,7 @@ fn list_all(store: &FakeStore, prefix: &str, delimited: bool) -> (Vec<String>, V
         objects.extend(page.objects.into_iter().map(|object| object.key));
         prefixes.extend(page.common_prefixes);
         match page.next {
-            Some(next) => request.continuation = Some(next),
+            Some(next) => request.from = ListFrom::Page(next),
             None => return (objects, prefixes, pages),
         }
     }

@@ -2,7 +2,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
 use super::{Common, Draft};
-use crate::s3::{ETag, Key, ListRequest};
+use crate::s3::{ETag, Key, ListFrom, ListRequest};
 
 fn common() -> Common {
     Common {
@@ -58,11 +58,17 @@ fn list_has_only_the_parameters_it_needs() {
     let draft = common().list(&ListRequest {
         prefix: "a b/&".to_owned(),
         delimited: true,
-        continuation: Some("1+/=".to_owned()),
+        from: ListFrom::Page("1+/=".to_owned()),
         max_keys: Some(1),
     });
     let expected = "/?list-type=2&encoding-type=url&delimiter=%2F&max-keys=1\
                     &prefix=a%20b%2F%26&continuation-token=1%2B%2F%3D";
+    assert_eq!(draft.path_and_query, expected);
+    let draft = common().list(&ListRequest {
+        from: ListFrom::After("a b/ü&".to_owned()),
+        ..ListRequest::default()
+    });
+    let expected = "/?list-type=2&encoding-type=url&start-after=a%20b%2F%C3%BC%26";
     assert_eq!(draft.path_and_query, expected);
 }
 
