@@ -140,6 +140,7 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
+            ordered: !options.directory_bucket,
         },
         remote.read,
         remote.write,

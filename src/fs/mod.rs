@@ -12,6 +12,7 @@ mod config;
 mod content_type;
 pub mod errno;
 mod file;
+mod foretaste;
 mod handles;
 mod open;
 mod opens;
@@ -51,6 +52,7 @@ use crate::stage::Stage;
 use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
 use crate::write::WriteConfig;
 use file::WriterKind;
+use foretaste::Foretastes;
 use handles::HandleTable;
 use open::Intent;
 use opens::{Entrance, Opens, Reading, Writer};
@@ -67,6 +69,7 @@ pub struct Fs {
     config: FsConfig,
     files: HandleTable<OpenFile>,
     opens: Arc<Opens>,
+    foretastes: Foretastes,
     pins: Pins,
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
@@ -123,6 +126,7 @@ impl Fs {
             config,
             files: HandleTable::new(HandleKind::File),
             opens: Arc::default(),
+            foretastes: Foretastes::default(),
             pins: Pins::default(),
             dirs: HandleTable::new(HandleKind::Directory),
             stages: None,
@@ -138,15 +142,18 @@ impl Fs {
         }
     }
 
-    /// Finds `name` in the directory `parent`, and counts one more reference to its inode, to be
-    /// given back with [`Self::forget`].
+    /// Finds `name` in the directory `parent` on behalf of the thread `by`, and counts one more
+    /// reference to its inode, to be given back with [`Self::forget`].
     ///
     /// # Errors
     /// Any failure of the namespace: no such name, no directory, a name that S3 cannot have.
     ///
     /// # Cancel safety
     /// A dropped lookup counts no reference.
-    pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Entry, Error> {
+    pub async fn lookup(&self, parent: InodeNo, name: &OsStr, by: Pid) -> Result<Entry, Error> {
+        if let Some(entry) = self.lookup_by_get(parent, name, by).await? {
+            return Ok(entry);
+        }
         let node = self.tree.lookup(parent, name).await?;
         Ok(self.entry(&node))
     }
@@ -205,7 +212,7 @@ impl Fs {
             return self.open_writer(ino, key, WriterKind::New, by).await;
         }
         let (freshness, is_append) = match open::intent(flags, &self.config)? {
-            Intent::Read(freshness) => return self.open_reader(ino, freshness).await,
+            Intent::Read(freshness) => return self.open_reader(ino, freshness, by).await,
             Intent::Replace => (Freshness::Cached, false),
             Intent::Append => (Freshness::Newest, true),
         };
@@ -223,8 +230,15 @@ impl Fs {
         self.open_writer(ino, key, kind, by).await
     }
 
-    async fn open_reader(&self, ino: InodeNo, freshness: Freshness) -> Result<Opened, Error> {
+    async fn open_reader(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+        by: Pid,
+    ) -> Result<Opened, Error> {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
+        self.tree.note_read(ino);
+        let fetched = self.foretastes.take(ino, by, &version);
         let FileVersion { key, info } = version;
         let reading = match self.opens.read(&key)? {
             Entrance::Free(reading) => reading,
@@ -233,16 +247,15 @@ impl Fs {
                 return Err(tree::Error::Stale.into());
             }
         };
-        let reader = ReadHandle::new(
-            Arc::clone(&self.store),
-            key.clone(),
-            info.etag.clone(),
-            info.size,
-            self.read.clone(),
-        );
-        let info = match doubt {
-            Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
-            None => info,
+        let (reader, info) = match (fetched, doubt) {
+            // The lookup has asked for just this version.
+            (Some(reader), _) if freshness == Freshness::Cached => (reader, info),
+            (_, None) => (self.reader(key.clone(), &info), info),
+            (_, Some(doubt)) => {
+                let reader = self.reader(key.clone(), &info);
+                let info = open::confirm(&self.tree, &reader, &key, info, doubt).await?;
+                (reader, info)
+            }
         };
         open::check_version(&key, &info)?;
         self.pins.add(ino, Pinned::Version(info));

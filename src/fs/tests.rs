@@ -34,13 +34,14 @@ fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
         ttl,
         negative_ttl: ttl,
         details: false,
+        ordered: true,
     };
     let (read, write) = (ReadConfig::default(), WriteConfig::default());
     Fs::new(Arc::new(store.clone()), tree, read, write, CONFIG)
 }
 
 fn lookup(fs: &Fs, name: &str) -> Result<Entry, Errno> {
-    block_on(fs.lookup(ROOT, OsStr::new(name))).map_err(|error| error.errno())
+    block_on(fs.lookup(ROOT, OsStr::new(name), ME)).map_err(|error| error.errno())
 }
 
 fn open(fs: &Fs, ino: InodeNo, flags: i32) -> Result<HandleNo, Errno> {
@@ -447,6 +448,7 @@ fn cold_open_without_memory_asks_by_head() {
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
         details: false,
+        ordered: true,
     };
     let budget = crate::memory::Budget::new(0, 1);
     let reads = ReadConfig::for_throughput(8 << 20, 10.0, budget);

@@ -79,9 +79,10 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let by = Pid(req.pid());
         self.run_entry("lookup", parent, name, reply, move |fs, name| async move {
-            fs.lookup(inode(parent), &name).await
+            fs.lookup(inode(parent), &name, by).await
         });
     }
 

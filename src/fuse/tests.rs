@@ -74,6 +74,7 @@ impl Mount {
             ttl,
             negative_ttl: ttl,
             details: look.posix_metadata,
+            ordered: true,
         };
         let (read, write) = (ReadConfig::default(), WriteConfig::default());
         let fs = Fs::new(store, tree, read, write, look);

@@ -12,8 +12,9 @@ use super::inode::InodeNo;
 /// How long what S3 said may be repeated without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
-    /// As short as a file system can work with: 100 ms for files, 1 s for directories. Opening a
-    /// file always asks, and that a name is missing is never remembered.
+    /// As short as a file system can work with: 100 ms for files, 1 s for directories and for what
+    /// a listing said of files. Opening a file always asks, and that a name is missing is never
+    /// remembered.
     Minimal,
     /// This long, for everything.
     For(Duration),
@@ -32,6 +33,14 @@ impl Ttl {
     pub(super) fn of_directory(self) -> Duration {
         match self {
             Self::Minimal => MINIMAL_DIRECTORY,
+            Self::For(ttl) => ttl,
+        }
+    }
+
+    /// How long a page of a listing is believed about the files and directories on it.
+    pub(super) fn of_listed(self) -> Duration {
+        match self {
+            Self::Minimal => MINIMAL_LISTED,
             Self::For(ttl) => ttl,
         }
     }
@@ -179,6 +188,7 @@ impl<const MOST: usize> Moments<MOST> {
 
 const MINIMAL_FILE: Duration = Duration::from_millis(100);
 const MINIMAL_DIRECTORY: Duration = Duration::from_secs(1);
+const MINIMAL_LISTED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

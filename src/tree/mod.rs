@@ -25,6 +25,7 @@
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
 //! inode that the kernel has forgotten, unless it is local.
 
+mod around;
 mod change;
 mod error;
 mod expiry;
@@ -34,6 +35,7 @@ mod local;
 mod lookup;
 mod marker;
 mod name;
+mod pages;
 mod posix;
 mod readdir;
 mod rename;
@@ -44,6 +46,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use around::Listed;
 pub use change::Named;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
@@ -58,8 +61,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::s3::{self, Key, ObjectDetails, ObjectInfo, Prefix, Store};
+use around::Nearby;
 use expiry::Moment;
 use inode::{Content, Found, Inode};
+use pages::Pages;
 use resolve::Flights;
 use table::Table;
 
@@ -75,6 +80,9 @@ pub struct TreeConfig {
     /// Whether files are shown only with their [details](ObjectInfo::details), which costs a HEAD
     /// of each file of a directory that is listed.
     pub details: bool,
+    /// Whether the store lists in byte order and lets a listing begin anywhere, so that a lookup
+    /// may fetch the page around the name.
+    pub ordered: bool,
 }
 
 /// How new an answer must be.
@@ -108,6 +116,8 @@ impl Tree {
             made: SystemTime::now(),
             table,
             flights: Flights::default(),
+            pages: Mutex::default(),
+            nearby: Nearby::default(),
             notices: Notices::default(),
             details: Mutex::default(),
         };
@@ -209,7 +219,7 @@ impl Tree {
     /// Takes note that the object of the file `ino` is another version by now, or gone: whatever
     /// was believed of its name, S3 is asked the next time.
     pub fn note_replaced(&self, ino: InodeNo) {
-        self.core.table().detach(ino);
+        self.core.note_replaced(ino);
     }
 
     /// Opens the directory `ino` to read its entries. Makes no request.
@@ -231,6 +241,8 @@ struct Core {
     made: SystemTime,
     table: Mutex<Table>,
     flights: Flights,
+    pages: Mutex<Pages>,
+    nearby: Nearby,
     notices: Notices,
     /// The details that S3 said last.
     details: Mutex<Option<Arc<ObjectDetails>>>,

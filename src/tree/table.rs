@@ -336,6 +336,15 @@ impl Table {
         }
     }
 
+    /// Takes in that the name of `ino` did not lead to it any more at `asked`: what was said of the
+    /// name before that counts no more.
+    pub(super) fn note_other(&mut self, ino: InodeNo, asked: Moment) {
+        if let Some(inode) = self.inodes.get(&ino) {
+            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            self.note_change(parent, &name, asked);
+        }
+    }
+
     /// Notes that the file `ino` is opened.
     pub(super) fn note_opened(&mut self, ino: InodeNo) {
         if let Some(inode) = self.inodes.get_mut(&ino) {

@@ -18,6 +18,7 @@ pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> F
         ttl,
         negative_ttl: ttl,
         details: false,
+        ordered: true,
     };
     let mut config = FsConfig {
         allow_delete: true,
@@ -46,7 +47,7 @@ pub(super) fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), 
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut at = ROOT;
     for name in above.split('/').filter(|name| !name.is_empty()) {
-        let found = block_on(fs.lookup(at, OsStr::new(name))).map_err(|error| error.errno())?;
+        let found = block_on(fs.lookup(at, OsStr::new(name), ME)).map_err(|error| error.errno())?;
         at = found.attr.ino;
     }
     Ok((at, OsStr::new(name)))
@@ -54,7 +55,7 @@ pub(super) fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), 
 
 pub(super) fn find(fs: &Fs, path: &str) -> Result<Attr, Errno> {
     let (parent, name) = place(fs, path)?;
-    let found = block_on(fs.lookup(parent, name));
+    let found = block_on(fs.lookup(parent, name, ME));
     found.map(|entry| entry.attr).map_err(|error| error.errno())
 }
 

@@ -36,6 +36,7 @@ fn place(can_rename: bool) -> Place {
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
         details: false,
+        ordered: true,
     };
     let config = FsConfig {
         allow_delete: true,
@@ -261,7 +262,7 @@ fn directory_with_open_files_is_not_renamed() {
     let place = place(false);
     place.store.put("d/f", "x");
     let dir = lookup(&place.fs, "d").expect("a directory").attr.ino;
-    let ino = block_on(place.fs.lookup(dir, OsStr::new("f")))
+    let ino = block_on(place.fs.lookup(dir, OsStr::new("f"), ME))
         .expect("a file")
         .attr
         .ino;

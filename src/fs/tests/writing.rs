@@ -15,6 +15,7 @@ fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> F
         ttl,
         negative_ttl: ttl,
         details: false,
+        ordered: true,
     };
     let mut config = CONFIG;
     allow(&mut config);
@@ -164,7 +165,7 @@ fn s12_answer_that_was_asked_for_before_a_change_does_not_outlive_it() {
     write(&fs, file, 0, b"12345").expect("it is written");
     // There is no object yet, and whether there is a directory is not said before the release.
     store.hold_next(Op::List, Some("f/"), 1);
-    let mut lookup_before = Box::pin(fs.lookup(ROOT, OsStr::new("f")));
+    let mut lookup_before = Box::pin(fs.lookup(ROOT, OsStr::new("f"), ME));
     assert!((&mut lookup_before).now_or_never().is_none());
     flush(&fs, file, ME).expect("it is stored");
     store.release();
