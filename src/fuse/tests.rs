@@ -74,7 +74,7 @@ impl Mount {
             ttl,
             negative_ttl: ttl,
             details: look.posix_metadata,
-            ordered: true,
+            pages: !(look.posix_metadata || look.xattrs),
         };
         let (read, write) = (ReadConfig::default(), WriteConfig::default());
         let fs = Fs::new(store, tree, read, write, look);
@@ -508,6 +508,7 @@ impl Store for Panicking {
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, Error> {
+        assert_ne!(request.key.as_str(), "bomb", "planted");
         self.0.get(request, sink)
     }
 

@@ -150,11 +150,7 @@ impl Core {
         prefix: &str,
         now: Moment,
     ) -> Result<Option<(Option<Found>, Moment)>, s3::Error> {
-        if self.config.details
-            || !self.config.ordered
-            || self.nearby.is_unordered()
-            || !self.pages().pay(parent)
-        {
+        if !self.config.pages || self.nearby.is_unordered() || !self.pages().pay(parent) {
             return Ok(None);
         }
         if let Some(page) = self.nearby.flight_towards(parent, name) {

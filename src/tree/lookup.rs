@@ -148,7 +148,12 @@ impl Core {
             self.head(&key).await?.map(Found::File)
         };
         let mut table = self.table();
-        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), now)?;
+        self.take_in(
+            &mut table,
+            ino,
+            &found.map_or(Answer::Gone, Answer::Is),
+            now,
+        )?;
         let inode = table.get(ino)?;
         Ok(self.node(ino, inode, self.ttl_of(&inode.content)))
     }
@@ -237,7 +242,12 @@ impl Core {
         let found = self.head(key).await?.map(Found::File);
         let Doubt { ino, since, .. } = doubt;
         let mut table = self.table();
-        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), since)?;
+        self.take_in(
+            &mut table,
+            ino,
+            &found.map_or(Answer::Gone, Answer::Is),
+            since,
+        )?;
         match &table.get(ino)?.content {
             Content::File(info) => Ok(info.clone()),
             Content::Directory(_) => Err(Error::IsDirectory),
@@ -261,22 +271,31 @@ impl Core {
                 _ => return Err(error.into()),
             },
         };
-        let mut table = self.table();
-        let settled = table.settle(ino, &answer, since);
-        if otherwise.is_some() {
-            table.note_other(ino, since);
-        }
-        settled?;
+        self.take_in(&mut self.table(), ino, &answer, since)?;
         // A later answer outweighs this one in the table, but not for who asked.
         otherwise.map_or(Ok(()), Err)
+    }
+
+    /// Takes in what S3 says about the key of `ino`; as [`Table::settle`]. What was said before is
+    /// older than every question that is asked from here on.
+    pub(super) fn take_in(
+        &self,
+        table: &mut Table,
+        ino: InodeNo,
+        answer: &Answer,
+        asked: Moment,
+    ) -> Result<(), Error> {
+        let settled = table.settle(ino, answer, asked);
+        if settled.is_err() {
+            self.clock.tick();
+        }
+        settled
     }
 
     /// See [`super::Tree::note_replaced`].
     pub(super) fn note_replaced(&self, ino: InodeNo) {
         let now = self.clock.tick();
-        let mut table = self.table();
-        table.note_other(ino, now);
-        table.detach(ino);
+        self.table().note_other(ino, now);
     }
 
     /// What is known of `name` in `parent` and still counts. Counts a reference if it is an inode.

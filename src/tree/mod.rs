@@ -80,9 +80,9 @@ pub struct TreeConfig {
     /// Whether files are shown only with their [details](ObjectInfo::details), which costs a HEAD
     /// of each file of a directory that is listed.
     pub details: bool,
-    /// Whether the store lists in byte order and lets a listing begin anywhere, so that a lookup
-    /// may fetch the page around the name.
-    pub ordered: bool,
+    /// Whether a lookup may fetch the page of a listing around the name: the store lists in byte
+    /// order, and nothing is needed that only a HEAD says.
+    pub pages: bool,
 }
 
 /// How new an answer must be.

@@ -206,7 +206,9 @@ impl DirHandle {
         };
         // An open directory that has vanished reads as an empty one; its name is asked for again.
         if self.ino != ROOT
-            && let Err(error) = self.core.table().settle(self.ino, &answer, asked)
+            && let Err(error) = self
+                .core
+                .take_in(&mut self.core.table(), self.ino, &answer, asked)
         {
             log::debug!("inode {} while it is read: {error}", self.ino);
         }

@@ -326,21 +326,22 @@ impl Table {
                 Ok(())
             }
             Answer::Is(_) | Answer::Other => {
-                self.detach(ino);
+                self.note_other(ino, asked);
                 Err(Error::Stale)
             }
             Answer::Gone => {
-                self.detach(ino);
+                self.note_other(ino, asked);
                 Err(Error::NotFound)
             }
         }
     }
 
-    /// Takes in that the name of `ino` did not lead to it any more at `asked`: what was said of the
-    /// name before that counts no more.
+    /// Takes in that the name of `ino` did not lead to it any more at `asked`, if it is not the root:
+    /// what was said of the name before that counts no more.
     pub(super) fn note_other(&mut self, ino: InodeNo, asked: Moment) {
-        if let Some(inode) = self.inodes.get(&ino) {
+        if let Some(inode) = self.inodes.get(&ino).filter(|_| ino != ROOT) {
             let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            self.detach(ino);
             self.note_change(parent, &name, asked);
         }
     }

@@ -403,7 +403,7 @@ proptest! {
             ttl,
             negative_ttl: ttl,
             details: false,
-            ordered: true,
+            pages: true,
         };
         let config = FsConfig {
             allow_delete: delete,

@@ -18,7 +18,7 @@ pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> F
         ttl,
         negative_ttl: ttl,
         details: false,
-        ordered: true,
+        pages: true,
     };
     let mut config = FsConfig {
         allow_delete: true,

@@ -36,7 +36,7 @@ fn place(can_rename: bool) -> Place {
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
         details: false,
-        ordered: true,
+        pages: true,
     };
     let config = FsConfig {
         allow_delete: true,

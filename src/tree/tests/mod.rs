@@ -45,7 +45,7 @@ impl Fixture {
             ttl,
             negative_ttl,
             details: false,
-            ordered: false,
+            pages: false,
         };
         let clock = Clock::new(move || *clock.lock().unwrap());
         let tree = Tree::with_clock(Arc::new(store.clone()), config, clock);
