@@ -1,6 +1,7 @@
 //! The operations, over the in-memory store, without a mount.
 
 mod directories;
+mod foretaste;
 mod keeping;
 mod model;
 mod renaming;
