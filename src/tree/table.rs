@@ -183,9 +183,32 @@ impl Table {
             // Nothing of it is believed: the next question goes to S3.
             inode.named = None;
             inode.checked = Moment::OLDEST;
+        } else {
+            self.note_key_in(parent, asked);
         }
         self.reference(ino)?;
         Ok(ino)
+    }
+
+    /// Takes in that there was a key in the directory `ino` when S3 was asked at `asked`: then the
+    /// directory was there, and so were those above.
+    fn note_key_in(&mut self, mut ino: InodeNo, asked: Moment) {
+        while ino != ROOT {
+            let Ok(Standing::Named) = self.standing(ino) else {
+                return;
+            };
+            let Ok(inode) = self.get(ino) else { return };
+            let (parent, name) = (inode.parent, &inode.name);
+            if inode.named >= Some(asked) || self.is_outdated(parent, name, asked) {
+                return;
+            }
+            self.note_directory_in_s3(ino);
+            if let Some(inode) = self.inodes.get_mut(&ino) {
+                inode.named = Some(asked);
+                inode.checked = inode.checked.max(asked);
+            }
+            ino = parent;
+        }
     }
 
     /// Counts a reference of the kernel to `ino`.
@@ -323,6 +346,7 @@ impl Table {
                     self.directory_mut(parent)?.children.insert(name, ino);
                 }
                 self.note_directory_in_s3(ino);
+                self.note_key_in(parent, asked);
                 Ok(())
             }
             Answer::Is(_) | Answer::Other => {

@@ -86,6 +86,25 @@ fn directory_on_the_next_page_hides_the_file() {
 }
 
 #[test]
+fn directory_in_which_a_key_was_found_is_not_asked_for() {
+    let f = Fixture::paged(&["d/e/a", "d/e/b"], MINIMAL);
+    f.walk("d/e/a").unwrap();
+    f.requests();
+    f.advance(600 * MS);
+    let node = f.walk("d/e/b").unwrap();
+    assert_eq!(f.requests(), (0, 0));
+    f.open(node.ino, Freshness::Newest).unwrap();
+    f.advance(600 * MS);
+    assert_eq!(f.lookup(ROOT, "d").unwrap().valid_for, 400 * MS);
+    assert_eq!(f.walk("d/e").unwrap().valid_for, 400 * MS);
+    assert_eq!(f.requests(), (1, 0));
+    f.store.remove("d/e/a");
+    f.store.remove("d/e/b");
+    f.advance(400 * MS);
+    assert!(matches!(f.lookup(ROOT, "d"), Err(Error::NotFound)));
+}
+
+#[test]
 fn own_changes_outdate_what_a_page_said() {
     let f = Fixture::paged(&["a", "b"], MINUTE);
     f.lookup(ROOT, "a").unwrap();
