@@ -75,6 +75,18 @@ pub struct Fs {
     stages: Option<Stages>,
 }
 
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// This.
+    Found(Entry),
+    /// Nothing, and that may be believed for a time.
+    Missing {
+        /// For how long.
+        valid_for: Duration,
+    },
+}
+
 /// A file that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
@@ -146,16 +158,28 @@ impl Fs {
     /// reference to its inode, to be given back with [`Self::forget`].
     ///
     /// # Errors
-    /// Any failure of the namespace: no such name, no directory, a name that S3 cannot have.
+    /// Any failure of the namespace: no such name, unless that is believed for a time; no
+    /// directory; a name that S3 cannot have.
     ///
     /// # Cancel safety
     /// A dropped lookup counts no reference.
-    pub async fn lookup(&self, parent: InodeNo, name: &OsStr, by: Pid) -> Result<Entry, Error> {
+    pub async fn lookup(&self, parent: InodeNo, name: &OsStr, by: Pid) -> Result<Lookup, Error> {
         if let Some(entry) = self.lookup_by_get(parent, name, by).await? {
-            return Ok(entry);
+            return Ok(Lookup::Found(entry));
         }
-        let node = self.tree.lookup(parent, name).await?;
-        Ok(self.entry(&node))
+        match self.tree.lookup(parent, name).await {
+            Ok(node) => Ok(Lookup::Found(self.entry(&node))),
+            Err(tree::Error::NotFound) => match self.tree.missing_for(parent, name) {
+                Some(valid_for) => Ok(Lookup::Missing { valid_for }),
+                None => Err(tree::Error::NotFound.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names that [`Self::lookup`] has said to be missing, and that were listed since.
+    pub fn take_revealed(&self) -> impl Iterator<Item = (InodeNo, Arc<str>)> {
+        self.tree.take_revealed().into_iter()
     }
 
     /// Gives back `count` references of lookups.

@@ -42,7 +42,15 @@ fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
 }
 
 fn lookup(fs: &Fs, name: &str) -> Result<Entry, Errno> {
-    block_on(fs.lookup(ROOT, OsStr::new(name), ME)).map_err(|error| error.errno())
+    found(block_on(fs.lookup(ROOT, OsStr::new(name), ME)))
+}
+
+/// What a lookup has found, if anything.
+fn found(lookup: Result<Lookup, Error>) -> Result<Entry, Errno> {
+    match lookup.map_err(|error| error.errno())? {
+        Lookup::Found(entry) => Ok(entry),
+        Lookup::Missing { .. } => Err(Errno::ENOENT),
+    }
 }
 
 fn open(fs: &Fs, ino: InodeNo, flags: i32) -> Result<HandleNo, Errno> {

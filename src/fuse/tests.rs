@@ -2,6 +2,7 @@
 
 mod beside;
 mod ending;
+mod missing;
 mod writing;
 
 use std::collections::BTreeSet;

@@ -158,11 +158,9 @@ impl<const MOST: usize> Moments<MOST> {
         }
     }
 
-    /// Forgets `name` in `parent`.
-    pub(super) fn remove(&mut self, parent: InodeNo, name: &Arc<str>) {
-        if !self.names.is_empty() {
-            self.names.remove(&(parent, Arc::clone(name)));
-        }
+    /// Forgets `name` in `parent`. Returns whether it was here.
+    pub(super) fn remove(&mut self, parent: InodeNo, name: &Arc<str>) -> bool {
+        !self.names.is_empty() && self.names.remove(&(parent, Arc::clone(name))).is_some()
     }
 
     /// The moment of `name` in `parent`.

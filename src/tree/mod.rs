@@ -139,6 +139,21 @@ impl Tree {
         Core::lookup(&self.core, parent, name).await
     }
 
+    /// How long it may be believed that there is no `name` in `parent`, which a lookup has just said;
+    /// `None` when not at all.
+    pub fn missing_for(&self, parent: InodeNo, name: &OsStr) -> Option<Duration> {
+        let name = Arc::from(name::parse(name).ok()?);
+        let asked = self.core.table().absent_since(parent, &name)?;
+        let ttl = self.core.config.negative_ttl.of_absence();
+        asked.remaining(ttl, self.core.clock.now())
+    }
+
+    /// The names that were missing when S3 was asked for them, and that listings have shown since
+    /// the last call.
+    pub fn take_revealed(&self) -> Vec<(InodeNo, Arc<str>)> {
+        self.core.table().take_revealed()
+    }
+
     /// Takes back `lookups` references of the kernel to `ino`.
     pub fn forget(&self, ino: InodeNo, lookups: u64) {
         self.core.table().forget(ino, lookups);

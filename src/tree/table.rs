@@ -23,6 +23,8 @@ pub(super) struct Table {
     inodes: HashMap<InodeNo, Box<Inode>>,
     absences: Absences,
     changes: Changes,
+    /// Names that were missing and are there.
+    revealed: Vec<(InodeNo, Arc<str>)>,
     /// Local files so far.
     locals_made: u64,
 }
@@ -65,6 +67,7 @@ impl Table {
             inodes: HashMap::from([(ROOT, Box::new(root))]),
             absences: Absences::default(),
             changes: Changes::default(),
+            revealed: Vec::new(),
             locals_made: 0,
         }
     }
@@ -105,6 +108,11 @@ impl Table {
     /// When S3 was asked for `name` in `parent` and did not know it.
     pub(super) fn absent_since(&self, parent: InodeNo, name: &Arc<str>) -> Option<Moment> {
         self.absences.get(parent, name)
+    }
+
+    /// The names that were missing, and were found since the last call.
+    pub(super) fn take_revealed(&mut self) -> Vec<(InodeNo, Arc<str>)> {
+        std::mem::take(&mut self.revealed)
     }
 
     /// Whether the inode is still what its name leads to.
@@ -236,7 +244,9 @@ impl Table {
         if self.is_outdated(parent, name, asked) {
             return Ok(current);
         }
-        self.absences.remove(parent, name);
+        if self.absences.remove(parent, name) && self.revealed.len() < MOST_REVEALED {
+            self.revealed.push((parent, Arc::clone(name)));
+        }
         let Some(ino) = current else { return Ok(None) };
         if *found == Found::Directory {
             self.note_directory_in_s3(ino);
@@ -512,6 +522,10 @@ impl Inode {
         }
     }
 }
+
+/// Names that are kept until somebody asks for them; of others the absence is believed as long as it
+/// was said.
+const MOST_REVEALED: usize = 10_000;
 
 /// Whether two answers are about an object that was written at the same time, of which only a
 /// listing may know fractions of a second.

@@ -86,6 +86,6 @@ fn file_that_may_not_be_read_is_looked_up_all_the_same() {
 fn thread_that_cannot_be_told_from_others_gets_nothing_ahead() {
     let (store, fs) = reading();
     let name = OsStr::new("f1");
-    let entry = block_on(fs.lookup(ROOT, name, Pid(0))).expect("it is there");
+    let entry = found(block_on(fs.lookup(ROOT, name, Pid(0)))).expect("it is there");
     assert_eq!((requests(&store), entry.attr.size), (vec![Op::List], 6));
 }

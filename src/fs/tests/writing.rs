@@ -169,7 +169,7 @@ fn s12_answer_that_was_asked_for_before_a_change_does_not_outlive_it() {
     assert!((&mut lookup_before).now_or_never().is_none());
     flush(&fs, file, ME).expect("it is stored");
     store.release();
-    let entry = block_on(lookup_before).expect("it is stored by now");
+    let entry = found(block_on(lookup_before)).expect("it is stored by now");
     assert_eq!(entry.attr.size, 5);
     assert_eq!(lookup(&fs, "f").expect("a file").attr.size, 5);
 }
