@@ -34,6 +34,7 @@ mod local;
 mod lookup;
 mod marker;
 mod name;
+mod pager;
 mod posix;
 mod readdir;
 mod rename;
@@ -110,6 +111,7 @@ impl Tree {
             flights: Flights::default(),
             notices: Notices::default(),
             details: Mutex::default(),
+            lists_otherwise: AtomicBool::new(false),
         };
         Self {
             core: Arc::new(core),
@@ -234,6 +236,8 @@ struct Core {
     notices: Notices,
     /// The details that S3 said last.
     details: Mutex<Option<Arc<ObjectDetails>>>,
+    /// Whether the store was seen to list in another order than that of the bytes.
+    lists_otherwise: AtomicBool,
 }
 
 impl Core {
