@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use super::error::Error;
 use super::expiry::{Moment, Ttl};
 use super::inode::{Content, FileVersion, Found, InodeNo, Node};
-use super::listing::Listing;
+use super::listing::{Entry, Listing};
 use super::pages::{Page, Pages};
 use super::{Core, Tree, name};
 use crate::s3::{self, Key, ListFrom, ListRequest};
@@ -150,7 +150,10 @@ impl Core {
         prefix: &str,
         now: Moment,
     ) -> Result<Option<(Option<Found>, Moment)>, s3::Error> {
-        if !self.config.pages || self.nearby.is_unordered() || !self.pages().pay(parent) {
+        if !self.config.pages
+            || self.lists_otherwise.load(Ordering::Relaxed)
+            || !self.pages().pay(parent)
+        {
             return Ok(None);
         }
         if let Some(page) = self.nearby.flight_towards(parent, name) {
@@ -196,31 +199,42 @@ impl Core {
         if is_last {
             listing.finish(&mut entries);
         }
-        let mut entries = Vec::from(entries);
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let is_after = entries.first().is_none_or(|first| *first.name > *after);
+        let is_after = entries.iter().all(|entry| *entry.name > *after);
         if !listing.is_ordered() || !is_after {
-            self.nearby.note_unordered();
+            self.lists_otherwise.store(true, Ordering::Relaxed);
         } else if is_last || last.is_some() {
             let last = last.filter(|_| !is_last);
+            self.keep_page(parent, asked, after, last, entries.into());
+        }
+        Ok(())
+    }
+
+    /// Keeps what a listing that was asked for at `asked` says of the names in `directory` that come
+    /// after `after`, up to the entry `last` or to the end.
+    pub(super) fn keep_page(
+        &self,
+        directory: InodeNo,
+        asked: Moment,
+        after: String,
+        last: Option<String>,
+        mut entries: Vec<Entry>,
+    ) {
+        if self.config.pages {
+            entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             self.pages().insert(Page {
-                directory: parent,
+                directory,
                 asked,
                 after,
                 last,
                 entries,
             });
         }
-        Ok(())
     }
 }
 
 /// The pages that are being fetched for lookups.
 #[derive(Default)]
-pub(super) struct Nearby {
-    flights: Mutex<Vec<Flight>>,
-    unordered: AtomicBool,
-}
+pub(super) struct Nearby(Mutex<Vec<Flight>>);
 
 /// One page on its way. It lives as long as someone waits: the last one to leave cancels it.
 struct Flight {
@@ -257,19 +271,8 @@ impl Nearby {
         }
     }
 
-    /// Whether the store was seen to list in another order than that of the bytes.
-    fn is_unordered(&self) -> bool {
-        self.unordered.load(Ordering::Relaxed)
-    }
-
-    fn note_unordered(&self) {
-        if !self.unordered.swap(true, Ordering::Relaxed) {
-            log::debug!("the store does not list in byte order: each name is asked for by itself");
-        }
-    }
-
     fn flights(&self) -> MutexGuard<'_, Vec<Flight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

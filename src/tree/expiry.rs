@@ -70,8 +70,13 @@ impl Moment {
     /// What is left at `now` of `ttl` for an answer asked for at this moment.
     /// `None` when nothing is left.
     pub(super) fn remaining(self, ttl: Duration, now: Self) -> Option<Duration> {
-        let age = Duration::from_micros(now.0.get().saturating_sub(self.0.get()));
-        ttl.checked_sub(age).filter(|left| !left.is_zero())
+        ttl.checked_sub(now.since(self))
+            .filter(|left| !left.is_zero())
+    }
+
+    /// How long after `earlier` this moment is.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 

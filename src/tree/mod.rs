@@ -35,6 +35,7 @@ mod local;
 mod lookup;
 mod marker;
 mod name;
+mod pager;
 mod pages;
 mod posix;
 mod readdir;
@@ -120,6 +121,7 @@ impl Tree {
             nearby: Nearby::default(),
             notices: Notices::default(),
             details: Mutex::default(),
+            lists_otherwise: AtomicBool::new(false),
         };
         Self {
             core: Arc::new(core),
@@ -261,6 +263,8 @@ struct Core {
     notices: Notices,
     /// The details that S3 said last.
     details: Mutex<Option<Arc<ObjectDetails>>>,
+    /// Whether the store was seen to list in another order than that of the bytes.
+    lists_otherwise: AtomicBool,
 }
 
 impl Core {
