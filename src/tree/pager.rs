@@ -27,10 +27,10 @@ use std::time::Duration;
 
 use super::Core;
 use super::expiry::Moment;
-use crate::s3::{self, ErrorKind, ListPage, ListRequest};
-use budget::Budget;
+use crate::s3::{self, ErrorKind, ListFrom, ListPage, ListRequest};
+use budget::{Budget, End};
 use guess::Alphabet;
-use range::{Answer, Order, Range};
+use range::{Answer, Guess, Order, Range};
 
 /// The pages of one listing.
 pub(super) struct Pager {
@@ -242,13 +242,12 @@ impl Pager {
             arrived,
             is_last: false,
         };
-        let is_end = next.is_none();
         let (size, kept) = range.absorb(page, next);
         self.budget.note_page(size, kept);
         if range.is_closed() {
             self.budget.note_closed(range.requests, range.entries);
         }
-        if is_end {
+        if range.is_last() {
             // What is asked for after the end was guessed too far.
             for beyond in self.ranges.iter().skip(at + 1).filter(|r| !r.is_closed()) {
                 self.budget.note_closed(beyond.requests, beyond.entries);
@@ -325,11 +324,16 @@ impl Pager {
             let ahead: usize = self.ranges.iter().map(Range::ahead).sum();
             let open = self.ranges.iter().filter(|range| !range.is_closed());
             let open = open.count();
-            let more = self.ranges.iter().any(Range::goes_on);
+            let last = self.ranges.back().and_then(|range| range.from.as_ref());
+            let end = match last {
+                None => End::Here,
+                Some(ListFrom::Page(_)) => End::After,
+                Some(_) => End::Unknown,
+            };
             let is_allowed = self.splits
                 && ahead + 1 < depth
                 && open < MOST_IN_FLIGHT
-                && self.budget.allows_split(open, more)
+                && self.budget.allows_split(open, end)
                 && !self.core.lists_otherwise.load(Ordering::Relaxed);
             if !is_allowed || !self.split_one() {
                 return;
@@ -337,28 +341,46 @@ impl Pager {
         }
     }
 
-    /// Splits the first range that is worth it. Says whether there was one.
+    /// Splits the first range that is too long, or else the longest one that is worth it. Says
+    /// whether there was one.
     fn split_one(&mut self) -> bool {
         let page = self.budget.page_size();
         let fresh = self.ranges.iter().filter(|range| range.is_fresh()).count();
-        if fresh * PAGES_A_RANGE > self.budget.pages_known(false) {
+        if fresh * PAGES_A_RANGE > self.budget.pages_known() {
             return false;
         }
-        let found = self.ranges.iter().enumerate().find_map(|(at, range)| {
-            let middle = range.middle(&self.alphabet, &self.prefix, page)?;
-            let is_sound = !(self.delimited && middle.contains('/'));
-            let middle = format!("{}{middle}", self.prefix);
-            (is_sound && middle.len() <= MOST_BYTES).then_some((at, middle))
-        });
-        let Some((at, middle)) = found else {
+        let mut found: Option<(usize, Guess)> = None;
+        for (at, range) in self.ranges.iter().enumerate() {
+            let guess = range.guess(&self.alphabet, &self.prefix, page);
+            let Some(guess) = guess.filter(|guess| self.is_sound(&guess.middle)) else {
+                continue;
+            };
+            let is_too_long = guess.rest > PAGES_A_RANGE * 3 / 2;
+            if found
+                .as_ref()
+                .is_none_or(|(_, best)| best.rest < guess.rest)
+            {
+                found = Some((at, guess));
+            }
+            if is_too_long {
+                break;
+            }
+        }
+        let Some((at, guess)) = found else {
             return false;
         };
         let Some(range) = self.ranges.get_mut(at) else {
             return false;
         };
-        let second = range.split(middle);
+        let second = range.split(format!("{}{}", self.prefix, guess.middle));
         self.ranges.insert(at + 1, second);
         true
+    }
+
+    /// Whether a range may end at this text, the prefix of the listing left out.
+    fn is_sound(&self, text: &str) -> bool {
+        let is_on_one_side = !(self.delimited && text.contains('/'));
+        is_on_one_side && self.prefix.len() + text.len() <= MOST_BYTES
     }
 }
 

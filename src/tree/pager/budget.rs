@@ -32,25 +32,37 @@ impl Budget {
         self.page
     }
 
-    /// Pages of a serial listing, at least. `more`: whether something follows what came.
-    pub(super) fn pages_known(&self, more: bool) -> usize {
-        let page = self.page.max(1);
-        if more {
-            self.entries / page + 1
-        } else {
-            self.entries.div_ceil(page)
-        }
+    /// Pages of a serial listing, at least.
+    pub(super) fn pages_known(&self) -> usize {
+        self.entries.div_ceil(self.page.max(1))
     }
 
-    /// Whether one of `open` ranges may be split. `more`: whether something follows what came.
-    pub(super) fn allows_split(&self, open: usize, more: bool) -> bool {
+    /// Whether one of the ranges, `open` of which have not ended, may be split.
+    pub(super) fn allows_split(&self, open: usize, end: End) -> bool {
         if self.page == 0 || open == 0 {
             return false;
         }
-        let room = self.wasted + self.page * (open + 1) - 1;
-        let extra = room / self.page;
-        extra * ONE_OF <= self.pages_known(more)
+        // What is after the last entry of the listing is on no further page.
+        let (last, more) = match end {
+            End::Here => (0, 0),
+            End::After => (1, 1),
+            End::Unknown => (1, 0),
+        };
+        let room = self.wasted + self.page * (open + 1) - last;
+        let known = (self.entries + more).div_ceil(self.page);
+        room / self.page * ONE_OF <= known
     }
+}
+
+/// What is known of the end of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The last entry has come.
+    Here,
+    /// It has not, and comes after all that have.
+    After,
+    /// Neither is known.
+    Unknown,
 }
 
 /// One page of so many may be superfluous.
@@ -63,12 +75,12 @@ mod tests {
     #[test]
     fn split_is_allowed_for_every_fifth_page() {
         let mut budget = Budget::default();
-        assert!(!budget.allows_split(1, true));
+        assert!(!budget.allows_split(1, End::After));
         for pages in 1..=30 {
             budget.note_page(10, 10);
             for open in 1..8 {
                 assert_eq!(
-                    budget.allows_split(open, true),
+                    budget.allows_split(open, End::After),
                     open * 5 <= pages + 1,
                     "{pages} {open}"
                 );
@@ -82,9 +94,12 @@ mod tests {
         for _ in 0..13 {
             budget.note_page(10, 10);
         }
-        assert!(budget.allows_split(2, true));
+        assert!(budget.allows_split(2, End::After));
         budget.note_closed(1, 9);
-        assert!(budget.allows_split(1, true));
-        assert!(!budget.allows_split(2, true), "its last entry takes a page");
+        assert!(budget.allows_split(1, End::After));
+        assert!(
+            !budget.allows_split(2, End::After),
+            "its last entry takes a page"
+        );
     }
 }

@@ -46,8 +46,8 @@ pub(super) struct Range {
 #[derive(Debug)]
 struct Beyond {
     page: Page,
-    /// Where the next page would have begun.
-    from: ListFrom,
+    /// Where the next page would have begun, if there is one.
+    from: Option<ListFrom>,
 }
 
 /// A page that is asked for.
@@ -61,6 +61,15 @@ struct Request {
 pub(super) struct Answer {
     pub(super) asked: Moment,
     pub(super) page: Result<ListPage, s3::Error>,
+}
+
+/// Where a range might be split.
+#[derive(Debug)]
+pub(super) struct Guess {
+    /// Pages that are still to come.
+    pub(super) rest: usize,
+    /// A text in the midst of them, without the prefix of the listing.
+    pub(super) middle: String,
 }
 
 /// In which order a page comes, after the ones before it.
@@ -108,7 +117,7 @@ impl Range {
         self.upto = None;
         if let Some(Beyond { page, from }) = self.beyond.take() {
             self.pages.push_back(page);
-            self.from = Some(from);
+            self.from = from;
         }
     }
 
@@ -143,26 +152,23 @@ impl Range {
 
     /// Takes in the next page, which comes in order. Returns how many entries it has, and how many
     /// of them are in this range. `next` is where the listing goes on after it; where it does not,
-    /// this range goes to its end.
+    /// and nothing in the page is beyond this range, this is the last one.
     pub(super) fn absorb(&mut self, mut page: Page, next: Option<String>) -> (usize, usize) {
         let size = count(&page.entries);
-        let from = next.map(ListFrom::Page);
-        if from.is_none() {
-            self.upto = None;
-        }
+        let next = next.map(ListFrom::Page);
         let last = last(&page.entries).map(str::to_owned);
-        if let (Some(upto), Some(last), Some(from)) = (&self.upto, &last, &from)
+        if let (Some(upto), Some(last)) = (&self.upto, &last)
             && last > upto
         {
-            let beyond = Page {
-                entries: cut(&mut page.entries, upto),
-                ..page
-            };
-            let from = from.clone();
-            self.beyond = Some(Beyond { page: beyond, from });
+            let entries = cut(&mut page.entries, upto);
+            let page = Page { entries, ..page };
+            self.beyond = Some(Beyond { page, from: next });
             self.from = None;
         } else {
-            self.from = from;
+            if next.is_none() {
+                self.upto = None;
+            }
+            self.from = next;
             self.note_stretch(&page.entries, size, last);
         }
         let kept = count(&page.entries);
@@ -224,9 +230,8 @@ impl Range {
         head.starts_with(&texts(&beyond.page.entries))
     }
 
-    /// What is behind the `prefix` of the listing in a text to split this range at, if that is worth
-    /// it. `page`: the entries of a full page.
-    pub(super) fn middle(&self, alphabet: &Alphabet, prefix: &str, page: usize) -> Option<String> {
+    /// Where this range might be split. `page`: the entries of a full page.
+    pub(super) fn guess(&self, alphabet: &Alphabet, prefix: &str, page: usize) -> Option<Guess> {
         if self.from.is_none() {
             return None;
         }
@@ -240,23 +245,17 @@ impl Range {
         };
         let end = self.upto.as_ref().map(name);
         let rest = match &end {
-            Some(end) => alphabet.between(&at, end.as_ref()?, &stretch),
-            None => None,
+            Some(end) => alphabet.between(&at, end.as_ref()?, &stretch)? / page,
+            None => usize::MAX,
         };
-        let most = PAGES_A_RANGE * page;
-        let ahead = match rest {
-            Some(rest) if rest < SPLIT_FROM * page => return None,
-            Some(rest) => most.min(rest / 2),
-            None => most,
-        };
-        let middle = alphabet.ahead(&at, &stretch, ahead)?;
+        if rest < SPLIT_FROM {
+            return None;
+        }
+        let pages = PAGES_A_RANGE.min(rest.div_ceil(2));
+        // A little less than full pages, so that the last one shows the end of the range.
+        let middle = alphabet.ahead(&at, &stretch, pages * page - page / 4)?;
         let is_before_end = end.flatten().is_none_or(|end| middle < end);
-        (middle > at && is_before_end).then_some(middle)
-    }
-
-    /// Whether it is known that an entry comes after those that came.
-    pub(super) fn goes_on(&self) -> bool {
-        matches!(self.from, Some(ListFrom::Page(_)))
+        (middle > at && is_before_end).then_some(Guess { rest, middle })
     }
 
     /// Whether no page of it has come.
@@ -272,6 +271,11 @@ impl Range {
     /// Whether all its pages have come.
     pub(super) fn is_closed(&self) -> bool {
         self.from.is_none()
+    }
+
+    /// Whether no range comes after it.
+    pub(super) fn is_last(&self) -> bool {
+        self.upto.is_none()
     }
 
     /// Whether all its pages were handed out.

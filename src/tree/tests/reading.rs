@@ -209,6 +209,23 @@ fn listing_asked_before_does_not_undo_a_newer_answer() {
 }
 
 #[test]
+fn page_asked_for_ahead_does_not_undo_a_newer_answer() {
+    let f = Fixture::with(&["a", "b", "c", "d", "e", "f"], "", MINUTE);
+    f.store.set_page_size(2);
+    let directory = f.open_dir(ROOT);
+    read(&directory, 0, true, 9).unwrap();
+    read(&directory, 3, true, 9).unwrap();
+    assert_eq!(f.requests(), (0, 3), "the last page was asked for");
+    f.advance(Duration::from_secs(1));
+    let etag = f.store.put("e", "changed");
+    f.lookup(ROOT, "e").unwrap();
+    let entries = read(&directory, 5, true, 9).unwrap();
+    let e = entries.iter().find(|entry| &*entry.name == "e").unwrap();
+    assert_eq!(info(&e.node).etag, etag);
+    assert_eq!(e.node.valid_for, Duration::from_secs(59));
+}
+
+#[test]
 fn vanished_directory_reads_as_empty_and_is_asked_for_again() {
     let f = Fixture::with(&["d/x"], "", MINUTE);
     let d = f.lookup(ROOT, "d").unwrap();

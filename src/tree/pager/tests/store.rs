@@ -30,8 +30,6 @@ pub(super) enum Kind {
     SkipsOne,
     /// Cannot begin after a text.
     Refuses,
-    /// Common prefixes come first; of what comes after a text, both.
-    GroupsFirst,
 }
 
 /// A store that has names.
@@ -59,11 +57,18 @@ impl Shelf {
             None => key,
         });
         let mut texts: Vec<_> = rolled_up.collect::<BTreeSet<_>>().into_iter().collect();
-        match kind {
-            Kind::ByName => texts.sort_by(|a, b| name(a).cmp(name(b))),
-            Kind::GroupsFirst => texts.sort_by_key(|text| !text.ends_with('/')),
-            _ => {}
+        if kind == Kind::ByName {
+            texts.sort_by(|a, b| name(a).cmp(name(b)));
         }
+        Self::with(kind, texts, page)
+    }
+
+    /// A store that lists these texts in this order.
+    pub(super) fn in_order(texts: Vec<String>, page: usize) -> Self {
+        Self::with(Kind::LikeS3, texts, page)
+    }
+
+    fn with(kind: Kind, texts: Vec<String>, page: usize) -> Self {
         Self(Arc::new(Inner {
             kind,
             texts,
@@ -107,37 +112,28 @@ impl Shelf {
             *failing -= 1;
             return Err(Error::new(ErrorKind::Throttled, s3::Context::default()));
         }
-        let (start, after) = match (from, kind) {
-            (ListFrom::Start, _) | (ListFrom::After(_), Kind::FromTheStart) => (0, ""),
+        let start = match (from, kind) {
+            (ListFrom::Start, _) | (ListFrom::After(_), Kind::FromTheStart) => 0,
             (ListFrom::After(_), Kind::Refuses) => {
                 return Err(Error::new(ErrorKind::Other, s3::Context::default()));
             }
             (ListFrom::After(text), Kind::ByName) => {
-                (texts.partition_point(|one| name(one) <= name(text)), "")
+                texts.partition_point(|one| name(one) <= name(text))
             }
-            (ListFrom::After(text), Kind::GroupsFirst) => (0, text.as_str()),
-            (ListFrom::After(text), kind) => {
-                let late = usize::from(*kind == Kind::SkipsOne);
-                (texts.partition_point(|one| one <= text) + late, "")
-            }
-            (ListFrom::Page(token), _) => {
-                let (start, after) = token.split_once(' ').unwrap();
-                (start.parse().unwrap(), after)
-            }
+            (ListFrom::After(text), Kind::SkipsOne) => texts.partition_point(|one| one <= text) + 1,
+            (ListFrom::After(text), Kind::LikeS3) => texts.partition_point(|one| one <= text),
+            (ListFrom::Page(token), _) => token.parse().unwrap(),
         };
-        let rest = texts.iter().enumerate().skip(start);
-        let mut rest = rest.filter(|(_, text)| after.is_empty() || text.as_str() > after);
+        let mut rest = texts.iter().skip(start);
         let mut page = ListPage::default();
-        let mut end = start;
-        for (at, text) in rest.by_ref().take(self.0.page) {
-            end = at + 1;
+        for text in rest.by_ref().take(self.0.page) {
             if text.ends_with('/') {
                 page.common_prefixes.push(text.clone());
             } else {
                 page.objects.push(object(text));
             }
         }
-        page.next = rest.next().map(|_| format!("{end} {after}"));
+        page.next = rest.next().map(|_| (start + self.0.page).to_string());
         Ok(page)
     }
 }
