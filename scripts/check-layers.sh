@@ -10,12 +10,13 @@ declare -A may_import=(
     [s3]="crt"
     [memory]=""
     [read]="s3 memory"
+    [prefetch]="s3 memory read"
     [write]="s3 memory"
     [tree]="s3"
     [stage]="s3 memory read write"
-    [fs]="s3 memory read write stage tree"
+    [fs]="s3 memory read prefetch write stage tree"
     [fuse]="fs turn"
-    [cli]="crt s3 memory read write stage tree fs fuse"
+    [cli]="crt s3 memory read prefetch write stage tree fs fuse"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

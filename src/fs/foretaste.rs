@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -18,7 +18,7 @@ use super::attr::{Attr, Entry};
 use super::errno::Error;
 use super::process::Pid;
 use crate::read::ReadHandle;
-use crate::s3::{ErrorKind, Key, ObjectInfo};
+use crate::s3::ErrorKind;
 use crate::tree::{FileVersion, InodeNo, Listed};
 
 /// What was fetched and is not opened yet.
@@ -116,7 +116,7 @@ impl Fs {
         if !info.is_readable() {
             return None;
         }
-        let reader = self.reader(key.clone(), info);
+        let (reader, _visit) = self.reader(key, info, false);
         match reader.fetch_head().await {
             Ok(true) => Some(reader),
             Ok(false) => None,
@@ -134,17 +134,6 @@ impl Fs {
                 None
             }
         }
-    }
-
-    /// A handle that reads the version `info` of `key`. Fetches nothing.
-    pub(super) fn reader(&self, key: Key, info: &ObjectInfo) -> ReadHandle {
-        ReadHandle::new(
-            Arc::clone(&self.store),
-            key,
-            info.etag.clone(),
-            info.size,
-            self.read.clone(),
-        )
     }
 }
 

@@ -6,6 +6,7 @@
 //! file that is written is local to the tree until it is complete.
 //! What a failure means to the caller of a system call is decided in [`errno`] alone.
 
+mod ahead;
 mod attr;
 mod change;
 mod config;
@@ -46,6 +47,7 @@ pub use xattr::Xattr;
 
 pub use crate::tree::{Emit, InodeNo};
 
+use crate::prefetch::{Prefetcher, Visit};
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
 use crate::stage::Stage;
@@ -73,6 +75,7 @@ pub struct Fs {
     pins: Pins,
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
+    prefetcher: Option<Prefetcher>,
 }
 
 /// What a name leads to.
@@ -142,6 +145,7 @@ impl Fs {
             pins: Pins::default(),
             dirs: HandleTable::new(HandleKind::Directory),
             stages: None,
+            prefetcher: None,
         }
     }
 
@@ -150,6 +154,16 @@ impl Fs {
     pub fn staged(self, stage: Stage) -> Self {
         Self {
             stages: Some(Stages::new(stage)),
+            ..self
+        }
+    }
+
+    /// Fetches files before they are opened. To be used only where what was found is believed for a
+    /// while.
+    #[must_use]
+    pub fn prefetching(self, prefetcher: Prefetcher) -> Self {
+        Self {
+            prefetcher: Some(prefetcher),
             ..self
         }
     }
@@ -271,14 +285,17 @@ impl Fs {
                 return Err(tree::Error::Stale.into());
             }
         };
-        let (reader, info) = match (fetched, doubt) {
+        let is_sure = doubt.is_none();
+        let (reader, visit, info) = match (fetched, doubt) {
             // The lookup has asked for just this version.
-            (Some(reader), _) if freshness == Freshness::Cached => (reader, info),
-            (_, None) => (self.reader(key.clone(), &info), info),
-            (_, Some(doubt)) => {
-                let reader = self.reader(key.clone(), &info);
-                let info = open::confirm(&self.tree, &reader, &key, info, doubt).await?;
-                (reader, info)
+            (Some(reader), _) if freshness == Freshness::Cached => (reader, None, info),
+            (_, doubt) => {
+                let (reader, visit) = self.reader(&key, &info, is_sure);
+                let info = match doubt {
+                    Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
+                    None => info,
+                };
+                (reader, visit, info)
             }
         };
         open::check_version(&key, &info)?;
@@ -287,6 +304,7 @@ impl Fs {
             ino,
             reader,
             reading,
+            visit,
         });
         let kind = if self.config.can_reopen() {
             OpenKind::ReadsUntilClosed
@@ -306,12 +324,13 @@ impl Fs {
     /// A dropped read loses nothing: the next one may read the same bytes again.
     pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
         let file = self.files.get(file)?;
-        let (ino, reader, reading) = match &*file {
+        let (ino, reader, reading, visit) = match &*file {
             OpenFile::Reader {
                 ino,
                 reader,
                 reading,
-            } => (ino, reader, reading),
+                visit,
+            } => (ino, reader, reading, visit),
             OpenFile::Staged(handle) => return handle.staged.read(offset, size).await,
             OpenFile::Writer(_) => return Err(Error::NotOpenForReading),
         };
@@ -320,7 +339,13 @@ impl Fs {
             return staged.read(offset, size).await;
         }
         reading.resume()?;
+        if let Some(visit) = visit {
+            visit.note_reading();
+        }
         let result = reader.read_at(offset, size as usize).await;
+        if let (Ok(bytes), Some(visit)) = (&result, visit) {
+            visit.note_read(bytes.len());
+        }
         if let Err(error) = &result
             && matches!(error.kind(), ErrorKind::Precondition | ErrorKind::NotFound)
         {
@@ -414,6 +439,8 @@ enum OpenFile {
         ino: InodeNo,
         reader: ReadHandle,
         reading: Reading,
+        /// Of a file that was opened without a doubt about its version.
+        visit: Option<Box<Visit>>,
     },
     Writer(Arc<Writer>),
     Staged(StagedHandle),
