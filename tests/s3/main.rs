@@ -21,8 +21,8 @@ mod write;
 /// What the suite that is shared with unit tests names by another path there.
 mod api {
     pub(crate) use mount_s3::s3::{
-        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListRequest, ListedObject,
-        Restore, StorageClass, Store,
+        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListFrom, ListRequest,
+        ListedObject, Restore, StorageClass, Store,
     };
 }
 

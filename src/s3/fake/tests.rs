@@ -19,8 +19,8 @@ mod store_suite;
 /// What the suite that is shared with the tests of the real store names by another path there.
 mod api {
     pub(crate) use crate::s3::{
-        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListRequest, ListedObject,
-        Restore, StorageClass, Store,
+        BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListFrom, ListRequest,
+        ListedObject, Restore, StorageClass, Store,
     };
 }
 
