@@ -1,9 +1,11 @@
-//! What is wrong with the file of an index, and what helps.
+//! What is wrong with an index, or with what it is made of, and what helps.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A failed operation on the file of an index.
+use crate::s3;
+
+/// An index that cannot be made, or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refuses, or the file ends before its time.
@@ -50,6 +52,17 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// The bucket could not be listed, or an inventory not be fetched.
+    #[error(transparent)]
+    S3(s3::Error),
+    /// An inventory cannot be used.
+    #[error("{name}: {reason}")]
+    Inventory {
+        /// The manifest, or the file of the inventory.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -57,6 +70,12 @@ impl Error {
     pub(super) fn file(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
         Self::File { path, error }
+    }
+
+    /// An inventory that cannot be used.
+    pub(super) fn inventory(name: impl ToString, reason: impl ToString) -> Self {
+        let (name, reason) = (name.to_string(), reason.to_string());
+        Self::Inventory { name, reason }
     }
 
     /// An object that cannot be in an index.

@@ -12,8 +12,12 @@
 //! that was read can be compared with its checksum once, and then be trusted.
 
 mod block;
+mod compare;
+mod crawl;
 mod error;
 mod format;
+mod inventory;
+mod middle;
 mod page;
 mod reader;
 mod sorter;
@@ -23,7 +27,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Change, compare};
+pub use crawl::crawl;
 pub use error::Error;
+pub use inventory::{Inventory, InventoryPlace, ObjectReader};
 pub use reader::{Index, Objects};
 pub use sorter::{Sorted, Sorter};
 pub use store::IndexedStore;

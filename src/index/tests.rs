@@ -370,3 +370,29 @@ fn indexed_store_asks_the_bucket_for_bytes_only_and_changes_nothing() {
     assert_eq!(bucket.log(), []);
     assert_eq!(bucket.count(Op::Get), 0);
 }
+
+#[test]
+fn compare_tells_what_was_added_removed_and_changed() {
+    let known = [object("a", 1), object("b", 1), object("c", 1)];
+    let found = [
+        object("b", 2),
+        object("c", 1),
+        object("d", 1),
+        object("e", 1),
+    ];
+    let mut lines = Vec::new();
+    let mut report = |change: Change, key: &str| lines.push(format!("{change:?} {key}"));
+    let count = compare(
+        known.clone().into_iter().map(Ok),
+        found.into_iter().map(Ok),
+        &mut report,
+    );
+    assert_eq!(count.expect("compared"), 4);
+    assert_eq!(lines, ["Removed a", "Changed b", "Added d", "Added e"]);
+    let same = compare(
+        known.clone().into_iter().map(Ok),
+        known.into_iter().map(Ok),
+        &mut |change, key| panic!("{change:?} {key}"),
+    );
+    assert_eq!(same.expect("compared"), 0);
+}
