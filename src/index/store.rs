@@ -91,7 +91,7 @@ impl Store for IndexedStore {
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, s3::Error> {
-        self.store.get(request, sink)
+        self.store.get(request, Arc::new(Pinned(sink)))
     }
 
     fn put(&self, request: PutRequest, _body: Bytes) -> BoxFuture<'_, Result<Stored, s3::Error>> {
@@ -114,3 +114,29 @@ impl Store for IndexedStore {
         ready(Err(self.refusal("RenameObject", request.to.as_str()))).boxed()
     }
 }
+
+/// Receives a body of the version that the index names. That the object is gone is, for an index,
+/// what it is that there is another version: it still names the one that was there.
+struct Pinned(Arc<dyn BodySink>);
+
+impl BodySink for Pinned {
+    fn part(&self, offset: u64, bytes: Bytes) {
+        self.0.part(offset, bytes);
+    }
+
+    fn finish(&self, result: Result<(), s3::Error>) {
+        self.0.finish(result.map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Precondition => {
+                let context = Context {
+                    message: Some(CHANGED.to_owned()),
+                    ..error.context().clone()
+                };
+                s3::Error::with_source(ErrorKind::Precondition, context, error)
+            }
+            _ => error,
+        }));
+    }
+}
+
+const CHANGED: &str = "the object was replaced or deleted since the index was made; \
+                       `mount-s3 index --check` tells what else was";

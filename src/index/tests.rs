@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::s3::fake::{FakeStore, Op};
 use crate::s3::{
-    ETag, ErrorKind, Key, ListFrom, ListPage, ListRequest, ListedObject, ObjectInfo, PutRequest,
-    Restore, StorageClass, Store,
+    BodySink, ETag, ErrorKind, GetRequest, Key, ListFrom, ListPage, ListRequest, ListedObject,
+    ObjectInfo, PutRequest, Restore, StorageClass, Store,
 };
 
 fn object(key: &str, number: u64) -> ListedObject {
@@ -369,6 +369,49 @@ fn indexed_store_asks_the_bucket_for_bytes_only_and_changes_nothing() {
     );
     assert_eq!(bucket.log(), []);
     assert_eq!(bucket.count(Op::Get), 0);
+}
+
+#[test]
+fn body_of_an_object_that_is_gone_or_replaced_is_of_another_version() {
+    let bucket = FakeStore::deterministic();
+    for key in ["gone", "replaced", "same"] {
+        bucket.put(key, Bytes::from_static(b"body"));
+    }
+    let (_directory, store) = indexed(&bucket);
+    bucket.remove("gone");
+    bucket.put("replaced", Bytes::from_static(b"other"));
+    for (key, expected) in [
+        ("gone", Err(ErrorKind::Precondition)),
+        ("replaced", Err(ErrorKind::Precondition)),
+        ("same", Ok(())),
+    ] {
+        let key = Key::new(key).expect("a key");
+        let info = block_on(store.head(&key)).expect("there");
+        let request = GetRequest {
+            key,
+            if_match: info.etag,
+            range: 0..info.size,
+            window: info.size,
+        };
+        let sink = Arc::new(Outcome::default());
+        let started = store.get(request, Arc::clone(&sink) as Arc<dyn BodySink>);
+        drop(started.expect("started"));
+        let outcome = sink.0.lock().expect("no panic").take();
+        assert_eq!(outcome.expect("it has ended"), expected);
+    }
+}
+
+/// Keeps how a body has ended.
+#[derive(Default)]
+struct Outcome(Mutex<Option<Result<(), ErrorKind>>>);
+
+impl BodySink for Outcome {
+    fn part(&self, _offset: u64, _bytes: Bytes) {}
+
+    fn finish(&self, result: Result<(), crate::s3::Error>) {
+        let result = result.map_err(|error| error.kind());
+        *self.0.lock().expect("no panic") = Some(result);
+    }
 }
 
 #[test]
