@@ -25,6 +25,8 @@ KIB = 1 << 10
 RAW_BLOCKS = 5_000
 INSTANT = "instant"
 S3_LIKE = "s3-like"
+TEN_MS = "10ms"
+THIRTY_MS = "30ms"
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,12 @@ def _many_files() -> list[Case]:
     return [
         Case("ttfb", group, "open and first 4 KiB of 60 files", _one(read("first-byte", first)), S3_LIKE, "files/s"),
         Case("ls", group, "ls -lR of 20,000 objects in 20 directories", _one(read("list", ["names"])), unit="names/s"),
+        Case("list-100k-30ms", group, "ls -f of 100,000 objects in one directory", _one(read("names", ["flat"])),
+             THIRTY_MS, unit="names/s"),
+        Case("walk-20k-10ms", group, "ls -lR of 20,000 objects in 20 directories", _one(read("list", ["names"])),
+             TEN_MS, unit="names/s"),
+        Case("find-100x1000-10ms", group, "find in 100 directories of 1,000 objects", _one(read("find", ["wide"])),
+             TEN_MS, unit="names/s"),
         Case("tiny-1", group, "2,000 files of 100 KiB, one after the other", _one(read("files", tiny)),
              unit="files/s", headline=True),
         Case("tiny-8", group, "2,000 files of 100 KiB, 8 processes", _one(read("files", tiny, workers=8)),

@@ -41,6 +41,7 @@ mod rename;
 mod resolve;
 mod stored;
 mod table;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ use expiry::Moment;
 use inode::{Content, Found, Inode};
 use resolve::Flights;
 use table::Table;
+use walk::Walks;
 
 /// What a [`Tree`] shows, and how long it believes what it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,7 @@ impl Tree {
             notices: Notices::default(),
             details: Mutex::default(),
             lists_otherwise: AtomicBool::new(false),
+            walks: Walks::default(),
         };
         Self {
             core: Arc::new(core),
@@ -238,6 +241,7 @@ struct Core {
     details: Mutex<Option<Arc<ObjectDetails>>>,
     /// Whether the store was seen to list in another order than that of the bytes.
     lists_otherwise: AtomicBool,
+    walks: Walks,
 }
 
 impl Core {

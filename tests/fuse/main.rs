@@ -3,6 +3,7 @@
 mod faults;
 mod keeping;
 mod lifecycle;
+mod listing;
 mod memory;
 mod model;
 mod namespace;

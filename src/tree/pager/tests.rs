@@ -231,20 +231,24 @@ fn no_more_is_read_ahead_than_the_bound() {
 }
 
 #[test]
-fn slow_caller_is_read_one_page_ahead_of() {
-    let shelf = Shelf::new(Kind::LikeS3, numbers(100), 1);
-    let millis = Arc::new(AtomicU64::new(0));
-    let (start, passed) = (Instant::now(), Arc::clone(&millis));
-    let clock = move || start + Duration::from_millis(passed.load(Ordering::Relaxed));
-    let mut pager = pager_by(&shelf, Clock::new(clock));
-    for taken in 1..20 {
-        next(&mut pager, &shelf).unwrap();
-        millis.fetch_add(60, Ordering::Relaxed);
-        shelf.pass();
-        pager.progress();
-        if taken > 5 {
-            let ahead: usize = pager.ranges.iter().map(Range::ahead).sum();
-            assert_eq!(ahead, 1, "page {taken}");
+fn slow_caller_is_read_ahead_of_as_far_as_attributes_stay_valid() {
+    for (a_page, expected) in [(60, 0), (30, 1), (12, 4)] {
+        let shelf = Shelf::new(Kind::LikeS3, numbers(100), 1);
+        let millis = Arc::new(AtomicU64::new(0));
+        let (start, passed) = (Instant::now(), Arc::clone(&millis));
+        let clock = move || start + Duration::from_millis(passed.load(Ordering::Relaxed));
+        let mut pager = pager_by(&shelf, Clock::new(clock));
+        for taken in 1..60 {
+            next(&mut pager, &shelf).unwrap();
+            millis.fetch_add(a_page, Ordering::Relaxed);
+            for _ in 0..5 {
+                shelf.pass();
+                pager.progress();
+            }
+            if taken > 40 {
+                let ahead: usize = pager.ranges.iter().map(Range::ahead).sum();
+                assert_eq!(ahead, expected, "{a_page} ms a page, page {taken}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod names;
 mod properties;
 mod reading;
 mod threads;
+mod walking;
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex};
