@@ -55,7 +55,7 @@ pub use posix::PosixAttr;
 pub use readdir::{DirEntry, DirHandle, Emit};
 
 use std::ffi::OsStr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -115,6 +115,7 @@ impl Tree {
             details: Mutex::default(),
             lists_otherwise: AtomicBool::new(false),
             walks: Walks::default(),
+            requests: AtomicUsize::new(0),
         };
         Self {
             core: Arc::new(core),
@@ -242,6 +243,8 @@ struct Core {
     /// Whether the store was seen to list in another order than that of the bytes.
     lists_otherwise: AtomicBool,
     walks: Walks,
+    /// HEADs and LISTs so far.
+    requests: AtomicUsize,
 }
 
 impl Core {

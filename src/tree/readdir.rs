@@ -103,7 +103,6 @@ impl DirHandle {
             if let Some(guess) = guess.filter(|guess| guess.is_good(&self.core, &stream.prefix)) {
                 stream.pager = guess.pager;
             }
-            self.core.walks.note_listing();
         }
         if !stream.reaches(offset) {
             return Err(Error::BadOffset);

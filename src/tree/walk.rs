@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +25,6 @@ struct State {
     /// The directories that were read, the last one that was of use at the end.
     read: VecDeque<Siblings>,
     guesses: HashMap<(InodeNo, Arc<str>), Guess>,
-    /// Listings that were begun.
-    listed: usize,
     /// Guesses that nobody wanted.
     unused: usize,
 }
@@ -66,11 +65,6 @@ impl Walks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a directory is listed.
-    pub(super) fn note_listing(&self) {
-        self.lock().listed += 1;
-    }
-
     /// Notes that the directory `parent` was read to its end, and has these directories in it.
     pub(super) fn note_read(&self, parent: InodeNo, names: Vec<Arc<str>>) {
         let mut state = self.lock();
@@ -107,7 +101,8 @@ impl Walks {
             let stale = state.take_stale(core);
             let guess = state.guesses.remove(&(parent, Arc::clone(name)));
             let patience = core.config.ttl.of_file() / 2;
-            let wanted = state.advance(parent, name, guess.is_some(), now, patience);
+            let room = state.room(core.requests.load(Ordering::Relaxed));
+            let wanted = state.advance(parent, name, guess.is_some(), now, patience, room);
             (guess, stale, wanted)
         };
         // Outside the lock: this cancels requests, and makes some.
@@ -146,8 +141,14 @@ impl State {
         stale
     }
 
+    /// How many guesses may be made now, when so many requests were made in all.
+    fn room(&self, requests: usize) -> usize {
+        let guesses = self.unused + self.guesses.len();
+        (requests.saturating_sub(guesses) / ONE_OF).saturating_sub(guesses)
+    }
+
     /// Notes that `name` in `parent` is opened, and whether that was guessed. Returns the names
-    /// there to be asked for now.
+    /// there to be asked for now, `room` of them at most.
     fn advance(
         &mut self,
         parent: InodeNo,
@@ -155,8 +156,8 @@ impl State {
         was_guessed: bool,
         now: Moment,
         patience: Duration,
+        room: usize,
     ) -> Vec<Arc<str>> {
-        let room = (self.listed / ONE_OF).saturating_sub(self.unused + self.guesses.len());
         let found = self.read.iter().position(|read| read.parent == parent);
         let Some(mut siblings) = found.and_then(|at| self.read.remove(at)) else {
             return Vec::new();
@@ -231,5 +232,5 @@ const MOST_GUESSES: usize = 16;
 /// Directories whose directories are remembered: one walk needs as many as it is deep.
 const MOST_READ: usize = 32;
 
-/// One listing of so many may be superfluous.
+/// One request for so many others may be superfluous.
 const ONE_OF: usize = 5;
