@@ -17,11 +17,12 @@ MIB = 1 << 20
 
 MODELS: dict[str, dict[str, int]] = {
     "instant": {},
-    "10ms": {"first_byte_ms": 10, "list_ms": 10},
     "s3-like": {"first_byte_ms": 15, "list_ms": 15, "bandwidth": 90_000_000},
+    "10ms": {"first_byte_ms": 10, "list_ms": 10},
+    "30ms": {"first_byte_ms": 30, "list_ms": 30},
 }
 """Store models by name: what the server adds to a request. S3 takes about 15 ms to the first byte
-and sends about 90 MB/s on one connection."""
+and sends about 90 MB/s on one connection; a page of 1,000 names takes it 30 ms and more."""
 
 HUGE = "huge.bin"
 HUGE_BYTES = 100 * GIB
@@ -37,6 +38,8 @@ SHARDS = 16
 SHARD_BYTES = 256 * MIB
 NAMES = 20_000
 NAMES_IN_DIRECTORY = 1_000
+FLAT = 100_000
+WIDE = 100
 TINY_FILES = 2_000
 TINY_FILE_BYTES = 100 << 10
 CLASSES = 100
@@ -164,6 +167,9 @@ class LocalServer(Store):
         for first in range(0, NAMES, NAMES_IN_DIRECTORY):
             key = f"names/d{first // NAMES_IN_DIRECTORY:02}/{{i:05}}"
             self._plant_many(key, NAMES_IN_DIRECTORY, 10, first)
+        self._plant_many("flat/{i:06}", FLAT, 10)
+        for directory in range(WIDE):
+            self._plant_many(f"wide/d{directory:02}/{{i:05}}", NAMES_IN_DIRECTORY, 10)
 
     def _plant_many(self, key: str, count: int, size: int, first: int = 0) -> None:
         spec = {"bucket": BUCKET, "key": key, "count": count, "size": size}

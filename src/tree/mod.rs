@@ -43,6 +43,7 @@ mod rename;
 mod resolve;
 mod stored;
 mod table;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ pub use posix::PosixAttr;
 pub use readdir::{DirEntry, DirHandle, Emit};
 
 use std::ffi::OsStr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -68,6 +69,7 @@ use inode::{Content, Found, Inode};
 use pages::Pages;
 use resolve::Flights;
 use table::Table;
+use walk::Walks;
 
 /// What a [`Tree`] shows, and how long it believes what it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +124,8 @@ impl Tree {
             notices: Notices::default(),
             details: Mutex::default(),
             lists_otherwise: AtomicBool::new(false),
+            walks: Walks::default(),
+            requests: AtomicUsize::new(0),
         };
         Self {
             core: Arc::new(core),
@@ -265,6 +269,9 @@ struct Core {
     details: Mutex<Option<Arc<ObjectDetails>>>,
     /// Whether the store was seen to list in another order than that of the bytes.
     lists_otherwise: AtomicBool,
+    walks: Walks,
+    /// HEADs and LISTs so far.
+    requests: AtomicUsize,
 }
 
 impl Core {

@@ -17,6 +17,7 @@ use super::listing::{Entry, Listing};
 use super::local::Phase;
 use super::pager::{Page, Pager};
 use super::table::Answer;
+use super::walk::Guess;
 use crate::s3::{Key, ListPage};
 
 /// One entry of a directory.
@@ -56,10 +57,15 @@ impl DirHandle {
     pub(super) fn open(core: Arc<Core>, ino: InodeNo) -> Result<Self, Error> {
         let mut table = core.table();
         let prefix = table.directory_prefix(ino, &core.config.prefix)?;
-        let parent = table.get(ino)?.parent;
+        let inode = table.get(ino)?;
+        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
         table.pin(ino)?;
         drop(table);
-        let stream = Mutex::new(Stream::new(&core, prefix));
+        let mut stream = Stream::new(&core, prefix);
+        if ino != ROOT {
+            stream.guess = core.walks.open(&core, parent, &name, &stream.prefix);
+        }
+        let stream = Mutex::new(stream);
         Ok(Self {
             core,
             ino,
@@ -89,9 +95,14 @@ impl DirHandle {
     ) -> Result<(), Error> {
         let mut stream = self.stream.lock().await;
         if offset == 0 || stream.is_at_start() {
+            let guess = stream.guess.take();
             *stream = Stream::new(&self.core, self.prefix()?);
             // Before the first page: what leaves this set later is in the listing, or was before.
             stream.locals = self.core.table().locals(self.ino);
+            // And before this: what has left it already is a change that is seen.
+            if let Some(guess) = guess.filter(|guess| guess.is_good(&self.core, &stream.prefix)) {
+                stream.pager = guess.pager;
+            }
         }
         if !stream.reaches(offset) {
             return Err(Error::BadOffset);
@@ -177,12 +188,17 @@ impl DirHandle {
         }
         for entry in entries {
             stream.locals.remove(&entry.name);
+            if entry.found == Found::Directory && stream.directories.len() < MOST_DIRECTORIES {
+                stream.directories.push(Arc::clone(&entry.name));
+            }
             stream.entries.push_back(Item::Listed(entry));
         }
         if next == Next::End {
             let locals = std::mem::take(&mut stream.locals).into_iter();
             let locals = locals.map(|(name, ino)| Item::Local { name, ino });
             stream.entries.extend(locals);
+            let directories = std::mem::take(&mut stream.directories);
+            self.core.walks.note_read(self.ino, directories);
         }
         stream.next = next;
         Ok(())
@@ -340,12 +356,16 @@ struct Stream {
     /// What the keys in the directory started with.
     prefix: String,
     pager: Pager,
+    /// A listing that was begun when this directory was expected to be opened.
+    guess: Option<Guess>,
     listing: Listing,
     next: Next,
     /// Position of the first buffered entry; `.` and `..` are at 0 and 1.
     first: u64,
     /// What the last page brought.
     entries: VecDeque<Item>,
+    /// The directories that came, as far as they are of interest to a walk.
+    directories: Vec<Arc<str>>,
     /// The local names that the listing has not shown so far.
     locals: BTreeMap<Arc<str>, InodeNo>,
     /// When the last page was asked for.
@@ -381,6 +401,8 @@ impl Stream {
             next: Next::First,
             first: DOTS,
             entries: VecDeque::new(),
+            guess: None,
+            directories: Vec::new(),
             locals: BTreeMap::new(),
             asked: now,
             arrived: now,
@@ -405,6 +427,9 @@ impl Stream {
 
 /// Entries before the first of the listing: `.` and `..`.
 const DOTS: u64 = 2;
+
+/// Directories of a directory that a walk is expected to open.
+const MOST_DIRECTORIES: usize = 10_000;
 
 /// Entries whose details are asked for at the same time. So many fill a reply of the kernel's usual
 /// size.
