@@ -17,6 +17,7 @@ from stores import (
     MIB,
     MIDDLE,
     MIDDLE_BYTES,
+    NAMES_IN_DIRECTORY,
     SHARDS,
     SMALL_FILE_BYTES,
     TINY_FILES,

@@ -139,6 +139,14 @@ def _lines(worker: Worker, *command: str) -> list[bytes]:
     return listing.stdout.splitlines()
 
 
+def _stat(worker: Worker) -> None:
+    """`stat` of every name."""
+    for path in worker.share():
+        started = time.monotonic()
+        os.stat(path)
+        worker.count(started, 0)
+
+
 def _list(worker: Worker) -> None:
     """`ls -lR`. An operation is a line."""
     lines = [line for line in _lines(worker, "ls", "-lR") if line.startswith(b"-")]
@@ -167,6 +175,7 @@ _PATTERNS: Patterns = {
     "walk": _walk,
     "shuffle": _shuffle,
     "list": _list,
+    "stat": _stat,
     "names": _names,
     "find": _find,
 }
