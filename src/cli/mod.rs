@@ -5,10 +5,14 @@
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk.
+//! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
+//! will be read.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
+mod args_prefetch;
 mod args_staged;
+mod channel;
 mod checks;
 mod config;
 mod daemon;
@@ -20,6 +24,7 @@ mod logging;
 mod machine;
 mod memory;
 mod mount;
+mod prefetch;
 mod signals;
 mod staged;
 mod values;
@@ -40,6 +45,12 @@ pub fn main() -> ExitCode {
     if args_staged::is_meant(&words) {
         return match args_staged::parse(&words) {
             Ok(args) => staged::main(args),
+            Err(status) => status,
+        };
+    }
+    if args_prefetch::is_meant(&words) {
+        return match args_prefetch::parse(&words) {
+            Ok(args) => prefetch::main(&args),
             Err(status) => status,
         };
     }

@@ -2,7 +2,7 @@
 
 use super::File;
 use super::history::History;
-use super::order::State;
+use super::order::{Order, State};
 use super::pace::may_waste;
 use super::recent::Recent;
 use super::set::Set;
@@ -60,13 +60,29 @@ impl Guide {
         self.sets.extend(read);
         self.remove(|set| set.is_lost(), &mut gone);
         if let Some(order) = self.history.note(file) {
-            self.remove(|set| set.scope().is_none(), &mut gone);
+            self.remove(Set::is_learned, &mut gone);
             self.add(Set::learned(order), &mut gone);
         }
         self.recent.push(&file.key);
         if !led {
             self.look_around(&mut gone);
         }
+        gone
+    }
+
+    /// Takes in an order in which files will be read. Returns what [`Self::note_read`] does.
+    pub(super) fn follow(&mut self, files: impl IntoIterator<Item = File>) -> Vec<Key> {
+        let mut order = Order::default();
+        for file in files {
+            let state = if is_fetched_whole(file.size, self.most) {
+                State::Unread
+            } else {
+                State::Skipped
+            };
+            order.push(file, state);
+        }
+        let mut gone = Vec::new();
+        self.add(Set::given(order), &mut gone);
         gone
     }
 

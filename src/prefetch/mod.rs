@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `recent` | sees in the last reads what may be going on |
 //! | `listing`, `history` | the order of a directory, and that in which files were read before |
+//! | `given` | the versions of files in an order that somebody has told |
 //! | `order`, `set` | files in such an order: which were read, which come next |
 //! | `pace` | how many at a time, and how much may be fetched for nothing |
 //! | `guide` | joins these: reads in, names to list and files to fetch out |
@@ -21,6 +22,7 @@
 //! which version it is to be, and gets the bytes of that one or none: names and versions that a
 //! listing gave, however old, decide about what is fetched, never about what is read.
 
+mod given;
 mod guide;
 mod history;
 mod listing;
@@ -40,14 +42,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use futures::channel::mpsc::{self, UnboundedSender};
+use futures::channel::oneshot;
 use futures::executor::block_on;
 
 use crate::read::{ReadConfig, ReadHandle};
-use crate::s3::{ETag, Key, Prefix, Store};
+use crate::s3::{Context, ETag, Error, ErrorKind, Key, Prefix, Store};
 use guide::{Guide, is_at_or_below};
 pub use shelf::PrefetchCounters;
 use shelf::Shelf;
-use worker::{Event, Worker};
+use worker::{Event, Told, Worker};
 
 /// One version of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +96,7 @@ impl Prefetcher {
             read: read.clone(),
             shelf: Arc::clone(&shelf),
             guide: Guide::new(root.as_str().to_owned(), read.part_size.max(1)),
+            root: root.as_str().to_owned(),
         };
         let thread = thread::Builder::new()
             .name("prefetch".into())
@@ -130,6 +134,22 @@ impl Prefetcher {
             events: self.events.clone(),
         };
         (reader, visit)
+    }
+
+    /// Follows the order of `keys`, in which they will be read. Answers which of them are files that
+    /// can be read; from then on they are fetched.
+    ///
+    /// # Errors
+    /// Those of the store, of a listing; [`ErrorKind::Canceled`] when this ends meanwhile.
+    ///
+    /// # Cancel safety
+    /// The order is followed also when the future is dropped.
+    pub async fn follow(&self, keys: Vec<Key>) -> Result<Vec<bool>, Error> {
+        let (found, answer) = oneshot::channel();
+        self.tell(Event::Told(Told { keys, found }));
+        answer.await.unwrap_or_else(|oneshot::Canceled| {
+            Err(Error::new(ErrorKind::Canceled, Context::default()))
+        })
     }
 
     /// Notes that this mount changes `key`, or everything below it: what was fetched of it goes.
@@ -186,7 +206,10 @@ impl Visit {
     pub fn note_reading(&self) {
         if !self.is_read.swap(true, Ordering::Relaxed) {
             // Without its thread nothing is fetched ahead, and nothing else changes.
-            let _unheard = self.events.unbounded_send(Event::Read(self.file.clone()));
+            let _unheard = self.events.unbounded_send(Event::Read {
+                file: self.file.clone(),
+                was_fetched: self.was_fetched,
+            });
         }
     }
 

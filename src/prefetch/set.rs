@@ -10,8 +10,9 @@ use crate::s3::{Key, ListPage, ListRequest};
 #[derive(Debug)]
 pub(super) struct Set {
     order: Order,
-    /// Where the order comes from, unless it was learned.
+    /// Where the order comes from, unless it was learned or given.
     listing: Option<Listing>,
+    given: bool,
     way: Way,
     pace: Pace,
     /// Reads in the listing's scope, one after the other, of files that are not in the order.
@@ -69,10 +70,24 @@ impl Set {
         Self::new(None, order, Way::Run(Run::default()))
     }
 
+    /// Files that are read in an order that somebody has told.
+    pub(super) fn given(order: Order) -> Self {
+        let run = Run {
+            trust: MOST_TRUST,
+            ..Run::default()
+        };
+        Self {
+            given: true,
+            pace: Pace::trusting(),
+            ..Self::new(None, order, Way::Run(run))
+        }
+    }
+
     fn new(listing: Option<Listing>, order: Order, way: Way) -> Self {
         Self {
             order,
             listing,
+            given: false,
             way,
             pace: Pace::new(),
             strays: 0,
@@ -83,6 +98,11 @@ impl Set {
     /// What is listed.
     pub(super) fn scope(&self) -> Option<&Scope> {
         self.listing.as_ref().map(Listing::scope)
+    }
+
+    /// Whether the order is that of an epoch before.
+    pub(super) fn is_learned(&self) -> bool {
+        self.listing.is_none() && !self.given
     }
 
     /// Whether all of it is expected to be read.

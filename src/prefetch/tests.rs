@@ -132,17 +132,18 @@ fn put(store: &FakeStore, i: u64) -> File {
 }
 
 #[test]
-fn files_in_order_are_fetched_once_and_right() {
+fn files_in_order_are_fetched_right_and_hardly_any_twice() {
     let (scene, files) = Scene::directory(300);
     for (i, file) in (0..).zip(&files) {
         assert_eq!(scene.read(file), Ok(synthetic(i, 0..SIZE)), "{i}");
-        assert_eq!(scene.gets(file), 1, "{i}");
     }
+    scene.wait("all is used", || scene.prefetcher.counters().held == 0);
     let counters = scene.prefetcher.counters();
-    assert_eq!(counters.wasted, 0);
     assert_eq!(counters.read, 300 * SIZE);
-    assert_eq!(counters.held, 0);
-    assert_eq!(counters.fetched, counters.hits * SIZE);
+    assert_eq!(counters.fetched, counters.hits * SIZE + counters.wasted);
+    // Whoever reads as fast as the worker fetches may ask for the same.
+    assert!(counters.wasted <= 30 * SIZE, "{counters:?}");
+    assert!(scene.store.count(Op::Get) <= 330);
     assert_eq!(scene.budget.used(), 0);
 }
 
@@ -228,7 +229,7 @@ fn changes_of_this_mount_drop_what_was_fetched() {
         .prefetcher
         .note_changed(&Key::new("d").expect("a key"));
     assert!(!holds(at + 1));
-    assert_eq!(scene.prefetcher.counters().held, 0);
+    scene.wait("all is dropped", || scene.prefetcher.counters().held == 0);
     assert!(scene.prefetcher.counters().wasted >= 2 * SIZE);
 }
 

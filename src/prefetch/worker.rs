@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use super::File;
+use super::given;
 use super::guide::{Guide, SetNo, is_at_or_below};
 use super::shelf::Shelf;
 use crate::read::ReadConfig;
@@ -17,11 +19,26 @@ use crate::s3::{Error, Key, ListPage, ListRequest, Store};
 #[derive(Debug)]
 pub(super) enum Event {
     /// One is read for the first time since it was opened.
-    Read(File),
+    Read {
+        /// The version that was opened.
+        file: File,
+        /// Whether it was fetched before.
+        was_fetched: bool,
+    },
+    /// An order was told in which files will be read.
+    Told(Told),
     /// One was changed by this mount, or everything below it.
     Changed(Key),
     /// Nothing more will happen.
     End,
+}
+
+/// Files in the order in which they will be read.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) keys: Vec<Key>,
+    /// Gets to know which of them were found.
+    pub(super) found: oneshot::Sender<Result<Vec<bool>, Error>>,
 }
 
 /// Follows the events, and fetches.
@@ -30,14 +47,22 @@ pub(super) struct Worker {
     pub(super) read: ReadConfig,
     pub(super) shelf: Arc<Shelf>,
     pub(super) guide: Guide,
+    /// What the keys of all files start with.
+    pub(super) root: String,
 }
 
-type Listing = BoxFuture<'static, (SetNo, Result<ListPage, Error>)>;
+/// What the store was asked, and what it said.
+enum Answer {
+    Page(SetNo, Result<ListPage, Error>),
+    Found(Told, Result<Vec<Option<File>>, Error>),
+}
+
+type Asking = BoxFuture<'static, Answer>;
 
 impl Worker {
     /// Works until the [end](Event::End).
     pub(super) async fn run(mut self, mut events: UnboundedReceiver<Event>) {
-        let mut listings: FuturesUnordered<Listing> = FuturesUnordered::new();
+        let mut asking: FuturesUnordered<Asking> = FuturesUnordered::new();
         loop {
             futures::select! {
                 event = events.next() => {
@@ -45,6 +70,7 @@ impl Worker {
                     loop {
                         match next {
                             None | Some(Event::End) => return,
+                            Some(Event::Told(told)) => asking.push(self.find(told)),
                             Some(event) => self.note(event),
                         }
                         match events.try_recv() {
@@ -53,13 +79,10 @@ impl Worker {
                         }
                     }
                 }
-                (set, page) = listings.select_next_some() => {
-                    let gone = self.guide.absorb(set, page);
-                    self.give_up(&gone);
-                }
+                answer = asking.select_next_some() => self.absorb(answer),
             }
             for (set, request) in self.guide.list() {
-                listings.push(self.list(set, request));
+                asking.push(self.list(set, request));
             }
             self.fetch();
         }
@@ -67,7 +90,11 @@ impl Worker {
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::Read(file) => {
+            Event::Read { file, was_fetched } => {
+                if !was_fetched {
+                    // It may have been fetched since it was opened: who reads it has asked as well.
+                    self.shelf.give_up_one(&file.key);
+                }
                 let gone = self.guide.note_read(&file);
                 self.give_up(&gone);
             }
@@ -76,7 +103,7 @@ impl Worker {
                 // Once more: it may have been fetched since.
                 self.shelf.give_up(|one| is_at_or_below(one, &key));
             }
-            Event::End => {}
+            Event::Told(_) | Event::End => {}
         }
     }
 
@@ -86,9 +113,31 @@ impl Worker {
         }
     }
 
-    fn list(&self, set: SetNo, request: ListRequest) -> Listing {
+    fn list(&self, set: SetNo, request: ListRequest) -> Asking {
         let store = Arc::clone(&self.store);
-        Box::pin(async move { (set, store.list(&request).await) })
+        Box::pin(async move { Answer::Page(set, store.list(&request).await) })
+    }
+
+    fn find(&self, told: Told) -> Asking {
+        let (store, root) = (Arc::clone(&self.store), self.root.clone());
+        Box::pin(async move {
+            let found = given::find(&store, &told.keys, &root).await;
+            Answer::Found(told, found)
+        })
+    }
+
+    fn absorb(&mut self, answer: Answer) {
+        let gone = match answer {
+            Answer::Page(set, page) => self.guide.absorb(set, page),
+            Answer::Found(Told { found: reply, .. }, found) => {
+                let is_there =
+                    |files: &Vec<Option<File>>| files.iter().map(Option::is_some).collect();
+                // Whoever has told it may not want to know.
+                _ = reply.send(found.as_ref().map(is_there).map_err(Error::clone));
+                self.guide.follow(found.into_iter().flatten().flatten())
+            }
+        };
+        self.give_up(&gone);
     }
 
     /// Begins to fetch as much as may be under way.
