@@ -147,6 +147,7 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
+            pages: !(options.directory_bucket || options.posix_metadata || options.xattrs),
         },
         remote.read,
         remote.write,

@@ -13,6 +13,7 @@ mod config;
 mod content_type;
 pub mod errno;
 mod file;
+mod foretaste;
 mod handles;
 mod open;
 mod opens;
@@ -53,6 +54,7 @@ use crate::stage::Stage;
 use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
 use crate::write::WriteConfig;
 use file::WriterKind;
+use foretaste::Foretastes;
 use handles::HandleTable;
 use open::Intent;
 use opens::{Entrance, Opens, Reading, Writer};
@@ -69,10 +71,23 @@ pub struct Fs {
     config: FsConfig,
     files: HandleTable<OpenFile>,
     opens: Arc<Opens>,
+    foretastes: Foretastes,
     pins: Pins,
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
     prefetcher: Option<Arc<Prefetcher>>,
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// This.
+    Found(Entry),
+    /// Nothing, and that may be believed for a time.
+    Missing {
+        /// For how long.
+        valid_for: Duration,
+    },
 }
 
 /// A file that was opened.
@@ -126,6 +141,7 @@ impl Fs {
             config,
             files: HandleTable::new(HandleKind::File),
             opens: Arc::default(),
+            foretastes: Foretastes::default(),
             pins: Pins::default(),
             dirs: HandleTable::new(HandleKind::Directory),
             stages: None,
@@ -152,17 +168,32 @@ impl Fs {
         }
     }
 
-    /// Finds `name` in the directory `parent`, and counts one more reference to its inode, to be
-    /// given back with [`Self::forget`].
+    /// Finds `name` in the directory `parent` on behalf of the thread `by`, and counts one more
+    /// reference to its inode, to be given back with [`Self::forget`].
     ///
     /// # Errors
-    /// Any failure of the namespace: no such name, no directory, a name that S3 cannot have.
+    /// Any failure of the namespace: no such name, unless that is believed for a time; no
+    /// directory; a name that S3 cannot have.
     ///
     /// # Cancel safety
     /// A dropped lookup counts no reference.
-    pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Entry, Error> {
-        let node = self.tree.lookup(parent, name).await?;
-        Ok(self.entry(&node))
+    pub async fn lookup(&self, parent: InodeNo, name: &OsStr, by: Pid) -> Result<Lookup, Error> {
+        if let Some(entry) = self.lookup_by_get(parent, name, by).await? {
+            return Ok(Lookup::Found(entry));
+        }
+        match self.tree.lookup(parent, name).await {
+            Ok(node) => Ok(Lookup::Found(self.entry(&node))),
+            Err(tree::Error::NotFound) => match self.tree.missing_for(parent, name) {
+                Some(valid_for) => Ok(Lookup::Missing { valid_for }),
+                None => Err(tree::Error::NotFound.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names that [`Self::lookup`] has said to be missing, and that were listed since.
+    pub fn take_revealed(&self) -> impl Iterator<Item = (InodeNo, Arc<str>)> {
+        self.tree.take_revealed().into_iter()
     }
 
     /// Gives back `count` references of lookups.
@@ -219,7 +250,7 @@ impl Fs {
             return self.open_writer(ino, key, WriterKind::New, by).await;
         }
         let (freshness, is_append) = match open::intent(flags, &self.config)? {
-            Intent::Read(freshness) => return self.open_reader(ino, freshness).await,
+            Intent::Read(freshness) => return self.open_reader(ino, freshness, by).await,
             Intent::Replace => (Freshness::Cached, false),
             Intent::Append => (Freshness::Newest, true),
         };
@@ -237,8 +268,15 @@ impl Fs {
         self.open_writer(ino, key, kind, by).await
     }
 
-    async fn open_reader(&self, ino: InodeNo, freshness: Freshness) -> Result<Opened, Error> {
+    async fn open_reader(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+        by: Pid,
+    ) -> Result<Opened, Error> {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
+        self.tree.note_read(ino);
+        let fetched = self.foretastes.take(ino, by, &version);
         let FileVersion { key, info } = version;
         let reading = match self.opens.read(&key)? {
             Entrance::Free(reading) => reading,
@@ -247,10 +285,18 @@ impl Fs {
                 return Err(tree::Error::Stale.into());
             }
         };
-        let (reader, visit) = self.reader(&key, &info, doubt.is_none());
-        let info = match doubt {
-            Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
-            None => info,
+        let is_sure = doubt.is_none();
+        let (reader, visit, info) = match (fetched, doubt) {
+            // The lookup has asked for just this version.
+            (Some(reader), _) if freshness == Freshness::Cached => (reader, None, info),
+            (_, doubt) => {
+                let (reader, visit) = self.reader(&key, &info, is_sure);
+                let info = match doubt {
+                    Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
+                    None => info,
+                };
+                (reader, visit, info)
+            }
         };
         open::check_version(&key, &info)?;
         self.pins.add(ino, Pinned::Version(info));
