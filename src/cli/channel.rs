@@ -187,7 +187,7 @@ fn read_and_follow(
 }
 
 /// Paths in one order: each takes about 200 bytes of memory.
-pub(super) const MOST_PATHS: usize = 1_000_000;
+pub(super) const MOST_PATHS: usize = 500_000;
 
 /// How long a client may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);

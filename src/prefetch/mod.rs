@@ -47,7 +47,7 @@ use futures::executor::block_on;
 
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{Context, ETag, Error, ErrorKind, Key, Prefix, Store};
-use guide::{Guide, is_at_or_below};
+use guide::{Guide, is_below};
 pub use shelf::PrefetchCounters;
 use shelf::Shelf;
 use worker::{Event, Told, Worker};
@@ -152,10 +152,16 @@ impl Prefetcher {
         })
     }
 
-    /// Notes that this mount changes `key`, or everything below it: what was fetched of it goes.
+    /// Notes that this mount changes `key`: what was fetched of it goes.
     pub fn note_changed(&self, key: &Key) {
-        self.shelf.give_up(|one| is_at_or_below(one, key));
+        self.shelf.give_up_one(key);
         self.tell(Event::Changed(key.clone()));
+    }
+
+    /// Notes that this mount changes all in the directory `path`: what was fetched of it goes.
+    pub fn note_changed_below(&self, path: &Key) {
+        self.shelf.give_up(|key| is_below(key, path));
+        self.tell(Event::ChangedBelow(path.clone()));
     }
 
     /// What happened so far.

@@ -19,6 +19,8 @@ pub(super) struct Set {
     strays: u32,
     /// Reads of files that are in the order.
     reads: u64,
+    /// The number of the last of them among all reads, or of the one that led here.
+    read_last: u64,
 }
 
 /// How the files are read.
@@ -92,7 +94,18 @@ impl Set {
             pace: Pace::new(),
             strays: 0,
             reads: 0,
+            read_last: 0,
         }
+    }
+
+    /// Notes that it is made after so many reads of any files.
+    pub(super) fn note_made(&mut self, now: u64) {
+        self.read_last = now;
+    }
+
+    /// The number of the last read of one of these among all reads.
+    pub(super) fn read_last(&self) -> u64 {
+        self.read_last
     }
 
     /// What is listed.
@@ -110,9 +123,9 @@ impl Set {
         matches!(self.way, Way::Whole(_))
     }
 
-    /// Files known.
+    /// Files that are remembered here and nowhere else: what was told is bounded by who told it.
     pub(super) fn len(&self) -> usize {
-        self.order.len()
+        if self.given { 0 } else { self.order.len() }
     }
 
     /// Whether it says what to fetch.
@@ -128,15 +141,16 @@ impl Set {
         self.strays >= MOST_STRAYS && !self.is_whole()
     }
 
-    /// Notes that a file was read. Returns whether it is one of these. What is not expected to be
+    /// Notes that a file was read, by the read with the number `now`. Returns whether it is one of these. What is not expected to be
     /// read any more is added to `gone`.
-    pub(super) fn note_read(&mut self, key: &Key, gone: &mut Vec<Key>) -> bool {
+    pub(super) fn note_read(&mut self, key: &Key, now: u64, gone: &mut Vec<Key>) -> bool {
         let Some(place) = self.order.place(key) else {
             self.note_stray(key);
             return false;
         };
         self.strays = 0;
         self.reads += 1;
+        self.read_last = now;
         let size = self.order.get(place).map_or(0, |(file, _)| file.size);
         let (fetched, unread) = (self.order.fetched(), self.order.unread());
         let before = self.order.mark(place, State::Read);

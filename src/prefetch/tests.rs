@@ -225,9 +225,10 @@ fn changes_of_this_mount_drop_what_was_fetched() {
     let holds = |at: usize| scene.prefetcher.shelf.contains(&files[at].key);
     scene.prefetcher.note_changed(&files[at].key);
     assert!(!holds(at) && holds(at + 1));
-    scene
-        .prefetcher
-        .note_changed(&Key::new("d").expect("a key"));
+    let directory = Key::new("d").expect("a key");
+    scene.prefetcher.note_changed(&directory);
+    assert!(holds(at + 1));
+    scene.prefetcher.note_changed_below(&directory);
     assert!(!holds(at + 1));
     scene.wait("all is dropped", || scene.prefetcher.counters().held == 0);
     assert!(scene.prefetcher.counters().wasted >= 2 * SIZE);

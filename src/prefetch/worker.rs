@@ -10,7 +10,7 @@ use futures::stream::FuturesUnordered;
 
 use super::File;
 use super::given;
-use super::guide::{Guide, SetNo, is_at_or_below};
+use super::guide::{Guide, SetNo, is_below};
 use super::shelf::Shelf;
 use crate::read::ReadConfig;
 use crate::s3::{Error, Key, ListPage, ListRequest, Store};
@@ -27,8 +27,10 @@ pub(super) enum Event {
     },
     /// An order was told in which files will be read.
     Told(Told),
-    /// One was changed by this mount, or everything below it.
+    /// One was changed by this mount.
     Changed(Key),
+    /// All in a directory were changed by this mount.
+    ChangedBelow(Key),
     /// Nothing more will happen.
     End,
 }
@@ -101,7 +103,11 @@ impl Worker {
             Event::Changed(key) => {
                 self.guide.forget(&key);
                 // Once more: it may have been fetched since.
-                self.shelf.give_up(|one| is_at_or_below(one, &key));
+                self.shelf.give_up_one(&key);
+            }
+            Event::ChangedBelow(path) => {
+                self.guide.forget_below(&path);
+                self.shelf.give_up(|key| is_below(key, &path));
             }
             Event::Told(_) | Event::End => {}
         }
@@ -150,7 +156,8 @@ impl Worker {
                 return;
             };
             if !self.shelf.fetch(&self.store, &wanted.file, &self.read) {
-                self.guide.put_back(&wanted);
+                let gone = self.guide.put_back(&wanted);
+                self.give_up(&gone);
                 return;
             }
             under_way += 1;
