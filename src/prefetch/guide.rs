@@ -214,6 +214,12 @@ impl Guide {
         gone
     }
 
+    /// Forgets what may be read next, but not what was read.
+    pub(super) fn forget_sets(&mut self) {
+        self.sets.clear();
+        self.recent = Recent::default();
+    }
+
     /// Fetches the file `key` no more: it is not what it was.
     pub(super) fn forget(&mut self, key: &Key) {
         for (_, set) in &mut self.sets {

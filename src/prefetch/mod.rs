@@ -40,17 +40,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures::channel::mpsc::{self, UnboundedSender};
 use futures::channel::oneshot;
-use futures::executor::block_on;
 
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{Context, ETag, Error, ErrorKind, Key, Prefix, Store};
 use guide::{Guide, is_below};
 pub use shelf::PrefetchCounters;
 use shelf::Shelf;
-use worker::{Event, Told, Worker};
+use worker::{Event, Told, Worker, run_until_done};
 
 /// One version of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,15 @@ impl Prefetcher {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(store: Arc<dyn Store>, read: ReadConfig, root: &Prefix) -> io::Result<Self> {
+        Self::start_with_patience(store, read, root, PATIENCE)
+    }
+
+    fn start_with_patience(
+        store: Arc<dyn Store>,
+        read: ReadConfig,
+        root: &Prefix,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let shelf = Shelf::new(&read.budget);
         let (events, inbox) = mpsc::unbounded();
         let worker = Worker {
@@ -98,9 +107,15 @@ impl Prefetcher {
             guide: Guide::new(root.as_str().to_owned(), read.part_size.max(1)),
             root: root.as_str().to_owned(),
         };
+        let to_itself = events.clone();
         let thread = thread::Builder::new()
             .name("prefetch".into())
-            .spawn(move || block_on(worker.run(inbox)))?;
+            .spawn(move || {
+                run_until_done(worker.run(inbox), patience, || {
+                    // This thread has the other end.
+                    let _heard = to_itself.unbounded_send(Event::Idle);
+                });
+            })?;
         Ok(Self {
             store,
             read,
@@ -232,3 +247,6 @@ impl Drop for Visit {
             .note_closed(read, self.file.size, self.was_fetched);
     }
 }
+
+/// What nobody has opened when nothing was read for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(600);

@@ -1,6 +1,11 @@
 //! The thread that follows what is read, and fetches.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
@@ -31,6 +36,8 @@ pub(super) enum Event {
     Changed(Key),
     /// All in a directory were changed by this mount.
     ChangedBelow(Key),
+    /// Nothing has happened for a while.
+    Idle,
     /// Nothing more will happen.
     End,
 }
@@ -109,6 +116,10 @@ impl Worker {
                 self.guide.forget_below(&path);
                 self.shelf.give_up(|key| is_below(key, &path));
             }
+            Event::Idle => {
+                self.guide.forget_sets();
+                self.shelf.give_up(|_| true);
+            }
             Event::Told(_) | Event::End => {}
         }
     }
@@ -162,6 +173,49 @@ impl Worker {
             }
             under_way += 1;
         }
+    }
+}
+
+/// Runs `work` on this thread to its end, and calls `idle` each time that nothing wakes it for so
+/// long.
+pub(super) fn run_until_done(work: impl Future<Output = ()>, after: Duration, idle: impl Fn()) {
+    let mut work = pin!(work);
+    let alarm = Arc::new(Alarm {
+        thread: thread::current(),
+        rings: AtomicBool::new(true),
+    });
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut context = Context::from_waker(&waker);
+    let mut woken = Instant::now();
+    loop {
+        if alarm.rings.swap(false, Ordering::AcqRel) {
+            if work.as_mut().poll(&mut context).is_ready() {
+                return;
+            }
+            woken = Instant::now();
+            continue;
+        }
+        match after.saturating_sub(woken.elapsed()) {
+            Duration::ZERO => {
+                woken = Instant::now();
+                idle();
+            }
+            // May return early.
+            left => thread::park_timeout(left),
+        }
+    }
+}
+
+/// Wakes a thread.
+struct Alarm {
+    thread: Thread,
+    rings: AtomicBool,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.rings.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
