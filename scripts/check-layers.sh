@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 declare -A may_import=(
     [crt]="turn"
     [s3]="crt"
+    [index]="crt s3"
     [memory]=""
     [read]="s3 memory"
     [prefetch]="s3 memory read"
@@ -16,7 +17,7 @@ declare -A may_import=(
     [stage]="s3 memory read write"
     [fs]="s3 memory read prefetch write stage tree"
     [fuse]="fs turn"
-    [cli]="crt s3 memory read prefetch write stage tree fs fuse"
+    [cli]="crt s3 index memory read prefetch write stage tree fs fuse"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

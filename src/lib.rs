@@ -7,6 +7,7 @@
 //! | `turn` | work that a thread puts off until it holds no lock |
 //! | [`crt`] | the AWS Common Runtime, made safe |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+//! | [`index`] | what a bucket holds, in a file: made of a listing or an inventory, and a store that answers from it |
 //! | [`tree`] | the namespace: inodes over keys |
 //! | [`memory`] | one budget for the buffers of every open file |
 //! | [`read`] | the read path: read-ahead, ordered parts, pinned versions |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod crt;
 pub mod fs;
 pub mod fuse;
+pub mod index;
 pub mod memory;
 pub mod prefetch;
 pub mod read;

@@ -10,9 +10,9 @@ use clap::{
     Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser,
 };
 
+use super::args_connect::{ClientArgs, ConnectArgs};
 use super::values::{
-    Permissions, Source, check_directory, parse_endpoint, parse_header_text, parse_key_arn,
-    parse_prefix, parse_ttl, parse_word,
+    Permissions, Source, check_directory, parse_key_arn, parse_prefix, parse_ttl, parse_word,
 };
 use crate::memory::MemoryPlan;
 use crate::s3::Prefix;
@@ -28,6 +28,7 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     version = VERSION,
     about = "Mounts an Amazon S3 bucket as a file system",
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
+                  An index of a data set: mount-s3 index --help\n\
                   Files that are to be fetched ahead of reading: mount-s3 prefetch --help",
     max_term_width = 100
 )]
@@ -45,45 +46,12 @@ pub(super) struct Args {
     #[arg(long, help_heading = BUCKET, value_parser = parse_prefix)]
     pub(super) prefix: Option<Prefix>,
 
-    /// AWS region of the bucket [default: AWS_REGION, else found out]
-    #[arg(long, help_heading = BUCKET, value_parser = parse_word)]
-    pub(super) region: Option<String>,
-
-    /// S3 endpoint to use [default: AWS_ENDPOINT_URL, else found out]
-    #[arg(long, help_heading = BUCKET, value_name = "URL", value_parser = parse_endpoint)]
-    pub(super) endpoint_url: Option<String>,
-
-    /// Address the bucket in the path of a request, not in the host name
-    #[arg(long, help_heading = BUCKET)]
-    pub(super) force_path_style: bool,
-
-    /// Use S3 Transfer Acceleration endpoints
-    #[arg(long, help_heading = BUCKET)]
-    pub(super) transfer_acceleration: bool,
-
-    /// Use endpoints that have IPv6 beside IPv4 addresses
-    #[arg(long, help_heading = BUCKET)]
-    pub(super) dual_stack: bool,
-
-    /// Accept the charges for requests to a requester-pays bucket
-    #[arg(long, help_heading = BUCKET)]
-    pub(super) requester_pays: bool,
-
-    /// Account that must own the bucket
-    #[arg(long, help_heading = BUCKET, value_name = "ACCOUNT_ID", value_parser = parse_word)]
-    pub(super) expected_bucket_owner: Option<String>,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
 
     /// Kind of the bucket [default: general-purpose]
     #[arg(long, help_heading = BUCKET, value_name = "TYPE")]
     pub(super) bucket_type: Option<BucketType>,
-
-    /// Do not sign requests, and load no credentials: for public buckets
-    #[arg(long, help_heading = CREDENTIALS)]
-    pub(super) no_sign_request: bool,
-
-    /// Use this profile of the AWS configuration and credentials files
-    #[arg(long, help_heading = CREDENTIALS, value_name = "NAME")]
-    pub(super) profile: Option<String>,
 
     /// Mount the file system read-only
     #[arg(long, help_heading = MOUNT)]
@@ -201,13 +169,8 @@ pub(super) struct Args {
     #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
     pub(super) write_part_size: Option<u64>,
 
-    /// Trust the certificates in this file (PEM) instead of the system's [default: AWS_CA_BUNDLE]
-    #[arg(long, help_heading = CLIENT, value_name = "FILE")]
-    pub(super) ca_bundle: Option<PathBuf>,
-
-    /// Text to put in front of the User-Agent header
-    #[arg(long, help_heading = CLIENT, value_name = "PREFIX", value_parser = parse_header_text)]
-    pub(super) user_agent_prefix: Option<String>,
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
 
     /// Storage class of new objects [default: S3's]
     #[arg(long, help_heading = OBJECTS, value_name = "CLASS", value_parser = parse_word)]
@@ -246,6 +209,13 @@ pub(super) struct Args {
     #[arg(long, help_heading = LOGGING)]
     #[arg(conflicts_with_all = ["log_directory", "debug", "debug_crt"])]
     pub(super) no_log: bool,
+
+    /// Answer listings and metadata from this index of the bucket, and open exactly the versions that
+    /// it names: no LIST and no HEAD, and the same bytes in every process and every epoch. Read-only;
+    /// see mount-s3 index --help
+    #[arg(long, help_heading = CACHING, value_name = "FILE")]
+    #[arg(conflicts_with_all = NOT_WITH_INDEX)]
+    pub(super) index: Option<PathBuf>,
 
     /// How long file metadata may be answered without asking S3 again: a number of seconds,
     /// 'indefinite' or 'minimal' [default: minimal]
@@ -417,6 +387,20 @@ impl UnsupportedFlag {
     }
 }
 
+/// What writes, and what an index does not say.
+const NOT_WITH_INDEX: [&str; 10] = [
+    "allow_delete",
+    "allow_overwrite",
+    "allow_rename",
+    "keep_directories",
+    "incremental_upload",
+    "stage",
+    "posix_metadata",
+    "xattrs",
+    "metadata_ttl",
+    "negative_metadata_ttl",
+];
+
 /// The largest part that S3 takes: 5 GiB.
 const MAX_PART_BYTES: u64 = 5 << 30;
 
@@ -425,10 +409,10 @@ const SMALLEST_TARGET_MIB: u64 = MemoryPlan::SMALLEST_TARGET >> 20;
 /// 1 PiB, which is far from overflow.
 const MAX_TARGET_MIB: u64 = 1 << 30;
 
-const BUCKET: &str = "Bucket options";
-const CREDENTIALS: &str = "AWS credentials options";
+pub(super) const BUCKET: &str = "Bucket options";
+pub(super) const CREDENTIALS: &str = "AWS credentials options";
 const MOUNT: &str = "Mount options";
-const CLIENT: &str = "Client options";
+pub(super) const CLIENT: &str = "Client options";
 const OBJECTS: &str = "New object options";
 const LOGGING: &str = "Logging options";
 const CACHING: &str = "Caching options";
@@ -492,6 +476,9 @@ mod tests {
             &["--no-log", "-l", "/tmp"],
             &["--part-size", "8388608", "--read-part-size", "8388608"],
             &["--part-size", "8388608", "--write-part-size", "8388608"],
+            &["--index", "data.idx", "--allow-delete"],
+            &["--index", "data.idx", "--xattrs"],
+            &["--index", "data.idx", "--metadata-ttl", "60"],
         ];
         for flags in conflicts {
             let words = [&["bucket", "/mnt"], *flags].concat();

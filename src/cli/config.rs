@@ -10,10 +10,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::args::{Args, BucketType, Checksums, Sse};
+use super::args_connect::{ClientArgs, ConnectArgs};
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
-use super::values::{Permissions, Source, parse_endpoint, parse_word};
+use super::values::{INDEFINITE, Permissions, Source, parse_endpoint, parse_word};
 use crate::fuse::Access;
 use crate::s3::{BucketName, Encryption, Prefix, UploadChecksums};
 use crate::tree::Ttl;
@@ -88,6 +89,8 @@ pub(super) struct ObjectOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MountOptions {
     pub(super) read_only: bool,
+    /// The file that knows what is in the bucket.
+    pub(super) index: Option<PathBuf>,
     pub(super) allow_delete: bool,
     pub(super) posix_metadata: bool,
     pub(super) xattrs: bool,
@@ -209,17 +212,17 @@ impl Config {
             directory: directory.clone(),
             environment: environment.for_origin(),
         });
-        let log = log_options(&args, environment.log_filter, role)?;
-        let metadata_ttl = args.metadata_ttl.unwrap_or(Ttl::Minimal);
+        let log = log_options(&args, &environment, role)?;
+        let default_ttl = if args.index.is_some() {
+            INDEFINITE
+        } else {
+            Ttl::Minimal
+        };
+        let metadata_ttl = args.metadata_ttl.unwrap_or(default_ttl);
         let access = match (args.allow_root, args.allow_other) {
             (_, true) => Access::Other,
             (true, false) => Access::Root,
             (false, false) => Access::Owner,
-        };
-        let credentials = match (args.no_sign_request, args.profile) {
-            (true, _) => CredentialsSource::Anonymous,
-            (false, Some(profile)) => CredentialsSource::Profile(profile),
-            (false, None) => CredentialsSource::DefaultChain,
         };
         let throughput = Throughput::choose(args.maximum_throughput_gbps, Path::new("/"));
         let part_bytes = args
@@ -263,34 +266,11 @@ impl Config {
             prefix,
             directory: args.directory,
             role,
-            client: ClientOptions {
-                region: match args.region {
-                    Some(region) => Some(region),
-                    None => parsed(REGION, environment.region, parse_word)?,
-                },
-                endpoint_url: match args.endpoint_url {
-                    Some(url) => Some(url),
-                    None => parsed(ENDPOINT_URL, environment.endpoint_url, parse_endpoint)?,
-                },
-                force_path_style: args.force_path_style,
-                transfer_acceleration: args.transfer_acceleration,
-                dual_stack: args.dual_stack,
-                requester_pays: args.requester_pays,
-                expected_bucket_owner: args.expected_bucket_owner,
-                credentials,
-                throughput,
-                max_attempts: parsed(MAX_ATTEMPTS, environment.max_attempts, |text| {
-                    text.parse()
-                        .map_err(|_not_positive| "must be a number of at least 1".to_owned())
-                })?,
-                ca_bundle: args
-                    .ca_bundle
-                    .or_else(|| environment.ca_bundle.map(PathBuf::from)),
-                user_agent_prefix: args.user_agent_prefix,
-            },
+            client: ClientOptions::new(args.connect, args.client, throughput, environment)?,
             objects,
             mount: MountOptions {
-                read_only: args.read_only,
+                read_only: args.read_only || args.index.is_some(),
+                index: args.index,
                 allow_delete: args.allow_delete,
                 posix_metadata: args.posix_metadata,
                 xattrs: args.xattrs,
@@ -328,26 +308,83 @@ impl Config {
     }
 }
 
-fn log_options(
-    args: &Args,
-    directives: Option<OsString>,
-    role: Role,
-) -> Result<LogOptions, Failure> {
+impl ClientOptions {
+    /// Joins what was typed with what the environment says; what was typed wins.
+    ///
+    /// # Errors
+    /// An environment variable holds what cannot be used.
+    pub(super) fn new(
+        connect: ConnectArgs,
+        client: ClientArgs,
+        throughput: Throughput,
+        environment: Environment,
+    ) -> Result<Self, Failure> {
+        let credentials = match (connect.no_sign_request, connect.profile) {
+            (true, _) => CredentialsSource::Anonymous,
+            (false, Some(profile)) => CredentialsSource::Profile(profile),
+            (false, None) => CredentialsSource::DefaultChain,
+        };
+        Ok(Self {
+            region: match connect.region {
+                Some(region) => Some(region),
+                None => parsed(REGION, environment.region, parse_word)?,
+            },
+            endpoint_url: match connect.endpoint_url {
+                Some(url) => Some(url),
+                None => parsed(ENDPOINT_URL, environment.endpoint_url, parse_endpoint)?,
+            },
+            force_path_style: connect.force_path_style,
+            transfer_acceleration: connect.transfer_acceleration,
+            dual_stack: connect.dual_stack,
+            requester_pays: connect.requester_pays,
+            expected_bucket_owner: connect.expected_bucket_owner,
+            credentials,
+            throughput,
+            max_attempts: parsed(MAX_ATTEMPTS, environment.max_attempts, |text| {
+                text.parse()
+                    .map_err(|_not_positive| "must be a number of at least 1".to_owned())
+            })?,
+            ca_bundle: client
+                .ca_bundle
+                .or_else(|| environment.ca_bundle.map(PathBuf::from)),
+            user_agent_prefix: client.user_agent_prefix,
+        })
+    }
+}
+
+impl LogOptions {
+    /// What a command logs that does its work and ends: failures and, if they are asked for,
+    /// details, on standard error.
+    ///
+    /// # Errors
+    /// An environment variable holds what cannot be used.
+    pub(super) fn of_command(debug: bool, environment: &Environment) -> Result<Self, Failure> {
+        Ok(Self {
+            target: LogTarget::StandardError,
+            filter: log_filter(debug, false, environment)?,
+        })
+    }
+}
+
+fn log_options(args: &Args, environment: &Environment, role: Role) -> Result<LogOptions, Failure> {
     let target = match (&args.log_directory, role) {
         _ if args.no_log => LogTarget::Nowhere,
         (Some(directory), _) => LogTarget::Directory(directory.clone()),
         (None, Role::Foreground) => LogTarget::StandardError,
         (None, Role::Launcher | Role::Background) => LogTarget::Syslog,
     };
-    let filter = match parsed("MOUNTPOINT_LOG", directives, |text| Ok(text.to_owned()))? {
-        Some(directives) => directives,
-        None => {
-            let own = if args.debug { ",mount_s3=debug" } else { "" };
-            let crt = if args.debug_crt { "debug" } else { "error" };
-            format!("warn{own},crt={crt}")
-        }
-    };
+    let filter = log_filter(args.debug, args.debug_crt, environment)?;
     Ok(LogOptions { target, filter })
+}
+
+fn log_filter(debug: bool, debug_crt: bool, environment: &Environment) -> Result<String, Failure> {
+    let directives = environment.log_filter.clone();
+    if let Some(directives) = parsed("MOUNTPOINT_LOG", directives, |text| Ok(text.to_owned()))? {
+        return Ok(directives);
+    }
+    let own = if debug { ",mount_s3=debug" } else { "" };
+    let crt = if debug_crt { "debug" } else { "error" };
+    Ok(format!("warn{own},crt={crt}"))
 }
 
 /// The value of an environment variable, if it is set.

@@ -1,23 +1,26 @@
 //! What to tell when S3 or the kernel refuse a mount: the cause by name, and what helps.
 
-use super::config::{ClientOptions, Config, CredentialsSource};
+use super::config::{ClientOptions, CredentialsSource};
 use super::exit::Failure;
 use crate::fuse::MountError;
-use crate::s3::{self, ErrorKind};
+use crate::s3::{self, BucketName, ErrorKind};
 
 /// Why the bucket cannot be reached.
-pub(super) fn connect_failure(config: &Config, error: &s3::Error) -> Failure {
+pub(super) fn connect_failure(
+    bucket: &BucketName,
+    client: &ClientOptions,
+    error: &s3::Error,
+) -> Failure {
     let failure = Failure::new("Failed to create S3 client");
     let context = error.context();
     // Without a region of the user's, requests begin in the default one and follow the answer.
-    let region = config.client.region.as_ref().or(context.region.as_ref());
+    let region = client.region.as_ref().or(context.region.as_ref());
     let region = region.map_or(DEFAULT_REGION, String::as_str);
     // An error of no operation came before the first request.
     let failure = match context.operation {
         "" => failure,
         operation => failure.because(format!(
-            "initial {operation} failed for bucket {} in region {region}",
-            config.bucket
+            "initial {operation} failed for bucket {bucket} in region {region}"
         )),
     };
     let failure = match error.kind() {
@@ -27,7 +30,7 @@ pub(super) fn connect_failure(config: &Config, error: &s3::Error) -> Failure {
         _ => failure,
     }
     .caused_by(error);
-    match remedy(&config.client, error) {
+    match remedy(client, error) {
         Some(remedy) => failure.with_remedy(remedy),
         None => failure,
     }
@@ -80,7 +83,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::super::args::Args;
-    use super::super::config::Environment;
+    use super::super::config::{Config, Environment};
     use super::*;
     use crate::s3::Context;
 
@@ -88,7 +91,8 @@ mod tests {
         let words = [&["mount-s3", "bucket", "/mnt"], flags].concat();
         let args = Args::parse_words(words.iter().map(OsString::from)).expect("valid");
         let config = Config::new(args, Environment::default()).expect("valid");
-        connect_failure(&config, &s3::Error::new(kind, context)).to_string()
+        let error = s3::Error::new(kind, context);
+        connect_failure(&config.bucket, &config.client, &error).to_string()
     }
 
     fn list(message: &str) -> Context {

@@ -4,12 +4,16 @@
 //! and the machine (`machine`, `instances`, `limits`),
 //! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
-//! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk.
+//! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
+//! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
+//! with its bucket. All reach S3 by the same flags (`args_connect`).
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
+mod args_connect;
+mod args_index;
 mod args_prefetch;
 mod args_staged;
 mod channel;
@@ -18,6 +22,7 @@ mod config;
 mod daemon;
 mod diagnosis;
 mod exit;
+mod index;
 mod instances;
 mod limits;
 mod logging;
@@ -25,6 +30,7 @@ mod machine;
 mod memory;
 mod mount;
 mod prefetch;
+mod progress;
 mod signals;
 mod staged;
 mod values;
@@ -39,7 +45,8 @@ use daemon::Launcher;
 use exit::Failure;
 
 /// Runs the command and gives its exit status: 0 when the mount ended or, in the background, when
-/// it answers; 1 when it could not be made; 2 when the command line is wrong.
+/// it answers; 1 when it could not be made; 2 when the command line is wrong, or names an index that
+/// is not one of what is mounted.
 pub fn main() -> ExitCode {
     let words: Vec<_> = env::args_os().collect();
     if args_staged::is_meant(&words) {
@@ -54,6 +61,12 @@ pub fn main() -> ExitCode {
             Err(status) => status,
         };
     }
+    if args_index::is_meant(&words) {
+        return match args_index::parse(&words) {
+            Ok(args) => index::main(args),
+            Err(status) => status,
+        };
+    }
     let args = match Args::parse_words(words) {
         Ok(args) => args,
         Err(refusal) => return refusal.report(),
@@ -62,6 +75,10 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(failure) => return fail(&failure),
     };
+    if let Err(failure) = index::open(&config) {
+        _ = fail(&failure);
+        return ExitCode::from(WRONG_USE);
+    }
     match config.role {
         Role::Launcher => launch(&config),
         Role::Foreground => serve(&config, Observer::Terminal),
@@ -143,3 +160,6 @@ fn announce(config: &Config) {
     // A caller who closed the pipe does not want to know.
     _ = writeln!(io::stdout(), "{}", config.success_line());
 }
+
+/// The exit status of a command line that is wrong.
+const WRONG_USE: u8 = 2;

@@ -12,19 +12,21 @@ use futures::executor::block_on;
 use super::args::VERSION;
 use super::channel::Channel;
 use super::checks::check_mount_point;
-use super::config::{Config, CredentialsSource, StageOptions};
+use super::config::{ClientOptions, Config, CredentialsSource, StageOptions};
 use super::diagnosis::{connect_failure, session_failure};
 use super::exit::Failure;
+use super::index;
 use super::limits::raise_open_files;
 use super::logging;
 use super::signals::{EndSignals, Forwarding};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
+use crate::index::IndexedStore;
 use crate::memory::Budget;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
-use crate::s3::{Addressing, Auth, S3Config, S3Store};
+use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::{TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
@@ -114,14 +116,19 @@ fn mount(
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
 ) -> Result<(Session, Forwarding, Option<Channel>), Failure> {
+    let index = index::open(config)?;
     stage("connecting to S3");
     let store = block_on(S3Store::connect(runtime, s3_config(config)))
-        .map_err(|error| connect_failure(config, &error))?;
+        .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
     log::debug!(
         "connected to bucket {} in region {}",
         store.bucket(),
         store.region()
     );
+    let store: Arc<dyn Store> = match index {
+        Some(index) => Arc::new(IndexedStore::new(Arc::new(store), Arc::new(index))),
+        None => Arc::new(store),
+    };
 
     stage("mounting");
     let options = &config.mount;
@@ -131,7 +138,7 @@ fn mount(
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
     let read = read_config(config, Arc::clone(&budget)).hedged(hedger);
     let remote = Remote {
-        store: Arc::new(store),
+        store,
         write: write_config(config, &read, budget),
         read,
     };
@@ -147,7 +154,7 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
-            pages: !(options.directory_bucket || options.posix_metadata || options.xattrs),
+            pages: has_pages(config),
         },
         remote.read,
         remote.write,
@@ -202,6 +209,14 @@ fn mount(
         })
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
     Ok((session, signals, channel))
+}
+
+/// Whether a lookup may fetch the page of a listing around the name. A directory bucket has another
+/// order; extended attributes need a HEAD; an index answers for one name as fast as for many.
+fn has_pages(config: &Config) -> bool {
+    let options = &config.mount;
+    let needs_head = options.posix_metadata || options.xattrs;
+    !(options.directory_bucket || needs_head || options.index.is_some())
 }
 
 /// Lets files be fetched before they are opened, if what is known of them is believed long enough
@@ -271,9 +286,24 @@ pub(super) fn write_config(config: &Config, read: &ReadConfig, budget: Arc<Budge
 }
 
 pub(super) fn s3_config(config: &Config) -> S3Config {
-    let client = &config.client;
-    let mut s3 = S3Config::new(config.bucket.clone());
-    s3.prefix = config.prefix.clone();
+    let mut s3 = client_config(config.bucket.clone(), config.prefix.clone(), &config.client);
+    s3.part_bytes = config.memory.part_bytes;
+    s3.write_part_bytes = config.memory.write_part_bytes;
+    s3.storage_class.clone_from(&config.objects.storage_class);
+    s3.encryption.clone_from(&config.objects.encryption);
+    s3.upload_checksums = config.objects.checksums;
+    s3.memory_limit_bytes = Some(config.memory.plan.buffers());
+    s3
+}
+
+/// How a bucket is reached, for a command that needs no more.
+pub(super) fn client_config(
+    bucket: BucketName,
+    prefix: Prefix,
+    client: &ClientOptions,
+) -> S3Config {
+    let mut s3 = S3Config::new(bucket);
+    s3.prefix = prefix;
     s3.region = client.region.clone();
     s3.endpoint_url = client.endpoint_url.clone();
     s3.addressing = Addressing {
@@ -286,12 +316,6 @@ pub(super) fn s3_config(config: &Config) -> S3Config {
         CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
         CredentialsSource::DefaultChain => Auth::DefaultChain,
     };
-    s3.part_bytes = config.memory.part_bytes;
-    s3.write_part_bytes = config.memory.write_part_bytes;
-    s3.storage_class.clone_from(&config.objects.storage_class);
-    s3.encryption.clone_from(&config.objects.encryption);
-    s3.upload_checksums = config.objects.checksums;
-    s3.memory_limit_bytes = Some(config.memory.plan.buffers());
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;

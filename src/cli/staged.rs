@@ -163,7 +163,7 @@ fn connect(origin: &Origin, runtime: &Runtime) -> Result<Remote, Failure> {
     })?;
     let config = Config::new(args, Environment::of_origin(&origin.environment))?;
     let store = block_on(S3Store::connect(runtime, s3_config(&config)))
-        .map_err(|error| connect_failure(&config, &error))?;
+        .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
     let budget = config.memory.plan.budget();
     let read = read_config(&config, Arc::clone(&budget));
     Ok(Remote {

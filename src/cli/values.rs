@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::s3::{BucketName, InvalidBucketName, Prefix};
+use crate::s3::{BucketName, InvalidBucketName, Key, Prefix};
 use crate::tree::Ttl;
 
 /// The first argument: what to mount.
@@ -14,6 +14,15 @@ pub(super) enum Source {
     Name(BucketName),
     /// `s3://bucket/prefix/`.
     Uri(BucketName, Prefix),
+}
+
+/// Where the manifest of an inventory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Manifest {
+    /// A file.
+    Path(PathBuf),
+    /// `s3://bucket/key`.
+    Uri(BucketName, Key),
 }
 
 /// The permission bits of a file or a directory: at most 0777.
@@ -30,6 +39,21 @@ impl Source {
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         Ok(Self::Uri(parse_bucket(bucket)?, parse_prefix(prefix)?))
+    }
+}
+
+impl Manifest {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("s3://") else {
+            return Ok(Self::Path(PathBuf::from(text)));
+        };
+        match rest.split_once('/') {
+            Some((bucket, key)) if !key.is_empty() && !key.ends_with('/') => {
+                let key = Key::new(key).map_err(|error| error.to_string())?;
+                Ok(Self::Uri(parse_bucket(bucket)?, key))
+            }
+            _ => Err("must be a file, or s3://bucket/.../manifest.json".to_owned()),
+        }
     }
 }
 
@@ -85,7 +109,7 @@ pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
 pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
     match text {
         "minimal" => return Ok(Ttl::Minimal),
-        "indefinite" => return Ok(Ttl::For(MAX_TTL)),
+        "indefinite" => return Ok(INDEFINITE),
         _ => {}
     }
     let seconds: u64 = text.parse().map_err(|_not_a_number| {
@@ -159,6 +183,9 @@ pub(super) fn parse_header_text(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+/// For ever.
+pub(super) const INDEFINITE: Ttl = Ttl::For(MAX_TTL);
 
 /// The longest time that metadata may be believed: 100 years, which is as good as for ever.
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

@@ -3,6 +3,7 @@
 mod background;
 mod connecting;
 mod failures;
+mod index;
 mod store;
 mod support;
 mod usage;

@@ -84,7 +84,7 @@ const HELP: &[(&str, &[&str])] = &[
     ),
     (
         "Caching options",
-        &["--metadata-ttl", "--negative-metadata-ttl"],
+        &["--index", "--metadata-ttl", "--negative-metadata-ttl"],
     ),
 ];
 

@@ -1,0 +1,81 @@
+//! How far a long command is, on standard error.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Counts objects and pages, and shows them: on a terminal all the time, elsewhere in a line from
+/// time to time if that is asked for, and otherwise not at all.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// When the next line is due; `None` for no lines.
+    next_line: Option<Instant>,
+    start: Instant,
+    objects: u64,
+    pages: u64,
+}
+
+impl Progress {
+    /// Begins to count; `always` asks for lines where there is no terminal.
+    pub(super) fn new(always: bool) -> Self {
+        let bar = ProgressBar::no_length();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        let start = Instant::now();
+        Self {
+            next_line: (always && bar.is_hidden()).then_some(start),
+            bar,
+            start,
+            objects: 0,
+            pages: 0,
+        }
+    }
+
+    /// Takes note of a page.
+    pub(super) fn page(&mut self, objects: usize) {
+        self.pages += 1;
+        self.objects += objects as u64;
+        self.show();
+    }
+
+    /// Takes note of an object that came alone.
+    pub(super) fn object(&mut self) {
+        self.objects += 1;
+        if self.objects.is_multiple_of(OBJECTS_BETWEEN) {
+            self.show();
+        }
+    }
+
+    fn show(&mut self) {
+        let now = Instant::now();
+        let is_due = self.next_line.is_some_and(|due| due <= now);
+        if self.bar.is_hidden() && !is_due {
+            return;
+        }
+        let seconds = now.duration_since(self.start).as_secs().max(1);
+        let mut text = format!("{} objects", self.objects);
+        if self.pages > 0 {
+            text.push_str(&format!(", {} pages", self.pages));
+        }
+        text.push_str(&format!(", {} objects/s", self.objects / seconds));
+        if is_due {
+            self.next_line = Some(now + BETWEEN_LINES);
+            // Nobody reads it; the work goes on.
+            _ = writeln!(io::stderr(), "{text}");
+        }
+        self.bar.set_message(text);
+        self.bar.tick();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+const BETWEEN_LINES: Duration = Duration::from_secs(5);
+const OBJECTS_BETWEEN: u64 = 1000;
