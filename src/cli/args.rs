@@ -28,7 +28,8 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     version = VERSION,
     about = "Mounts an Amazon S3 bucket as a file system",
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
-                  An index of a data set: mount-s3 index --help",
+                  An index of a data set: mount-s3 index --help\n\
+                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help",
     max_term_width = 100
 )]
 pub(super) struct Args {

@@ -7,12 +7,16 @@
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
 //! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
 //! with its bucket. All reach S3 by the same flags (`args_connect`).
+//! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
+//! will be read.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
 mod args_connect;
 mod args_index;
+mod args_prefetch;
 mod args_staged;
+mod channel;
 mod checks;
 mod config;
 mod daemon;
@@ -25,6 +29,7 @@ mod logging;
 mod machine;
 mod memory;
 mod mount;
+mod prefetch;
 mod progress;
 mod signals;
 mod staged;
@@ -47,6 +52,12 @@ pub fn main() -> ExitCode {
     if args_staged::is_meant(&words) {
         return match args_staged::parse(&words) {
             Ok(args) => staged::main(args),
+            Err(status) => status,
+        };
+    }
+    if args_prefetch::is_meant(&words) {
+        return match args_prefetch::parse(&words) {
+            Ok(args) => prefetch::main(&args),
             Err(status) => status,
         };
     }

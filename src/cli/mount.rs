@@ -3,13 +3,14 @@
 use std::env;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
 
 use super::args::VERSION;
+use super::channel::Channel;
 use super::checks::check_mount_point;
 use super::config::{ClientOptions, Config, CredentialsSource, StageOptions};
 use super::diagnosis::{connect_failure, session_failure};
@@ -34,6 +35,7 @@ use crate::write::{Places, SendWindow, WriteConfig};
 #[derive(Debug)]
 pub(super) struct Mounted {
     session: Session,
+    channel: Option<Channel>,
     // Outlives the session, so that no signal kills the process before it has unmounted.
     signals: Forwarding,
     // Outlives everything that makes requests.
@@ -65,8 +67,9 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
     match mount(config, directory, &runtime, stage) {
-        Ok((session, signals)) => Ok(Mounted {
+        Ok((session, signals, channel)) => Ok(Mounted {
             session,
+            channel,
             signals,
             runtime,
         }),
@@ -85,12 +88,14 @@ impl Mounted {
     pub(super) fn serve(self) {
         let Self {
             session,
+            channel,
             signals,
             runtime,
         } = self;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
+        drop(channel);
         // What does not end in time ends with the process.
         if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
             log::warn!("{error}");
@@ -110,7 +115,7 @@ fn mount(
     directory: PathBuf,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, Forwarding), Failure> {
+) -> Result<(Session, Forwarding, Option<Channel>), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
     let store = block_on(S3Store::connect(runtime, s3_config(config)))
@@ -174,9 +179,13 @@ fn mount(
         Some(stage) => fs.staged(stage),
         None => fs,
     };
-    let fs = match prefetcher {
-        Some(prefetcher) => fs.prefetching(prefetcher),
-        None => fs,
+    let (fs, told) = match prefetcher {
+        Some(prefetcher) => {
+            let prefetcher = Arc::new(prefetcher);
+            let told = Arc::downgrade(&prefetcher);
+            (fs.prefetching(prefetcher), Some(told))
+        }
+        None => (fs, None),
     };
     let signals = EndSignals::hold()
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
@@ -191,6 +200,7 @@ fn mount(
         },
     )
     .map_err(|error| session_failure(&error))?;
+    let channel = told.and_then(|told| open_channel(config, told));
     let unmounter = session.unmounter();
     let signals = signals
         .forward(move |signal| {
@@ -198,7 +208,7 @@ fn mount(
             unmounter.unmount();
         })
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
-    Ok((session, signals))
+    Ok((session, signals, channel))
 }
 
 /// Whether a lookup may fetch the page of a listing around the name. A directory bucket has another
@@ -220,6 +230,14 @@ fn start_prefetcher(config: &Config, remote: &Remote) -> Result<Option<Prefetche
     Prefetcher::start(store, read, &config.prefix)
         .map(Some)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))
+}
+
+/// Lets the mount be told what will be read. Without that it is still a mount.
+fn open_channel(config: &Config, told: Weak<Prefetcher>) -> Option<Channel> {
+    let opened = Channel::open(&config.directory, config.prefix.clone(), told);
+    opened
+        .inspect_err(|error| log::warn!("`mount-s3 prefetch` will not find this mount: {error}"))
+        .ok()
 }
 
 /// Makes a place for staged files, and tells of those that an earlier mount has left.

@@ -6,7 +6,7 @@ use super::Fs;
 use crate::prefetch::{File, Visit};
 use crate::read::ReadHandle;
 use crate::s3::{Key, ObjectInfo};
-use crate::tree::Named;
+use crate::tree::{Named, NodeKind};
 
 impl Fs {
     /// Opens the version `info` of `key`, and uses what was fetched ahead if it `is_sure` that this
@@ -36,13 +36,18 @@ impl Fs {
 
     /// Notes that `source` is renamed, and replaces `target`.
     pub(super) fn note_renamed(&self, source: &Named, target: Option<&Named>) {
-        self.note_changed(source.key());
-        if let Some(target) = target {
-            self.note_changed(target.key());
+        let Some(prefetcher) = &self.prefetcher else {
+            return;
+        };
+        for named in [Some(source), target].into_iter().flatten() {
+            match named.kind() {
+                NodeKind::Directory { .. } => prefetcher.note_changed_below(named.key()),
+                NodeKind::File(_) | NodeKind::Local(_) => prefetcher.note_changed(named.key()),
+            }
         }
     }
 
-    /// Notes that `key` is changed, or everything below it: what was fetched of it is of no use.
+    /// Notes that the file `key` is changed: what was fetched of it is of no use.
     pub(super) fn note_changed(&self, key: &Key) {
         if let Some(prefetcher) = &self.prefetcher {
             prefetcher.note_changed(key);

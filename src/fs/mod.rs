@@ -75,7 +75,7 @@ pub struct Fs {
     pins: Pins,
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
-    prefetcher: Option<Prefetcher>,
+    prefetcher: Option<Arc<Prefetcher>>,
 }
 
 /// What a name leads to.
@@ -161,7 +161,7 @@ impl Fs {
     /// Fetches files before they are opened. To be used only where what was found is believed for a
     /// while.
     #[must_use]
-    pub fn prefetching(self, prefetcher: Prefetcher) -> Self {
+    pub fn prefetching(self, prefetcher: Arc<Prefetcher>) -> Self {
         Self {
             prefetcher: Some(prefetcher),
             ..self

@@ -1,5 +1,6 @@
 //! The operations, over the in-memory store, without a mount.
 
+mod ahead;
 mod directories;
 mod foretaste;
 mod keeping;

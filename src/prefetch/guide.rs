@@ -2,7 +2,7 @@
 
 use super::File;
 use super::history::History;
-use super::order::State;
+use super::order::{Order, State};
 use super::pace::may_waste;
 use super::recent::Recent;
 use super::set::Set;
@@ -14,6 +14,8 @@ pub(super) struct Guide {
     /// The most recently read last.
     sets: Vec<(SetNo, Set)>,
     sets_made: u64,
+    /// Reads so far.
+    reads: u64,
     recent: Recent,
     history: History,
     /// What the keys of all files start with: empty, or ending in `/`.
@@ -40,6 +42,7 @@ impl Guide {
         Self {
             sets: Vec::new(),
             sets_made: 0,
+            reads: 0,
             recent: Recent::default(),
             history: History::default(),
             root,
@@ -54,19 +57,38 @@ impl Guide {
         if !is_fetched_whole(file.size, self.most) {
             return gone;
         }
-        let is_read = |(_, set): &mut (SetNo, Set)| set.note_read(&file.key, &mut gone);
+        self.reads += 1;
+        let now = self.reads;
+        let is_read = |(_, set): &mut (SetNo, Set)| set.note_read(&file.key, now, &mut gone);
         let read: Vec<_> = self.sets.extract_if(.., is_read).collect();
         let led = read.iter().any(|(_, set)| set.leads());
         self.sets.extend(read);
         self.remove(|set| set.is_lost(), &mut gone);
         if let Some(order) = self.history.note(file) {
-            self.remove(|set| set.scope().is_none(), &mut gone);
+            self.remove(Set::is_learned, &mut gone);
             self.add(Set::learned(order), &mut gone);
         }
         self.recent.push(&file.key);
         if !led {
             self.look_around(&mut gone);
         }
+        gone
+    }
+
+    /// Takes in an order in which files will be read. Returns what [`Self::note_read`] does.
+    pub(super) fn follow(&mut self, files: impl IntoIterator<Item = File>) -> Vec<Key> {
+        let mut order = Order::default();
+        for file in files {
+            let state = if is_fetched_whole(file.size, self.most) {
+                State::Unread
+            } else {
+                State::Skipped
+            };
+            order.push(file, state);
+        }
+        let mut gone = Vec::new();
+        log::debug!("{} files are fetched ahead as told", order.len());
+        self.add(Set::given(order), &mut gone);
         gone
     }
 
@@ -82,10 +104,12 @@ impl Guide {
             _ => {}
         }
         self.remove(|set| is_same(set), gone);
+        log::debug!("files may be read next: {suggestion:?}");
         self.add(suggestion.into_set(), gone);
     }
 
-    fn add(&mut self, set: Set, gone: &mut Vec<Key>) {
+    fn add(&mut self, mut set: Set, gone: &mut Vec<Key>) {
+        set.note_made(self.reads);
         self.sets_made += 1;
         self.sets.push((SetNo(self.sets_made), set));
         self.make_room(gone);
@@ -143,7 +167,7 @@ impl Guide {
                 if is_first && !is_whole {
                     // What was read before it was known where.
                     for key in self.recent.keys() {
-                        set.note_read(key, &mut gone);
+                        set.note_read(key, self.reads, &mut gone);
                     }
                 }
                 self.make_room(&mut gone);
@@ -177,28 +201,46 @@ impl Guide {
         None
     }
 
-    /// Takes back that a file is fetched: there was no memory for it.
-    pub(super) fn put_back(&mut self, wanted: &Wanted) {
+    /// Takes back that a file is fetched: there was no memory for it. Sets that nobody reads any
+    /// more give theirs up, which is returned as by [`Self::note_read`].
+    pub(super) fn put_back(&mut self, wanted: &Wanted) -> Vec<Key> {
+        let mut gone = Vec::new();
         let found = self.sets.iter_mut().find(|(one, _)| *one == wanted.set);
         if let Some((_, set)) = found {
             set.put_back(wanted.place);
         }
+        let long_ago = self.reads.saturating_sub(SOON);
+        self.remove(|set| set.read_last() < long_ago, &mut gone);
+        gone
     }
 
-    /// Fetches those files no more that are not what they were: `key`, or those below it.
+    /// Forgets what may be read next, but not what was read.
+    pub(super) fn forget_sets(&mut self) {
+        self.sets.clear();
+        self.recent = Recent::default();
+    }
+
+    /// Fetches the file `key` no more: it is not what it was.
     pub(super) fn forget(&mut self, key: &Key) {
         for (_, set) in &mut self.sets {
-            for key in set.keys(|one| is_at_or_below(one, key)) {
+            set.skip(key);
+        }
+    }
+
+    /// Fetches no file in the directory `path` any more: they are not what they were.
+    pub(super) fn forget_below(&mut self, path: &Key) {
+        for (_, set) in &mut self.sets {
+            for key in set.keys(|key| is_below(key, path)) {
                 set.skip(&key);
             }
         }
     }
 }
 
-/// Whether `key` is `path`, or in the directory `path`.
-pub(super) fn is_at_or_below(key: &Key, path: &Key) -> bool {
+/// Whether `key` is in the directory `path`.
+pub(super) fn is_below(key: &Key, path: &Key) -> bool {
     let rest = key.as_str().strip_prefix(path.as_str());
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether a file of `size` bytes is fetched whole, or not at all.
@@ -208,6 +250,9 @@ fn is_fetched_whole(size: u64, most: u64) -> bool {
 
 /// Sets that are followed at the same time: so many programs may read beside each other.
 const MOST_SETS: usize = 8;
+
+/// Reads of others after which nobody reads a set any more, if memory is short.
+const SOON: u64 = 1000;
 
 /// Files that are remembered, in all sets: about 200 bytes each.
 const MOST_FILES: usize = 200_000;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `recent` | sees in the last reads what may be going on |
 //! | `listing`, `history` | the order of a directory, and that in which files were read before |
+//! | `given` | the versions of files in an order that somebody has told |
 //! | `order`, `set` | files in such an order: which were read, which come next |
 //! | `pace` | how many at a time, and how much may be fetched for nothing |
 //! | `guide` | joins these: reads in, names to list and files to fetch out |
@@ -21,6 +22,7 @@
 //! which version it is to be, and gets the bytes of that one or none: names and versions that a
 //! listing gave, however old, decide about what is fetched, never about what is read.
 
+mod given;
 mod guide;
 mod history;
 mod listing;
@@ -38,16 +40,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures::channel::mpsc::{self, UnboundedSender};
-use futures::executor::block_on;
+use futures::channel::oneshot;
 
 use crate::read::{ReadConfig, ReadHandle};
-use crate::s3::{ETag, Key, Prefix, Store};
-use guide::{Guide, is_at_or_below};
+use crate::s3::{Context, ETag, Error, ErrorKind, Key, Prefix, Store};
+use guide::{Guide, is_below};
 pub use shelf::PrefetchCounters;
 use shelf::Shelf;
-use worker::{Event, Worker};
+use worker::{Event, Told, Worker, run_until_done};
 
 /// One version of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +89,15 @@ impl Prefetcher {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(store: Arc<dyn Store>, read: ReadConfig, root: &Prefix) -> io::Result<Self> {
+        Self::start_with_patience(store, read, root, PATIENCE)
+    }
+
+    fn start_with_patience(
+        store: Arc<dyn Store>,
+        read: ReadConfig,
+        root: &Prefix,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let shelf = Shelf::new(&read.budget);
         let (events, inbox) = mpsc::unbounded();
         let worker = Worker {
@@ -93,10 +105,17 @@ impl Prefetcher {
             read: read.clone(),
             shelf: Arc::clone(&shelf),
             guide: Guide::new(root.as_str().to_owned(), read.part_size.max(1)),
+            root: root.as_str().to_owned(),
         };
+        let to_itself = events.clone();
         let thread = thread::Builder::new()
             .name("prefetch".into())
-            .spawn(move || block_on(worker.run(inbox)))?;
+            .spawn(move || {
+                run_until_done(worker.run(inbox), patience, || {
+                    // This thread has the other end.
+                    let _heard = to_itself.unbounded_send(Event::Idle);
+                });
+            })?;
         Ok(Self {
             store,
             read,
@@ -132,10 +151,32 @@ impl Prefetcher {
         (reader, visit)
     }
 
-    /// Notes that this mount changes `key`, or everything below it: what was fetched of it goes.
+    /// Follows the order of `keys`, in which they will be read. Answers which of them are files that
+    /// can be read; from then on they are fetched.
+    ///
+    /// # Errors
+    /// Those of the store, of a listing; [`ErrorKind::Canceled`] when this ends meanwhile.
+    ///
+    /// # Cancel safety
+    /// The order is followed also when the future is dropped.
+    pub async fn follow(&self, keys: Vec<Key>) -> Result<Vec<bool>, Error> {
+        let (found, answer) = oneshot::channel();
+        self.tell(Event::Told(Told { keys, found }));
+        answer.await.unwrap_or_else(|oneshot::Canceled| {
+            Err(Error::new(ErrorKind::Canceled, Context::default()))
+        })
+    }
+
+    /// Notes that this mount changes `key`: what was fetched of it goes.
     pub fn note_changed(&self, key: &Key) {
-        self.shelf.give_up(|one| is_at_or_below(one, key));
+        self.shelf.give_up_one(key);
         self.tell(Event::Changed(key.clone()));
+    }
+
+    /// Notes that this mount changes all in the directory `path`: what was fetched of it goes.
+    pub fn note_changed_below(&self, path: &Key) {
+        self.shelf.give_up(|key| is_below(key, path));
+        self.tell(Event::ChangedBelow(path.clone()));
     }
 
     /// What happened so far.
@@ -186,7 +227,10 @@ impl Visit {
     pub fn note_reading(&self) {
         if !self.is_read.swap(true, Ordering::Relaxed) {
             // Without its thread nothing is fetched ahead, and nothing else changes.
-            let _unheard = self.events.unbounded_send(Event::Read(self.file.clone()));
+            let _unheard = self.events.unbounded_send(Event::Read {
+                file: self.file.clone(),
+                was_fetched: self.was_fetched,
+            });
         }
     }
 
@@ -203,3 +247,6 @@ impl Drop for Visit {
             .note_closed(read, self.file.size, self.was_fetched);
     }
 }
+
+/// What nobody has opened when nothing was read for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(600);

@@ -34,6 +34,15 @@ impl Pace {
         }
     }
 
+    /// Nothing was read and nothing fetched, but there is no doubt about what will be read.
+    pub(super) fn trusting() -> Self {
+        Self {
+            ahead: MOST_AHEAD,
+            read: MOST_RUN,
+            ..Self::new()
+        }
+    }
+
     /// Files that are to be ahead of whoever reads in order.
     pub(super) fn ahead(&self) -> u64 {
         self.ahead

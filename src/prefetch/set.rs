@@ -10,14 +10,17 @@ use crate::s3::{Key, ListPage, ListRequest};
 #[derive(Debug)]
 pub(super) struct Set {
     order: Order,
-    /// Where the order comes from, unless it was learned.
+    /// Where the order comes from, unless it was learned or given.
     listing: Option<Listing>,
+    given: bool,
     way: Way,
     pace: Pace,
     /// Reads in the listing's scope, one after the other, of files that are not in the order.
     strays: u32,
     /// Reads of files that are in the order.
     reads: u64,
+    /// The number of the last of them among all reads, or of the one that led here.
+    read_last: u64,
 }
 
 /// How the files are read.
@@ -69,15 +72,40 @@ impl Set {
         Self::new(None, order, Way::Run(Run::default()))
     }
 
+    /// Files that are read in an order that somebody has told.
+    pub(super) fn given(order: Order) -> Self {
+        let run = Run {
+            trust: MOST_TRUST,
+            ..Run::default()
+        };
+        Self {
+            given: true,
+            pace: Pace::trusting(),
+            ..Self::new(None, order, Way::Run(run))
+        }
+    }
+
     fn new(listing: Option<Listing>, order: Order, way: Way) -> Self {
         Self {
             order,
             listing,
+            given: false,
             way,
             pace: Pace::new(),
             strays: 0,
             reads: 0,
+            read_last: 0,
         }
+    }
+
+    /// Notes that it is made after so many reads of any files.
+    pub(super) fn note_made(&mut self, now: u64) {
+        self.read_last = now;
+    }
+
+    /// The number of the last read of one of these among all reads.
+    pub(super) fn read_last(&self) -> u64 {
+        self.read_last
     }
 
     /// What is listed.
@@ -85,14 +113,19 @@ impl Set {
         self.listing.as_ref().map(Listing::scope)
     }
 
+    /// Whether the order is that of an epoch before.
+    pub(super) fn is_learned(&self) -> bool {
+        self.listing.is_none() && !self.given
+    }
+
     /// Whether all of it is expected to be read.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.way, Way::Whole(_))
     }
 
-    /// Files known.
+    /// Files that are remembered here and nowhere else: what was told is bounded by who told it.
     pub(super) fn len(&self) -> usize {
-        self.order.len()
+        if self.given { 0 } else { self.order.len() }
     }
 
     /// Whether it says what to fetch.
@@ -108,15 +141,16 @@ impl Set {
         self.strays >= MOST_STRAYS && !self.is_whole()
     }
 
-    /// Notes that a file was read. Returns whether it is one of these. What is not expected to be
+    /// Notes that a file was read, by the read with the number `now`. Returns whether it is one of these. What is not expected to be
     /// read any more is added to `gone`.
-    pub(super) fn note_read(&mut self, key: &Key, gone: &mut Vec<Key>) -> bool {
+    pub(super) fn note_read(&mut self, key: &Key, now: u64, gone: &mut Vec<Key>) -> bool {
         let Some(place) = self.order.place(key) else {
             self.note_stray(key);
             return false;
         };
         self.strays = 0;
         self.reads += 1;
+        self.read_last = now;
         let size = self.order.get(place).map_or(0, |(file, _)| file.size);
         let (fetched, unread) = (self.order.fetched(), self.order.unread());
         let before = self.order.mark(place, State::Read);

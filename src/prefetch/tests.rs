@@ -1,8 +1,9 @@
 //! A prefetcher over the in-memory store.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use futures::executor::block_on;
 
 use super::order::Order;
 use super::pace::START;
@@ -61,11 +62,17 @@ struct Scene {
 
 impl Scene {
     fn new(store: FakeStore, budget: Arc<Budget>) -> Self {
+        Self::with_patience(store, budget, PATIENCE)
+    }
+
+    fn with_patience(store: FakeStore, budget: Arc<Budget>, patience: Duration) -> Self {
         let read = ReadConfig {
             budget: Arc::clone(&budget),
             ..ReadConfig::default()
         };
-        let prefetcher = Prefetcher::start(Arc::new(store.clone()), read, &Prefix::default());
+        let shared = Arc::new(store.clone());
+        let prefetcher =
+            Prefetcher::start_with_patience(shared, read, &Prefix::default(), patience);
         Self {
             store,
             prefetcher: prefetcher.expect("a thread"),
@@ -132,17 +139,18 @@ fn put(store: &FakeStore, i: u64) -> File {
 }
 
 #[test]
-fn files_in_order_are_fetched_once_and_right() {
+fn files_in_order_are_fetched_right_and_hardly_any_twice() {
     let (scene, files) = Scene::directory(300);
     for (i, file) in (0..).zip(&files) {
         assert_eq!(scene.read(file), Ok(synthetic(i, 0..SIZE)), "{i}");
-        assert_eq!(scene.gets(file), 1, "{i}");
     }
+    scene.wait("all is used", || scene.prefetcher.counters().held == 0);
     let counters = scene.prefetcher.counters();
-    assert_eq!(counters.wasted, 0);
     assert_eq!(counters.read, 300 * SIZE);
-    assert_eq!(counters.held, 0);
-    assert_eq!(counters.fetched, counters.hits * SIZE);
+    assert_eq!(counters.fetched, counters.hits * SIZE + counters.wasted);
+    // Whoever reads as fast as the worker fetches may ask for the same.
+    assert!(counters.wasted <= 30 * SIZE, "{counters:?}");
+    assert!(scene.store.count(Op::Get) <= 330);
     assert_eq!(scene.budget.used(), 0);
 }
 
@@ -224,11 +232,12 @@ fn changes_of_this_mount_drop_what_was_fetched() {
     let holds = |at: usize| scene.prefetcher.shelf.contains(&files[at].key);
     scene.prefetcher.note_changed(&files[at].key);
     assert!(!holds(at) && holds(at + 1));
-    scene
-        .prefetcher
-        .note_changed(&Key::new("d").expect("a key"));
+    let directory = Key::new("d").expect("a key");
+    scene.prefetcher.note_changed(&directory);
+    assert!(holds(at + 1));
+    scene.prefetcher.note_changed_below(&directory);
     assert!(!holds(at + 1));
-    assert_eq!(scene.prefetcher.counters().held, 0);
+    scene.wait("all is dropped", || scene.prefetcher.counters().held == 0);
     assert!(scene.prefetcher.counters().wasted >= 2 * SIZE);
 }
 
@@ -313,4 +322,49 @@ fn files_of_which_little_is_read_are_soon_left_alone() {
     let counters = scene.prefetcher.counters();
     let most = 2 * START + 2 * size * 48;
     assert!(counters.fetched <= most, "{counters:?}");
+}
+
+#[test]
+fn files_are_fetched_in_an_order_that_was_told() {
+    let (scene, files) = Scene::directory(200);
+    let told: Vec<&File> = (0..100).map(|i| &files[i * 77 % 200]).collect();
+    let mut keys: Vec<Key> = told.iter().map(|file| file.key.clone()).collect();
+    keys.insert(50, Key::new("d/none").expect("a key"));
+    let found = block_on(scene.prefetcher.follow(keys)).expect("an answer");
+    assert_eq!(found.iter().position(|is_found| !is_found), Some(50));
+    assert_eq!(found.len(), 101);
+    let held = || scene.prefetcher.counters().held;
+    scene.wait("the first ones are fetched", || held() > 0);
+    for file in &told {
+        scene.read(file).expect("it reads");
+    }
+    scene.wait("all is read", || held() == 0);
+    let gets = told.iter().map(|file| scene.gets(file)).sum::<usize>();
+    assert!(gets < 110, "{gets}");
+    assert!(scene.prefetcher.counters().hits > 90);
+}
+
+#[test]
+fn order_that_cannot_be_looked_up_is_an_error_and_changes_nothing() {
+    let (scene, files) = Scene::directory(10);
+    scene.store.fail_next(Op::List, None, ErrorKind::Denied, 1);
+    let told = scene.prefetcher.follow(vec![files[0].key.clone()]);
+    let error = block_on(told).expect_err("a failure");
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(scene.prefetcher.counters(), PrefetchCounters::default());
+}
+
+#[test]
+fn what_nobody_opens_is_given_up_after_a_while_and_fetched_again_when_needed() {
+    let store = FakeStore::new();
+    let files: Vec<File> = (0..100).map(|i| put(&store, i)).collect();
+    let scene = Scene::with_patience(store, Budget::unlimited(), Duration::from_millis(100));
+    for part in [&files[..30], &files[30..]] {
+        let hits = scene.prefetcher.counters().hits;
+        for file in part {
+            scene.read(file).expect("it reads");
+        }
+        scene.wait("all is given up", || scene.budget.used() == 0);
+        assert!(scene.prefetcher.counters().hits > hits + 5);
+    }
 }

@@ -1,14 +1,21 @@
 //! The thread that follows what is read, and fetches.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use super::File;
-use super::guide::{Guide, SetNo, is_at_or_below};
+use super::given;
+use super::guide::{Guide, SetNo, is_below};
 use super::shelf::Shelf;
 use crate::read::ReadConfig;
 use crate::s3::{Error, Key, ListPage, ListRequest, Store};
@@ -17,11 +24,30 @@ use crate::s3::{Error, Key, ListPage, ListRequest, Store};
 #[derive(Debug)]
 pub(super) enum Event {
     /// One is read for the first time since it was opened.
-    Read(File),
-    /// One was changed by this mount, or everything below it.
+    Read {
+        /// The version that was opened.
+        file: File,
+        /// Whether it was fetched before.
+        was_fetched: bool,
+    },
+    /// An order was told in which files will be read.
+    Told(Told),
+    /// One was changed by this mount.
     Changed(Key),
+    /// All in a directory were changed by this mount.
+    ChangedBelow(Key),
+    /// Nothing has happened for a while.
+    Idle,
     /// Nothing more will happen.
     End,
+}
+
+/// Files in the order in which they will be read.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) keys: Vec<Key>,
+    /// Gets to know which of them were found.
+    pub(super) found: oneshot::Sender<Result<Vec<bool>, Error>>,
 }
 
 /// Follows the events, and fetches.
@@ -30,14 +56,22 @@ pub(super) struct Worker {
     pub(super) read: ReadConfig,
     pub(super) shelf: Arc<Shelf>,
     pub(super) guide: Guide,
+    /// What the keys of all files start with.
+    pub(super) root: String,
 }
 
-type Listing = BoxFuture<'static, (SetNo, Result<ListPage, Error>)>;
+/// What the store was asked, and what it said.
+enum Answer {
+    Page(SetNo, Result<ListPage, Error>),
+    Found(Told, Result<Vec<Option<File>>, Error>),
+}
+
+type Asking = BoxFuture<'static, Answer>;
 
 impl Worker {
     /// Works until the [end](Event::End).
     pub(super) async fn run(mut self, mut events: UnboundedReceiver<Event>) {
-        let mut listings: FuturesUnordered<Listing> = FuturesUnordered::new();
+        let mut asking: FuturesUnordered<Asking> = FuturesUnordered::new();
         loop {
             futures::select! {
                 event = events.next() => {
@@ -45,6 +79,7 @@ impl Worker {
                     loop {
                         match next {
                             None | Some(Event::End) => return,
+                            Some(Event::Told(told)) => asking.push(self.find(told)),
                             Some(event) => self.note(event),
                         }
                         match events.try_recv() {
@@ -53,13 +88,10 @@ impl Worker {
                         }
                     }
                 }
-                (set, page) = listings.select_next_some() => {
-                    let gone = self.guide.absorb(set, page);
-                    self.give_up(&gone);
-                }
+                answer = asking.select_next_some() => self.absorb(answer),
             }
             for (set, request) in self.guide.list() {
-                listings.push(self.list(set, request));
+                asking.push(self.list(set, request));
             }
             self.fetch();
         }
@@ -67,16 +99,28 @@ impl Worker {
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::Read(file) => {
+            Event::Read { file, was_fetched } => {
+                if !was_fetched {
+                    // It may have been fetched since it was opened: who reads it has asked as well.
+                    self.shelf.give_up_one(&file.key);
+                }
                 let gone = self.guide.note_read(&file);
                 self.give_up(&gone);
             }
             Event::Changed(key) => {
                 self.guide.forget(&key);
                 // Once more: it may have been fetched since.
-                self.shelf.give_up(|one| is_at_or_below(one, &key));
+                self.shelf.give_up_one(&key);
             }
-            Event::End => {}
+            Event::ChangedBelow(path) => {
+                self.guide.forget_below(&path);
+                self.shelf.give_up(|key| is_below(key, &path));
+            }
+            Event::Idle => {
+                self.guide.forget_sets();
+                self.shelf.give_up(|_| true);
+            }
+            Event::Told(_) | Event::End => {}
         }
     }
 
@@ -86,9 +130,31 @@ impl Worker {
         }
     }
 
-    fn list(&self, set: SetNo, request: ListRequest) -> Listing {
+    fn list(&self, set: SetNo, request: ListRequest) -> Asking {
         let store = Arc::clone(&self.store);
-        Box::pin(async move { (set, store.list(&request).await) })
+        Box::pin(async move { Answer::Page(set, store.list(&request).await) })
+    }
+
+    fn find(&self, told: Told) -> Asking {
+        let (store, root) = (Arc::clone(&self.store), self.root.clone());
+        Box::pin(async move {
+            let found = given::find(&store, &told.keys, &root).await;
+            Answer::Found(told, found)
+        })
+    }
+
+    fn absorb(&mut self, answer: Answer) {
+        let gone = match answer {
+            Answer::Page(set, page) => self.guide.absorb(set, page),
+            Answer::Found(Told { found: reply, .. }, found) => {
+                let is_there =
+                    |files: &Vec<Option<File>>| files.iter().map(Option::is_some).collect();
+                // Whoever has told it may not want to know.
+                _ = reply.send(found.as_ref().map(is_there).map_err(Error::clone));
+                self.guide.follow(found.into_iter().flatten().flatten())
+            }
+        };
+        self.give_up(&gone);
     }
 
     /// Begins to fetch as much as may be under way.
@@ -101,11 +167,55 @@ impl Worker {
                 return;
             };
             if !self.shelf.fetch(&self.store, &wanted.file, &self.read) {
-                self.guide.put_back(&wanted);
+                let gone = self.guide.put_back(&wanted);
+                self.give_up(&gone);
                 return;
             }
             under_way += 1;
         }
+    }
+}
+
+/// Runs `work` on this thread to its end, and calls `idle` each time that nothing wakes it for so
+/// long.
+pub(super) fn run_until_done(work: impl Future<Output = ()>, after: Duration, idle: impl Fn()) {
+    let mut work = pin!(work);
+    let alarm = Arc::new(Alarm {
+        thread: thread::current(),
+        rings: AtomicBool::new(true),
+    });
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut context = Context::from_waker(&waker);
+    let mut woken = Instant::now();
+    loop {
+        if alarm.rings.swap(false, Ordering::AcqRel) {
+            if work.as_mut().poll(&mut context).is_ready() {
+                return;
+            }
+            woken = Instant::now();
+            continue;
+        }
+        match after.saturating_sub(woken.elapsed()) {
+            Duration::ZERO => {
+                woken = Instant::now();
+                idle();
+            }
+            // May return early.
+            left => thread::park_timeout(left),
+        }
+    }
+}
+
+/// Wakes a thread.
+struct Alarm {
+    thread: Thread,
+    rings: AtomicBool,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.rings.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 

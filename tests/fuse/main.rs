@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod namespace;
 mod namespace_local;
+mod prefetching;
 mod reading;
 mod renaming;
 mod staging;

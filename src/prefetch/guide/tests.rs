@@ -59,6 +59,17 @@ impl Scene {
         page(&names[..names.len().min(1000)], next)
     }
 
+    /// There is no memory for a file.
+    fn run_short(&mut self) {
+        let wanted = Wanted {
+            file: file("none", SIZE),
+            set: SetNo(0),
+            place: 0,
+        };
+        let gone = self.guide.put_back(&wanted);
+        self.give_up(&gone);
+    }
+
     fn give_up(&mut self, gone: &[Key]) {
         self.fetched.retain(|key| !gone.contains(key));
     }
@@ -165,7 +176,7 @@ fn changed_files_and_those_below_changed_directories_are_fetched_no_more() {
     }
     assert!(!scene.fetched.contains(&file("d/0050", 1).key));
     assert!(scene.fetched.contains(&file("d/0051", 1).key));
-    scene.guide.forget(&file("d", 1).key);
+    scene.guide.forget_below(&file("d", 1).key);
     scene.fetched.clear();
     scene.read("d/0052");
     assert_eq!(scene.fetched, []);
@@ -185,10 +196,37 @@ fn sets_and_files_are_bounded() {
 }
 
 #[test]
+fn sets_that_nobody_reads_any_more_make_room() {
+    let names = |set: &'static str| (0..3000).map(move |i| format!("{set}/{i:04}"));
+    let mut scene = Scene::new(names("a").chain(names("b")));
+    for i in 0..40 {
+        scene.read(&format!("a/{:04}", i * 777 % 3000));
+    }
+    let of_a = |scene: &Scene| {
+        scene
+            .fetched
+            .iter()
+            .any(|key| key.as_str().starts_with("a/"))
+    };
+    assert!(of_a(&scene));
+    for i in 0..SOON {
+        scene.read(&format!("b/{i:04}"));
+        scene.run_short();
+        assert!(of_a(&scene), "{i}");
+    }
+    for i in SOON..SOON + 2 {
+        scene.read(&format!("b/{i:04}"));
+    }
+    scene.run_short();
+    assert!(!of_a(&scene));
+    assert!(!scene.fetched.is_empty(), "those of b stay");
+}
+
+#[test]
 fn key_is_below_a_path_only_after_a_slash() {
     let key = |text: &str| Key::new(text).expect("a key");
-    assert!(is_at_or_below(&key("a/b"), &key("a/b")));
-    assert!(is_at_or_below(&key("a/b/c"), &key("a/b")));
-    assert!(!is_at_or_below(&key("a/bc"), &key("a/b")));
-    assert!(!is_at_or_below(&key("a"), &key("a/b")));
+    assert!(is_below(&key("a/b/c"), &key("a/b")));
+    assert!(!is_below(&key("a/b"), &key("a/b")));
+    assert!(!is_below(&key("a/bc"), &key("a/b")));
+    assert!(!is_below(&key("a"), &key("a/b")));
 }

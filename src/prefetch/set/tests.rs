@@ -33,7 +33,7 @@ fn read(set: &mut Set, i: usize, fetched: &mut Vec<Key>) -> (bool, usize) {
     let mut gone = Vec::new();
     let was_fetched = fetched.contains(&key(i));
     fetched.retain(|one| *one != key(i));
-    set.note_read(&key(i), &mut gone);
+    set.note_read(&key(i), 0, &mut gone);
     fetched.retain(|one| !gone.contains(one));
     while let Some((_, file)) = set.next() {
         fetched.push(file.key);
@@ -99,8 +99,8 @@ fn run_that_leaves_the_part_that_is_known_is_lost() {
     let mut gone = Vec::new();
     for i in 0..MOST_STRAYS {
         assert!(!set.is_lost(), "{i}");
-        set.note_read(&file(&format!("d/x{i}"), 1).key, &mut gone);
-        set.note_read(&file("elsewhere", 1).key, &mut gone);
+        set.note_read(&file(&format!("d/x{i}"), 1).key, 0, &mut gone);
+        set.note_read(&file("elsewhere", 1).key, 0, &mut gone);
     }
     assert!(set.is_lost());
 }
@@ -151,11 +151,11 @@ fn pages_are_asked_for_as_they_are_needed() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     set.absorb(page(&names, Some("2")), |_, _| State::Unread);
     for i in 0..300 {
-        set.note_read(&key(i), &mut gone);
+        set.note_read(&key(i), 0, &mut gone);
         assert_eq!(set.list(), None, "{i}");
     }
     for i in 300..1000 {
-        set.note_read(&key(i), &mut gone);
+        set.note_read(&key(i), 0, &mut gone);
         if let Some(request) = set.list() {
             assert_eq!(request.from, ListFrom::Page("2".to_owned()));
             return;
