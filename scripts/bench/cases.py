@@ -18,6 +18,7 @@ from stores import (
     SHARDS,
     SMALL_FILE_BYTES,
     TINY_FILES,
+    million_key,
 )
 from workloads import Workload, dd, fio_files, fio_object, read, write
 
@@ -53,6 +54,8 @@ class Case:
     """Whether the null file system is measured beside it."""
     raw: RawGet | None = None
     """The raw GET that is measured beside it."""
+    with_mount: bool = False
+    """Whether the time that the mount takes to answer counts."""
 
 
 def all_cases() -> list[Case]:
@@ -144,6 +147,9 @@ def _many_files() -> list[Case]:
              unit="files/s", headline=True),
         Case("tiny-8", group, "2,000 files of 100 KiB, 8 processes", _one(read("files", tiny, workers=8)),
              unit="files/s"),
+        Case("index-first-file", group, "mount of 1,000,000 objects with an index, and its first file",
+             _one(read("files", [million_key(500_500)])), S3_LIKE, "files/s", Options(index=True), headline=True,
+             with_mount=True),
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import urllib.request
 from dataclasses import dataclass, field
@@ -38,6 +39,15 @@ NAMES = 20_000
 NAMES_IN_DIRECTORY = 1_000
 TINY_FILES = 2_000
 TINY_FILE_BYTES = 100 << 10
+MILLION_BUCKET = "million"
+MILLION = 1_000_000
+MILLION_IN_DIRECTORY = 1_000
+MILLION_FILE_BYTES = 100 << 10
+
+
+def million_key(number: int) -> str:
+    """A key in the bucket of a million objects."""
+    return f"d{number // MILLION_IN_DIRECTORY:03}/{number:07}"
 
 
 @dataclass
@@ -81,6 +91,10 @@ class Store:
         """CPU time of the server's process."""
         return CpuTime()
 
+    def index(self, program: str) -> Path:
+        """An index of the bucket of a million objects, which `program` makes when it is first asked for."""
+        raise NotImplementedError(f"no bucket of a million objects beside {self.bucket}")
+
     def close(self) -> None:
         """Ends the server."""
 
@@ -117,6 +131,7 @@ class LocalServer(Store):
         self._tls = f"https://localhost:{facts['tls_addr'].rpartition(':')[2]}"
         self.ca_bundle = Path(facts["ca"])
         self._control = f"http://{facts['control']}"
+        self._index = work / "million.idx"
         self._plant()
 
     def endpoint(self, tls: bool) -> str | None:
@@ -141,6 +156,16 @@ class LocalServer(Store):
     def cpu(self) -> CpuTime:
         return cpu_time(self._process.pid)
 
+    def index(self, program: str) -> Path:
+        if not self._index.exists():
+            for first in range(0, MILLION, MILLION_IN_DIRECTORY):
+                key = million_key(first).replace(f"{first:07}", "{i:07}")
+                self._plant_many(key, MILLION_IN_DIRECTORY, MILLION_FILE_BYTES, first, MILLION_BUCKET)
+            line = [program, "index", f"s3://{MILLION_BUCKET}/", "-o", str(self._index)]
+            line += ["--endpoint-url", self._plain, "--force-path-style", "--region", self.region]
+            subprocess.run(line, check=True, capture_output=True, env=os.environ | self.environment)
+        return self._index
+
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -159,8 +184,8 @@ class LocalServer(Store):
             key = f"names/d{first // NAMES_IN_DIRECTORY:02}/{{i:05}}"
             self._plant_many(key, NAMES_IN_DIRECTORY, 10, first)
 
-    def _plant_many(self, key: str, count: int, size: int, first: int = 0) -> None:
-        spec = {"bucket": BUCKET, "key": key, "count": count, "size": size}
+    def _plant_many(self, key: str, count: int, size: int, first: int = 0, bucket: str = BUCKET) -> None:
+        spec = {"bucket": bucket, "key": key, "count": count, "size": size}
         self._call("PUT", "/objects", spec | {"first": first, "seed": 1000 + first})
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
