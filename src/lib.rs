@@ -11,6 +11,7 @@
 //! | [`tree`] | the namespace: inodes over keys |
 //! | [`memory`] | one budget for the buffers of every open file |
 //! | [`read`] | the read path: read-ahead, ordered parts, pinned versions |
+//! | [`prefetch`] | files that are fetched whole before they are opened |
 //! | [`mod@write`] | the write path: ordered bytes, one request or an upload in parts, completion |
 //! | [`stage`] | files that are written in any order: on a local disk first, and objects then |
 //! | [`fs`] | the POSIX file system: one function an operation, what each refuses, the only map to errno |
@@ -23,6 +24,7 @@ pub mod fs;
 pub mod fuse;
 pub mod index;
 pub mod memory;
+pub mod prefetch;
 pub mod read;
 pub mod s3;
 pub mod stage;

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from clients import Options
 from raw import RawGet
 from stores import (
+    CLASSES,
     GIB,
     HUGE,
     HUGE_BYTES,
+    IMAGES,
     LARGE,
     LARGE_BYTES,
     MIB,
@@ -26,6 +28,7 @@ KIB = 1 << 10
 RAW_BLOCKS = 5_000
 INSTANT = "instant"
 S3_LIKE = "s3-like"
+TEN_MS = "10ms"
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,12 @@ def _many_files() -> list[Case]:
     group = "Many files"
     tiny = [f"tiny/{i:04}.bin" for i in range(TINY_FILES)]
     first = [f"small/{i:04}.bin" for i in range(60)]
+    believing = Options(metadata_ttl=60)
+    names, walk = Step(read("list", ["tiny"]), measured=False), Step(read("walk", ["images"]), measured=False)
+
+    def epoch(seed: int) -> Workload:
+        return read("epoch", ["images"], workers=8, folders=CLASSES, files=IMAGES, seed=seed)
+
     return [
         Case("ttfb", group, "open and first 4 KiB of 60 files", _one(read("first-byte", first)), S3_LIKE, "files/s"),
         Case("ls", group, "ls -lR of 20,000 objects in 20 directories", _one(read("list", ["names"])), unit="names/s"),
@@ -147,6 +156,16 @@ def _many_files() -> list[Case]:
              unit="files/s", headline=True),
         Case("tiny-8", group, "2,000 files of 100 KiB, 8 processes", _one(read("files", tiny, workers=8)),
              unit="files/s"),
+        Case("tiny-1-ttl-10ms", group, "2,000 files of 100 KiB, --metadata-ttl 60", _one(read("files", tiny)),
+             TEN_MS, "files/s", believing),
+        Case("tiny-8-ttl-10ms", group, "the same, 8 processes", _one(read("files", tiny, workers=8)),
+             TEN_MS, "files/s", believing),
+        Case("tiny-1-known-10ms", group, "the same after ls -l, one after the other", (names, Step(read("files", tiny))),
+             TEN_MS, "files/s", believing),
+        Case("tiny-8-known-10ms", group, "the same after ls -l, 8 processes", (names, Step(read("files", tiny, workers=8))),
+             TEN_MS, "files/s", believing),
+        Case("train-epoch", group, "20,000 files of 100 KiB in 100 directories, shuffled, 8 processes, --metadata-ttl 60",
+             (walk, Step(epoch(1), "-1"), Step(epoch(2), "-2")), S3_LIKE, "files/s", believing, headline=True),
         Case("index-first-file", group, "mount of 1,000,000 objects with an index, and its first file",
              _one(read("files", [million_key(500_500)])), S3_LIKE, "files/s", Options(index=True), headline=True,
              with_mount=True),

@@ -32,6 +32,8 @@ class Options:
     memory_target_mib: int | None = None
     index: bool = False
     """To mount the bucket of a million objects, with an index of it."""
+    metadata_ttl: int | None = None
+    """Seconds for which names, attributes and versions are believed."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,8 @@ def _mount_s3_like(program: str) -> Callable[[Store, Path, Options], list[str]]:
             line += ["--endpoint-url", endpoint, "--force-path-style"]
         if options.memory_target_mib is not None:
             line += ["--memory-target", str(options.memory_target_mib)]
+        if options.metadata_ttl is not None:
+            line += ["--metadata-ttl", str(options.metadata_ttl)]
         return line
 
     return command
@@ -197,6 +201,8 @@ def _s3fs(program: str, store: Store, directory: Path, options: Options) -> list
         raise Refused("s3fs has no directory buckets")
     if options.index:
         raise Refused("s3fs has no index")
+    if options.metadata_ttl is not None:
+        raise Refused("s3fs caches metadata in another way")
     flags = f"{'rw' if options.writes else 'ro'},sigv4,endpoint={store.region}"
     if endpoint := store.endpoint(options.tls):
         flags += f",url={endpoint},use_path_request_style"
@@ -214,6 +220,8 @@ def _rclone(program: Path, store: Store, directory: Path, options: Options) -> l
         raise Refused("rclone has no directory buckets")
     if options.index:
         raise Refused("rclone has no index")
+    if options.metadata_ttl is not None:
+        raise Refused("rclone caches metadata in another way")
     remote = f":s3,env_auth=true,region={store.region},provider="
     if endpoint := store.endpoint(options.tls):
         remote += f'Other,force_path_style=true,endpoint="{endpoint}"'

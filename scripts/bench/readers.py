@@ -92,6 +92,30 @@ def _files(worker: Worker) -> None:
         worker.count(started, total)
 
 
+def _epoch(worker: Worker) -> None:
+    """One epoch over a directory of images, a directory for each class: every file once, in an order
+    that differs between epochs (the seed), the workers taking turns. An operation is a file."""
+    job = worker.job
+    buffer = memoryview(bytearray(job.block))
+    order = list(range(job.files))
+    random.Random(job.seed).shuffle(order)
+    each = job.files // job.folders
+    for image in order[worker.index :: job.workers]:
+        started = time.monotonic()
+        file = os.open(f"{job.paths[0]}/{image // each:03}/{image:05}.jpg", os.O_RDONLY)
+        total = 0
+        while size := os.readv(file, [buffer]):
+            total += size
+        os.close(file)
+        worker.count(started, total)
+
+
+def _walk(worker: Worker) -> None:
+    """The names of all files below a directory, as a data loader finds them. An operation is a name."""
+    for _, _, names in os.walk(worker.job.paths[0]):
+        worker.latencies += [0.0] * len(names)
+
+
 def _shuffle(worker: Worker) -> None:
     """One epoch: every sample once, in an order that differs between epochs (the seed), the workers
     taking turns, each with all files open."""
@@ -124,6 +148,8 @@ _PATTERNS: Patterns = {
     "mmap-random": _mmap_random,
     "first-byte": _first_byte,
     "files": _files,
+    "epoch": _epoch,
+    "walk": _walk,
     "shuffle": _shuffle,
     "list": _list,
 }

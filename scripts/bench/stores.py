@@ -18,6 +18,7 @@ MIB = 1 << 20
 
 MODELS: dict[str, dict[str, int]] = {
     "instant": {},
+    "10ms": {"first_byte_ms": 10, "list_ms": 10},
     "s3-like": {"first_byte_ms": 15, "list_ms": 15, "bandwidth": 90_000_000},
 }
 """Store models by name: what the server adds to a request. S3 takes about 15 ms to the first byte
@@ -43,6 +44,8 @@ MILLION_BUCKET = "million"
 MILLION = 1_000_000
 MILLION_IN_DIRECTORY = 1_000
 MILLION_FILE_BYTES = 100 << 10
+CLASSES = 100
+IMAGES = 20_000
 
 
 def million_key(number: int) -> str:
@@ -180,6 +183,9 @@ class LocalServer(Store):
         self._plant_many("streams/{i:02}.bin", STREAMS, STREAM_BYTES)
         self._plant_many("shards/{i:02}.bin", SHARDS, SHARD_BYTES)
         self._plant_many("tiny/{i:04}.bin", TINY_FILES, TINY_FILE_BYTES)
+        each = IMAGES // CLASSES
+        for number in range(CLASSES):
+            self._plant_many(f"images/{number:03}/{{i:05}}.jpg", each, TINY_FILE_BYTES, number * each)
         for first in range(0, NAMES, NAMES_IN_DIRECTORY):
             key = f"names/d{first // NAMES_IN_DIRECTORY:02}/{{i:05}}"
             self._plant_many(key, NAMES_IN_DIRECTORY, 10, first)

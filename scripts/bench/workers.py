@@ -25,6 +25,8 @@ class Job:
     block: int = 1 << 20
     stride: int = 0
     size: int = 0
+    folders: int = 0
+    files: int = 0
     direct: bool = False
     seconds: float = 5.0
     seed: int = 1

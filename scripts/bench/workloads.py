@@ -14,7 +14,7 @@ from typing import Any
 
 from workers import Job, Tally
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 
 
 class Failed(Exception):

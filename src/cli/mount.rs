@@ -23,10 +23,11 @@ use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
 use crate::index::IndexedStore;
 use crate::memory::Budget;
+use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
 use crate::stage::{Origin, Remote, Stage, leftovers};
-use crate::tree::TreeConfig;
+use crate::tree::{TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
 
 /// A mount that answers.
@@ -140,6 +141,7 @@ fn mount(
         Some(stage) => Some(open_stage(config, stage, remote.clone())?),
         None => None,
     };
+    let prefetcher = start_prefetcher(config, &remote)?;
     let fs = Fs::new(
         remote.store,
         TreeConfig {
@@ -147,6 +149,10 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
+            pages: !(options.directory_bucket
+                || options.posix_metadata
+                || options.xattrs
+                || options.index.is_some()),
         },
         remote.read,
         remote.write,
@@ -171,6 +177,10 @@ fn mount(
         Some(stage) => fs.staged(stage),
         None => fs,
     };
+    let fs = match prefetcher {
+        Some(prefetcher) => fs.prefetching(prefetcher),
+        None => fs,
+    };
     let signals = EndSignals::hold()
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
     let session = Session::mount(
@@ -192,6 +202,19 @@ fn mount(
         })
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
     Ok((session, signals))
+}
+
+/// Lets files be fetched before they are opened, if what is known of them is believed long enough
+/// for that to be of use.
+fn start_prefetcher(config: &Config, remote: &Remote) -> Result<Option<Prefetcher>, Failure> {
+    match config.mount.metadata_ttl {
+        Ttl::For(ttl) if ttl >= SHORTEST_TTL_TO_PREFETCH => {}
+        Ttl::For(_) | Ttl::Minimal => return Ok(None),
+    }
+    let (store, read) = (Arc::clone(&remote.store), remote.read.clone());
+    Prefetcher::start(store, read, &config.prefix)
+        .map(Some)
+        .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))
 }
 
 /// Makes a place for staged files, and tells of those that an earlier mount has left.
@@ -284,6 +307,9 @@ pub(super) fn client_config(
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
 const FRAGMENT_BYTES: usize = 1 << 20;
+
+/// What is fetched ahead has to be believed in until it is opened.
+const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 

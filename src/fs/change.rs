@@ -180,6 +180,7 @@ impl Fs {
                 }
                 (NodeKind::File(_), _) => {
                     self.keep_parent(&named).await?;
+                    self.note_changed(named.key());
                     return Ok(self.tree.unlink(&named).await?);
                 }
             }
@@ -258,6 +259,7 @@ impl Fs {
         if parent != new_parent {
             self.keep_parent(&source).await?;
         }
+        self.note_renamed(&source, target.as_ref());
         let renamed = self.tree.rename(&source, new_parent, new_name, replace);
         renamed.await?;
         Ok(Outcome::Done)

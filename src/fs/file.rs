@@ -194,6 +194,7 @@ impl Fs {
         };
         let mut request = PutRequest::new(key.clone());
         request.content_type = self.content_type(&key);
+        self.note_changed(&key);
         let file = self.tree.start_writing(ino, &key, size)?;
         let store = Arc::clone(&self.store);
         let is_appended = matches!(target, Target::AppendTo { .. });

@@ -6,12 +6,14 @@
 //! file that is written is local to the tree until it is complete.
 //! What a failure means to the caller of a system call is decided in [`errno`] alone.
 
+mod ahead;
 mod attr;
 mod change;
 mod config;
 mod content_type;
 pub mod errno;
 mod file;
+mod foretaste;
 mod handles;
 mod open;
 mod opens;
@@ -45,12 +47,14 @@ pub use xattr::Xattr;
 
 pub use crate::tree::{Emit, InodeNo};
 
+use crate::prefetch::{Prefetcher, Visit};
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
 use crate::stage::Stage;
 use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
 use crate::write::WriteConfig;
 use file::WriterKind;
+use foretaste::Foretastes;
 use handles::HandleTable;
 use open::Intent;
 use opens::{Entrance, Opens, Reading, Writer};
@@ -67,9 +71,23 @@ pub struct Fs {
     config: FsConfig,
     files: HandleTable<OpenFile>,
     opens: Arc<Opens>,
+    foretastes: Foretastes,
     pins: Pins,
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
+    prefetcher: Option<Prefetcher>,
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// This.
+    Found(Entry),
+    /// Nothing, and that may be believed for a time.
+    Missing {
+        /// For how long.
+        valid_for: Duration,
+    },
 }
 
 /// A file that was opened.
@@ -123,9 +141,11 @@ impl Fs {
             config,
             files: HandleTable::new(HandleKind::File),
             opens: Arc::default(),
+            foretastes: Foretastes::default(),
             pins: Pins::default(),
             dirs: HandleTable::new(HandleKind::Directory),
             stages: None,
+            prefetcher: None,
         }
     }
 
@@ -138,17 +158,42 @@ impl Fs {
         }
     }
 
-    /// Finds `name` in the directory `parent`, and counts one more reference to its inode, to be
-    /// given back with [`Self::forget`].
+    /// Fetches files before they are opened. To be used only where what was found is believed for a
+    /// while.
+    #[must_use]
+    pub fn prefetching(self, prefetcher: Prefetcher) -> Self {
+        Self {
+            prefetcher: Some(prefetcher),
+            ..self
+        }
+    }
+
+    /// Finds `name` in the directory `parent` on behalf of the thread `by`, and counts one more
+    /// reference to its inode, to be given back with [`Self::forget`].
     ///
     /// # Errors
-    /// Any failure of the namespace: no such name, no directory, a name that S3 cannot have.
+    /// Any failure of the namespace: no such name, unless that is believed for a time; no
+    /// directory; a name that S3 cannot have.
     ///
     /// # Cancel safety
     /// A dropped lookup counts no reference.
-    pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Entry, Error> {
-        let node = self.tree.lookup(parent, name).await?;
-        Ok(self.entry(&node))
+    pub async fn lookup(&self, parent: InodeNo, name: &OsStr, by: Pid) -> Result<Lookup, Error> {
+        if let Some(entry) = self.lookup_by_get(parent, name, by).await? {
+            return Ok(Lookup::Found(entry));
+        }
+        match self.tree.lookup(parent, name).await {
+            Ok(node) => Ok(Lookup::Found(self.entry(&node))),
+            Err(tree::Error::NotFound) => match self.tree.missing_for(parent, name) {
+                Some(valid_for) => Ok(Lookup::Missing { valid_for }),
+                None => Err(tree::Error::NotFound.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names that [`Self::lookup`] has said to be missing, and that were listed since.
+    pub fn take_revealed(&self) -> impl Iterator<Item = (InodeNo, Arc<str>)> {
+        self.tree.take_revealed().into_iter()
     }
 
     /// Gives back `count` references of lookups.
@@ -205,7 +250,7 @@ impl Fs {
             return self.open_writer(ino, key, WriterKind::New, by).await;
         }
         let (freshness, is_append) = match open::intent(flags, &self.config)? {
-            Intent::Read(freshness) => return self.open_reader(ino, freshness).await,
+            Intent::Read(freshness) => return self.open_reader(ino, freshness, by).await,
             Intent::Replace => (Freshness::Cached, false),
             Intent::Append => (Freshness::Newest, true),
         };
@@ -223,8 +268,15 @@ impl Fs {
         self.open_writer(ino, key, kind, by).await
     }
 
-    async fn open_reader(&self, ino: InodeNo, freshness: Freshness) -> Result<Opened, Error> {
+    async fn open_reader(
+        &self,
+        ino: InodeNo,
+        freshness: Freshness,
+        by: Pid,
+    ) -> Result<Opened, Error> {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
+        self.tree.note_read(ino);
+        let fetched = self.foretastes.take(ino, by, &version);
         let FileVersion { key, info } = version;
         let reading = match self.opens.read(&key)? {
             Entrance::Free(reading) => reading,
@@ -233,16 +285,18 @@ impl Fs {
                 return Err(tree::Error::Stale.into());
             }
         };
-        let reader = ReadHandle::new(
-            Arc::clone(&self.store),
-            key.clone(),
-            info.etag.clone(),
-            info.size,
-            self.read.clone(),
-        );
-        let info = match doubt {
-            Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
-            None => info,
+        let is_sure = doubt.is_none();
+        let (reader, visit, info) = match (fetched, doubt) {
+            // The lookup has asked for just this version.
+            (Some(reader), _) if freshness == Freshness::Cached => (reader, None, info),
+            (_, doubt) => {
+                let (reader, visit) = self.reader(&key, &info, is_sure);
+                let info = match doubt {
+                    Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
+                    None => info,
+                };
+                (reader, visit, info)
+            }
         };
         open::check_version(&key, &info)?;
         self.pins.add(ino, Pinned::Version(info));
@@ -250,6 +304,7 @@ impl Fs {
             ino,
             reader,
             reading,
+            visit,
         });
         let kind = if self.config.can_reopen() {
             OpenKind::ReadsUntilClosed
@@ -269,12 +324,13 @@ impl Fs {
     /// A dropped read loses nothing: the next one may read the same bytes again.
     pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
         let file = self.files.get(file)?;
-        let (ino, reader, reading) = match &*file {
+        let (ino, reader, reading, visit) = match &*file {
             OpenFile::Reader {
                 ino,
                 reader,
                 reading,
-            } => (ino, reader, reading),
+                visit,
+            } => (ino, reader, reading, visit),
             OpenFile::Staged(handle) => return handle.staged.read(offset, size).await,
             OpenFile::Writer(_) => return Err(Error::NotOpenForReading),
         };
@@ -283,7 +339,13 @@ impl Fs {
             return staged.read(offset, size).await;
         }
         reading.resume()?;
+        if let Some(visit) = visit {
+            visit.note_reading();
+        }
         let result = reader.read_at(offset, size as usize).await;
+        if let (Ok(bytes), Some(visit)) = (&result, visit) {
+            visit.note_read(bytes.len());
+        }
         if let Err(error) = &result
             && matches!(error.kind(), ErrorKind::Precondition | ErrorKind::NotFound)
         {
@@ -377,6 +439,8 @@ enum OpenFile {
         ino: InodeNo,
         reader: ReadHandle,
         reading: Reading,
+        /// Of a file that was opened without a doubt about its version.
+        visit: Option<Box<Visit>>,
     },
     Writer(Arc<Writer>),
     Staged(StagedHandle),

@@ -3,11 +3,13 @@
 use std::fs;
 
 /// The number of the thread that an operation is done for, in the namespace of this process.
-/// 0 stands for one that cannot be seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pid(pub u32);
 
 impl Pid {
+    /// A thread that cannot be seen from here, one of any number.
+    pub(super) const UNKNOWN: Self = Self(0);
+
     /// Whether both threads are of one process. Unknown ones are taken for others.
     pub(super) fn is_same_process(self, other: Self) -> bool {
         self == other

@@ -106,6 +106,8 @@ impl Fs {
         if from.0 != to.0 {
             self.keep_parent(source).await?;
         }
+        self.note_changed(source.key());
+        self.note_changed(&to_key);
         self.tree.move_object(source, to.0, to.1, replace).await?;
         Ok(Outcome::Done)
     }
@@ -139,6 +141,7 @@ impl Fs {
         if from.0 != to.0 {
             self.keep_parent(source).await?;
         }
+        self.note_renamed(source, target);
         self.tree.move_directory(source, to, target).await?;
         Ok(Outcome::Done)
     }

@@ -237,6 +237,7 @@ impl Fs {
             _ => self.content_type(key),
         };
         let size = base.as_ref().map_or(0, |base| base.size);
+        self.note_changed(key);
         let local = self.tree.start_writing(ino, key, size)?;
         let mut metadata = match (details, &base) {
             (Some(details), Some(_)) => details.metadata.clone(),
@@ -392,6 +393,7 @@ impl Fs {
         self.keep_parent(named).await?;
         let delete = async |has_object: bool| -> Result<(), tree::Error> {
             if has_object {
+                self.note_changed(named.key());
                 self.tree.unlink(named).await?;
             }
             self.tree.end_writing(ino, false);
@@ -439,6 +441,8 @@ impl Fs {
             (Some(replaced), _) => replaced.file.has_object(),
             (None, kind) => matches!(kind, Some(NodeKind::File(_))),
         };
+        self.note_changed(source.key());
+        self.note_changed(&key);
         let move_it = async || match moved {
             Some(Found::Staged(staged)) => {
                 let tree = &self.tree;

@@ -23,6 +23,7 @@ use super::answer::fail;
 use super::change::{open_reply, time};
 use super::convert::{handle, inode};
 use super::executor::Executor;
+use super::revealed::Revealed;
 use super::served::Served;
 use crate::fs::{self, Fs, Pid, Refused, SetAttr};
 
@@ -31,14 +32,16 @@ use crate::fs::{self, Fs, Pid, Refused, SetAttr};
 pub(super) struct Adapter {
     pub(super) served: Arc<Served>,
     pub(super) executor: Executor,
+    pub(super) revealed: Revealed,
 }
 
 impl Adapter {
     /// Starts the threads that operations continue on after a wait.
-    pub(super) fn new(served: Arc<Served>) -> io::Result<Self> {
+    pub(super) fn new(served: Arc<Served>, revealed: Revealed) -> io::Result<Self> {
         Ok(Self {
             served,
             executor: Executor::new()?,
+            revealed,
         })
     }
 
@@ -79,10 +82,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.run_entry("lookup", parent, name, reply, move |fs, name| async move {
-            fs.lookup(inode(parent), &name).await
-        });
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.do_lookup(parent, name, Pid(req.pid()), reply);
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, count: u64) {

@@ -1,5 +1,7 @@
 //! Between the types of FUSE and those of [`crate::fs`].
 
+use std::time::UNIX_EPOCH;
+
 use fuser::{FileAttr, FileHandle, FileType, Generation, INodeNo, Request};
 
 use crate::fs::InodeNo;
@@ -46,6 +48,27 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
         gid: attr.gid,
         rdev: 0,
         blksize: Attr::BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+/// What stands for a name that leads nowhere.
+pub(super) fn absent_attr() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
         flags: 0,
     }
 }

@@ -1,15 +1,36 @@
 //! Requests that read directories.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::{FileHandle, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
+use fuser::{FileHandle, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry};
 
 use super::adapter::Adapter;
 use super::answer::fail;
-use super::convert::{GENERATION, file_attr, file_type, handle};
-use crate::fs::{DirEntry, Emit, Entry, Fs};
+use super::convert::{GENERATION, absent_attr, file_attr, file_type, handle, inode};
+use crate::fs::{DirEntry, Emit, Entry, Fs, Lookup, Pid};
 
 impl Adapter {
+    pub(super) fn do_lookup(&self, parent: INodeNo, name: &OsStr, by: Pid, reply: ReplyEntry) {
+        let (served, name) = (Arc::clone(&self.served), name.to_owned());
+        self.executor.run("lookup", async move {
+            let lookup = async |fs: Arc<Fs>| fs.lookup(inode(parent), &name, by).await;
+            match served.run(lookup).await {
+                Ok(Lookup::Found(Entry { attr, valid_for })) => {
+                    reply.entry(&valid_for, &file_attr(&attr), GENERATION);
+                }
+                Ok(Lookup::Missing { valid_for }) => {
+                    reply.entry(&valid_for, &absent_attr(), GENERATION);
+                }
+                Err(error) => reply.error(fail(
+                    "lookup",
+                    format_args!("{name:?} in inode {parent}"),
+                    &error,
+                )),
+            }
+        });
+    }
+
     pub(super) fn do_readdir(
         &self,
         ino: INodeNo,
@@ -17,7 +38,7 @@ impl Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let served = Arc::clone(&self.served);
+        let (served, revealed) = (Arc::clone(&self.served), self.revealed.clone());
         self.executor.run("readdir", async move {
             let mut emit = |entry: DirEntry<'_>| {
                 let attr = &entry.entry.attr;
@@ -33,6 +54,10 @@ impl Adapter {
             match served.run(readdir).await {
                 Ok(()) => reply.ok(),
                 Err(error) => reply.error(fail("readdir", format_args!("inode {ino}"), &error)),
+            }
+            // The reply has attributes of its own for the kernel where they were asked for.
+            if let Ok(fs) = served.fs() {
+                revealed.tell(fs.take_revealed().map(|(ino, name)| (INodeNo(ino.0), name)));
             }
         });
     }

@@ -12,6 +12,7 @@ mod convert;
 mod directory;
 mod executor;
 mod readahead;
+mod revealed;
 mod served;
 mod session;
 #[cfg(test)]

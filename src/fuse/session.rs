@@ -21,6 +21,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
 use super::readahead;
+use super::revealed::Revealed;
 use super::served::Served;
 use crate::fs::Fs;
 
@@ -121,9 +122,14 @@ impl Session {
     pub fn mount(fs: Fs, config: &MountConfig) -> Result<Self, MountError> {
         check_device()?;
         let served = Arc::new(Served::new(fs));
-        let adapter = Adapter::new(Arc::clone(&served)).map_err(MountError::Threads)?;
+        let revealed = Revealed::default();
+        let adapter = Adapter::new(Arc::clone(&served), revealed.clone());
+        let adapter = adapter.map_err(MountError::Threads)?;
         let session = fuser::Session::new(adapter, &config.directory, &session_config(config))
             .map_err(|error| diagnose(&config.directory, &error))?;
+        revealed
+            .start(session.notifier())
+            .map_err(MountError::Threads)?;
         // The helper unmounts what is dead when it sees its socket closed, and looks only once. Of
         // the files of a killed process, the kernel closes the one with the highest number first:
         // this copy, which has a higher number than the socket, makes the mount die before.

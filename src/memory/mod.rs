@@ -120,6 +120,12 @@ impl Budget {
         self.gate.used()
     }
 
+    /// Bytes that may be held for what is only expected to be read: so many that memory is not
+    /// [short](Self::relieve) for it.
+    pub fn spare(&self) -> u64 {
+        (self.limit / 8 * 5).saturating_sub(self.used())
+    }
+
     /// Accounts that hold something, at least 1.
     pub fn sharers(&self) -> u64 {
         self.active.load(Ordering::Relaxed).max(1)

@@ -33,6 +33,7 @@ mod queue;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod window;
 
 use std::fmt;
@@ -52,6 +53,7 @@ pub use parts::{HedgeConfig, HedgeCounters, Hedger};
 use plan::{Intent, Limits, Serve};
 use queue::{Join, Queue};
 use stream::{Source, Stream};
+pub use whole::{Progress, WholeFetch};
 use window::Window;
 
 /// One open file: reads of one version of one object.
@@ -80,20 +82,20 @@ enum Found<'a> {
 impl ReadHandle {
     /// Opens version `etag` of the object `key`, which is `size` bytes long. Fetches nothing.
     pub fn new(store: Arc<dyn Store>, key: Key, etag: ETag, size: u64, config: ReadConfig) -> Self {
-        let source = Source {
-            store,
-            key,
-            etag,
-            parts: config.hedger.as_ref().map(|hedger| hedger.core().clone()),
-        };
+        let source = Source::new(store, key, etag, &config);
         Self::with_limits(source, size, config.limits(), &config.budget)
     }
 
-    fn with_limits(source: Source, size: u64, limits: Limits, budget: &Arc<Budget>) -> Self {
+    fn with_limits(
+        source: impl Into<Arc<Source>>,
+        size: u64,
+        limits: Limits,
+        budget: &Arc<Budget>,
+    ) -> Self {
         let fetches = Fetches::new(size, limits.clone());
         let holder: Weak<dyn Holder> = Arc::downgrade(&fetches) as _;
         Self {
-            source: Arc::new(source),
+            source: source.into(),
             size,
             account: budget.open(holder),
             fetches,

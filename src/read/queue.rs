@@ -203,6 +203,11 @@ impl Queue {
         }
     }
 
+    /// Whether it stands failed.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.lock().ending, Ending::Failed(_))
+    }
+
     /// Adds a reader of `need`, or of as much of its beginning as there is memory for. Its bytes
     /// are kept until it leaves.
     pub(super) fn join(&self, need: Range<u64>, now: Instant) -> Join {

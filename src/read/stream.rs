@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::ReadConfig;
 use super::failure::canceled;
 use super::gather::Pieces;
 use super::parts::{self, Core};
@@ -25,6 +26,16 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Version `etag` of the object `key`, fetched as `config` has it.
+    pub(super) fn new(store: Arc<dyn Store>, key: Key, etag: ETag, config: &ReadConfig) -> Self {
+        Self {
+            store,
+            key,
+            etag,
+            parts: config.hedger.as_ref().map(|hedger| hedger.core().clone()),
+        }
+    }
+
     fn get(
         &self,
         request: GetRequest,

@@ -12,8 +12,9 @@ use super::inode::InodeNo;
 /// How long what S3 said may be repeated without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
-    /// As short as a file system can work with: 100 ms for files, 1 s for directories. Opening a
-    /// file always asks, and that a name is missing is never remembered.
+    /// As short as a file system can work with: 100 ms for files, 1 s for directories and for what
+    /// a listing said of files. Opening a file always asks, and that a name is missing is never
+    /// remembered.
     Minimal,
     /// This long, for everything.
     For(Duration),
@@ -32,6 +33,14 @@ impl Ttl {
     pub(super) fn of_directory(self) -> Duration {
         match self {
             Self::Minimal => MINIMAL_DIRECTORY,
+            Self::For(ttl) => ttl,
+        }
+    }
+
+    /// How long a page of a listing is believed about the files and directories on it.
+    pub(super) fn of_listed(self) -> Duration {
+        match self {
+            Self::Minimal => MINIMAL_LISTED,
             Self::For(ttl) => ttl,
         }
     }
@@ -61,8 +70,13 @@ impl Moment {
     /// What is left at `now` of `ttl` for an answer asked for at this moment.
     /// `None` when nothing is left.
     pub(super) fn remaining(self, ttl: Duration, now: Self) -> Option<Duration> {
-        let age = Duration::from_micros(now.0.get().saturating_sub(self.0.get()));
-        ttl.checked_sub(age).filter(|left| !left.is_zero())
+        ttl.checked_sub(now.since(self))
+            .filter(|left| !left.is_zero())
+    }
+
+    /// How long after `earlier` this moment is.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -149,11 +163,9 @@ impl<const MOST: usize> Moments<MOST> {
         }
     }
 
-    /// Forgets `name` in `parent`.
-    pub(super) fn remove(&mut self, parent: InodeNo, name: &Arc<str>) {
-        if !self.names.is_empty() {
-            self.names.remove(&(parent, Arc::clone(name)));
-        }
+    /// Forgets `name` in `parent`. Returns whether it was here.
+    pub(super) fn remove(&mut self, parent: InodeNo, name: &Arc<str>) -> bool {
+        !self.names.is_empty() && self.names.remove(&(parent, Arc::clone(name))).is_some()
     }
 
     /// The moment of `name` in `parent`.
@@ -179,6 +191,7 @@ impl<const MOST: usize> Moments<MOST> {
 
 const MINIMAL_FILE: Duration = Duration::from_millis(100);
 const MINIMAL_DIRECTORY: Duration = Duration::from_secs(1);
+const MINIMAL_LISTED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

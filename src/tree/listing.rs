@@ -74,6 +74,17 @@ impl Listing {
         out.extend(self.held.drain(..).rev());
     }
 
+    /// Whether everything so far came in byte order.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// The last of what came: a name, with a `/` if it is a directory. `None` when nothing came, or
+    /// not in byte order.
+    pub(super) fn last(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// What the page shows, in byte order as far as each of its two lists is in byte order.
     fn items(&self, page: ListPage, notices: &Notices) -> Vec<Item> {
         let mut items = Vec::with_capacity(page.objects.len() + page.common_prefixes.len());

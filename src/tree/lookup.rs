@@ -20,16 +20,20 @@ impl Core {
     ) -> Result<Node, Error> {
         let name = Arc::<str>::from(name::parse(name)?);
         let now = self.clock.now();
-        let key = {
+        let (prefix, key) = {
             let mut table = self.table();
-            let directory = table.directory_prefix(parent, &self.config.prefix)?;
-            let key = Key::new(directory + &name).map_err(|_| Error::NameTooLong)?;
+            let prefix = table.directory_prefix(parent, &self.config.prefix)?;
+            let key = Key::new(format!("{prefix}{name}")).map_err(|_| Error::NameTooLong)?;
             if let Some(known) = self.recall(&mut table, parent, &name, now)? {
                 return known;
             }
-            key
+            (prefix, key)
         };
-        let (found, asked) = self.ask_for(parent, &name, key, now).await?;
+        let Said {
+            found,
+            asked,
+            on_page,
+        } = self.find(parent, &name, &prefix, key, now).await?;
         let mut table = self.table();
         let Some(found) = found else {
             table.learn_absence(parent, &name, asked);
@@ -46,8 +50,43 @@ impl Core {
         let ino = table.learn(parent, &name, found, asked)?;
         let inode = table.get(ino)?;
         // From here on the kernel believes it as long as if S3 had answered just now.
-        let valid_for = asked.remaining(self.ttl_of(&inode.content), now);
-        Ok(self.node(ino, inode, valid_for.unwrap_or_default()))
+        let ttl = self.ttl_of(&inode.content);
+        let valid_for = if on_page {
+            self.listed_valid_for(asked, now, ttl)
+        } else {
+            asked.remaining(ttl, now).unwrap_or_default()
+        };
+        Ok(self.node(ino, inode, valid_for))
+    }
+
+    /// What `name` in `parent`, which is `key` and whose siblings start with `prefix`, leads to: by
+    /// a page that is at hand, by the page around it, or by itself.
+    async fn find(
+        self: &Arc<Self>,
+        parent: InodeNo,
+        name: &Arc<str>,
+        prefix: &str,
+        key: Key,
+        now: Moment,
+    ) -> Result<Said, Error> {
+        let mut on_page = self.recall_page(parent, name, now);
+        if on_page.is_some() {
+            self.pages().note_hit(parent);
+        } else {
+            on_page = self.ask_around(parent, name, prefix, now).await?;
+        }
+        let (found, asked, on_page) = match on_page {
+            Some((found, asked)) => (found, asked, true),
+            None => {
+                let (found, asked) = self.ask_for(parent, name, key, now).await?;
+                (found, asked, false)
+            }
+        };
+        Ok(Said {
+            found,
+            asked,
+            on_page,
+        })
     }
 
     /// What S3 says that `name` in `parent`, which is `key`, leads to, and when it was asked. It
@@ -109,7 +148,12 @@ impl Core {
             self.head(&key).await?.map(Found::File)
         };
         let mut table = self.table();
-        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), now)?;
+        self.take_in(
+            &mut table,
+            ino,
+            &found.map_or(Answer::Gone, Answer::Is),
+            now,
+        )?;
         let inode = table.get(ino)?;
         Ok(self.node(ino, inode, self.ttl_of(&inode.content)))
     }
@@ -198,7 +242,12 @@ impl Core {
         let found = self.head(key).await?.map(Found::File);
         let Doubt { ino, since, .. } = doubt;
         let mut table = self.table();
-        table.settle(ino, &found.map_or(Answer::Gone, Answer::Is), since)?;
+        self.take_in(
+            &mut table,
+            ino,
+            &found.map_or(Answer::Gone, Answer::Is),
+            since,
+        )?;
         match &table.get(ino)?.content {
             Content::File(info) => Ok(info.clone()),
             Content::Directory(_) => Err(Error::IsDirectory),
@@ -222,9 +271,31 @@ impl Core {
                 _ => return Err(error.into()),
             },
         };
-        self.table().settle(ino, &answer, since)?;
+        self.take_in(&mut self.table(), ino, &answer, since)?;
         // A later answer outweighs this one in the table, but not for who asked.
         otherwise.map_or(Ok(()), Err)
+    }
+
+    /// Takes in what S3 says about the key of `ino`; as [`Table::settle`]. What was said before is
+    /// older than every question that is asked from here on.
+    pub(super) fn take_in(
+        &self,
+        table: &mut Table,
+        ino: InodeNo,
+        answer: &Answer,
+        asked: Moment,
+    ) -> Result<(), Error> {
+        let settled = table.settle(ino, answer, asked);
+        if settled.is_err() {
+            self.clock.tick();
+        }
+        settled
+    }
+
+    /// See [`super::Tree::note_replaced`].
+    pub(super) fn note_replaced(&self, ino: InodeNo) {
+        let now = self.clock.tick();
+        self.table().note_other(ino, now);
     }
 
     /// What is known of `name` in `parent` and still counts. Counts a reference if it is an inode.
@@ -275,6 +346,14 @@ impl Core {
         let key = table.key(ino, &self.config.prefix)?;
         Key::new(key).map_err(|_| Error::NameTooLong)
     }
+}
+
+/// What S3 said of a name.
+struct Said {
+    found: Option<Found>,
+    asked: Moment,
+    /// Whether a page of a listing said it.
+    on_page: bool,
 }
 
 /// How long details are repeated without asking again, at least: whoever lists extended attributes

@@ -25,6 +25,7 @@
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
 //! inode that the kernel has forgotten, unless it is local.
 
+mod around;
 mod change;
 mod error;
 mod expiry;
@@ -34,6 +35,8 @@ mod local;
 mod lookup;
 mod marker;
 mod name;
+mod pager;
+mod pages;
 mod posix;
 mod readdir;
 mod rename;
@@ -44,6 +47,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use around::Listed;
 pub use change::Named;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
@@ -58,8 +62,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::s3::{self, Key, ObjectDetails, ObjectInfo, Prefix, Store};
+use around::Nearby;
 use expiry::Moment;
 use inode::{Content, Found, Inode};
+use pages::Pages;
 use resolve::Flights;
 use table::Table;
 
@@ -75,6 +81,9 @@ pub struct TreeConfig {
     /// Whether files are shown only with their [details](ObjectInfo::details), which costs a HEAD
     /// of each file of a directory that is listed.
     pub details: bool,
+    /// Whether a lookup may fetch the page of a listing around the name: the store lists in byte
+    /// order, and nothing is needed that only a HEAD says.
+    pub pages: bool,
 }
 
 /// How new an answer must be.
@@ -108,8 +117,11 @@ impl Tree {
             made: SystemTime::now(),
             table,
             flights: Flights::default(),
+            pages: Mutex::default(),
+            nearby: Nearby::default(),
             notices: Notices::default(),
             details: Mutex::default(),
+            lists_otherwise: AtomicBool::new(false),
         };
         Self {
             core: Arc::new(core),
@@ -127,6 +139,21 @@ impl Tree {
     /// A dropped future has counted no reference.
     pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Node, Error> {
         Core::lookup(&self.core, parent, name).await
+    }
+
+    /// How long it may be believed that there is no `name` in `parent`, which a lookup has just said;
+    /// `None` when not at all.
+    pub fn missing_for(&self, parent: InodeNo, name: &OsStr) -> Option<Duration> {
+        let name = Arc::from(name::parse(name).ok()?);
+        let asked = self.core.table().absent_since(parent, &name)?;
+        let ttl = self.core.config.negative_ttl.of_absence();
+        asked.remaining(ttl, self.core.clock.now())
+    }
+
+    /// The names that were missing when S3 was asked for them, and that listings have shown since
+    /// the last call.
+    pub fn take_revealed(&self) -> Vec<(InodeNo, Arc<str>)> {
+        self.core.table().take_revealed()
     }
 
     /// Takes back `lookups` references of the kernel to `ino`.
@@ -209,7 +236,7 @@ impl Tree {
     /// Takes note that the object of the file `ino` is another version by now, or gone: whatever
     /// was believed of its name, S3 is asked the next time.
     pub fn note_replaced(&self, ino: InodeNo) {
-        self.core.table().detach(ino);
+        self.core.note_replaced(ino);
     }
 
     /// Opens the directory `ino` to read its entries. Makes no request.
@@ -231,9 +258,13 @@ struct Core {
     made: SystemTime,
     table: Mutex<Table>,
     flights: Flights,
+    pages: Mutex<Pages>,
+    nearby: Nearby,
     notices: Notices,
     /// The details that S3 said last.
     details: Mutex<Option<Arc<ObjectDetails>>>,
+    /// Whether the store was seen to list in another order than that of the bytes.
+    lists_otherwise: AtomicBool,
 }
 
 impl Core {

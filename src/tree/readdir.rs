@@ -15,8 +15,9 @@ use super::expiry::Moment;
 use super::inode::{Content, Found, InodeNo, Node, NodeKind, ROOT};
 use super::listing::{Entry, Listing};
 use super::local::Phase;
+use super::pager::{Page, Pager};
 use super::table::Answer;
-use crate::s3::{Key, ListFrom, ListPage, ListRequest};
+use crate::s3::{Key, ListPage};
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl DirHandle {
         let parent = table.get(ino)?.parent;
         table.pin(ino)?;
         drop(table);
-        let stream = Mutex::new(Stream::new(prefix, core.clock.now()));
+        let stream = Mutex::new(Stream::new(&core, prefix));
         Ok(Self {
             core,
             ino,
@@ -88,13 +89,14 @@ impl DirHandle {
     ) -> Result<(), Error> {
         let mut stream = self.stream.lock().await;
         if offset == 0 || stream.is_at_start() {
-            *stream = Stream::new(self.prefix()?, self.core.clock.now());
+            *stream = Stream::new(&self.core, self.prefix()?);
             // Before the first page: what leaves this set later is in the listing, or was before.
             stream.locals = self.core.table().locals(self.ino);
         }
         if !stream.reaches(offset) {
             return Err(Error::BadOffset);
         }
+        stream.pager.progress();
         while stream.end() <= offset.max(DOTS) && stream.next != Next::End {
             self.fetch(&mut stream).await?;
         }
@@ -144,37 +146,34 @@ impl DirHandle {
 
     /// Replaces what is buffered by the next page. Changes nothing when it fails.
     async fn fetch(&self, stream: &mut Stream) -> Result<(), Error> {
-        let asked = self.core.clock.now();
         if self.prefix()? != stream.prefix {
             return Err(Error::Stale);
         }
-        let request = ListRequest {
-            prefix: stream.prefix.clone(),
-            delimited: true,
-            from: match &stream.next {
-                Next::After(token) => ListFrom::Page(token.clone()),
-                Next::First | Next::End => ListFrom::Start,
-            },
-            max_keys: None,
-        };
-        let mut page = self.core.list(&request).await?;
-        let next = match page.next.take() {
-            Some(token) => Next::After(token),
-            None => Next::End,
+        let page = stream.pager.next().await?;
+        let next = if page.is_last {
+            Next::End
+        } else {
+            Next::Middle
         };
         if stream.next == Next::First {
-            self.settle(&page, &next, asked);
+            self.settle(&page, next);
         }
         stream.first = stream.end();
         stream.entries.clear();
-        stream.asked = asked;
-        stream.arrived = self.core.clock.now();
+        stream.asked = page.asked;
+        stream.arrived = page.arrived;
         let mut entries = VecDeque::new();
-        stream
-            .listing
-            .absorb(page, &self.core.notices, &mut entries);
+        let listing = &mut stream.listing;
+        let after = listing.last().unwrap_or_default().to_owned();
+        listing.absorb(page.entries, &self.core.notices, &mut entries);
+        let last = listing.last().map(str::to_owned);
         if next == Next::End {
-            stream.listing.finish(&mut entries);
+            listing.finish(&mut entries);
+        }
+        if listing.is_ordered() && (next == Next::End || last.is_some()) {
+            let last = last.filter(|_| next != Next::End);
+            self.core
+                .keep_page(self.ino, page.asked, after, last, entries.clone().into());
         }
         for entry in entries {
             stream.locals.remove(&entry.name);
@@ -196,17 +195,24 @@ impl DirHandle {
     }
 
     /// Takes in what the first page says about the directory itself.
-    fn settle(&self, page: &ListPage, next: &Next, asked: Moment) {
-        let answer = if !page.objects.is_empty() || !page.common_prefixes.is_empty() {
+    fn settle(&self, page: &Page, next: Next) {
+        let ListPage {
+            objects,
+            common_prefixes,
+            ..
+        } = &page.entries;
+        let answer = if !objects.is_empty() || !common_prefixes.is_empty() {
             Answer::Is(Found::Directory)
-        } else if *next == Next::End {
+        } else if next == Next::End {
             Answer::Gone
         } else {
             return;
         };
         // An open directory that has vanished reads as an empty one; its name is asked for again.
         if self.ino != ROOT
-            && let Err(error) = self.core.table().settle(self.ino, &answer, asked)
+            && let Err(error) =
+                self.core
+                    .take_in(&mut self.core.table(), self.ino, &answer, page.asked)
         {
             log::debug!("inode {} while it is read: {error}", self.ino);
         }
@@ -333,6 +339,7 @@ impl fmt::Debug for DirHandle {
 struct Stream {
     /// What the keys in the directory started with.
     prefix: String,
+    pager: Pager,
     listing: Listing,
     next: Next,
     /// Position of the first buffered entry; `.` and `..` are at 0 and 1.
@@ -357,17 +364,19 @@ enum Item {
 }
 
 /// Which page comes next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     First,
-    After(String),
+    Middle,
     End,
 }
 
 impl Stream {
-    fn new(prefix: String, now: Moment) -> Self {
+    fn new(core: &Arc<Core>, prefix: String) -> Self {
+        let now = core.clock.now();
         Self {
             listing: Listing::new(prefix.clone()),
+            pager: Pager::new(Arc::clone(core), prefix.clone(), true),
             prefix,
             next: Next::First,
             first: DOTS,

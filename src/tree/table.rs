@@ -23,6 +23,8 @@ pub(super) struct Table {
     inodes: HashMap<InodeNo, Box<Inode>>,
     absences: Absences,
     changes: Changes,
+    /// Names that were missing and are there.
+    revealed: Vec<(InodeNo, Arc<str>)>,
     /// Local files so far.
     locals_made: u64,
 }
@@ -65,6 +67,7 @@ impl Table {
             inodes: HashMap::from([(ROOT, Box::new(root))]),
             absences: Absences::default(),
             changes: Changes::default(),
+            revealed: Vec::new(),
             locals_made: 0,
         }
     }
@@ -105,6 +108,11 @@ impl Table {
     /// When S3 was asked for `name` in `parent` and did not know it.
     pub(super) fn absent_since(&self, parent: InodeNo, name: &Arc<str>) -> Option<Moment> {
         self.absences.get(parent, name)
+    }
+
+    /// The names that were missing, and were found since the last call.
+    pub(super) fn take_revealed(&mut self) -> Vec<(InodeNo, Arc<str>)> {
+        std::mem::take(&mut self.revealed)
     }
 
     /// Whether the inode is still what its name leads to.
@@ -183,9 +191,32 @@ impl Table {
             // Nothing of it is believed: the next question goes to S3.
             inode.named = None;
             inode.checked = Moment::OLDEST;
+        } else {
+            self.note_key_in(parent, asked);
         }
         self.reference(ino)?;
         Ok(ino)
+    }
+
+    /// Takes in that there was a key in the directory `ino` when S3 was asked at `asked`: then the
+    /// directory was there, and so were those above.
+    fn note_key_in(&mut self, mut ino: InodeNo, asked: Moment) {
+        while ino != ROOT {
+            let Ok(Standing::Named) = self.standing(ino) else {
+                return;
+            };
+            let Ok(inode) = self.get(ino) else { return };
+            let (parent, name) = (inode.parent, &inode.name);
+            if inode.named >= Some(asked) || self.is_outdated(parent, name, asked) {
+                return;
+            }
+            self.note_directory_in_s3(ino);
+            if let Some(inode) = self.inodes.get_mut(&ino) {
+                inode.named = Some(asked);
+                inode.checked = inode.checked.max(asked);
+            }
+            ino = parent;
+        }
     }
 
     /// Counts a reference of the kernel to `ino`.
@@ -213,7 +244,9 @@ impl Table {
         if self.is_outdated(parent, name, asked) {
             return Ok(current);
         }
-        self.absences.remove(parent, name);
+        if self.absences.remove(parent, name) && self.revealed.len() < MOST_REVEALED {
+            self.revealed.push((parent, Arc::clone(name)));
+        }
         let Some(ino) = current else { return Ok(None) };
         if *found == Found::Directory {
             self.note_directory_in_s3(ino);
@@ -323,16 +356,27 @@ impl Table {
                     self.directory_mut(parent)?.children.insert(name, ino);
                 }
                 self.note_directory_in_s3(ino);
+                self.note_key_in(parent, asked);
                 Ok(())
             }
             Answer::Is(_) | Answer::Other => {
-                self.detach(ino);
+                self.note_other(ino, asked);
                 Err(Error::Stale)
             }
             Answer::Gone => {
-                self.detach(ino);
+                self.note_other(ino, asked);
                 Err(Error::NotFound)
             }
+        }
+    }
+
+    /// Takes in that the name of `ino` did not lead to it any more at `asked`, if it is not the root:
+    /// what was said of the name before that counts no more.
+    pub(super) fn note_other(&mut self, ino: InodeNo, asked: Moment) {
+        if let Some(inode) = self.inodes.get(&ino).filter(|_| ino != ROOT) {
+            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            self.detach(ino);
+            self.note_change(parent, &name, asked);
         }
     }
 
@@ -478,6 +522,10 @@ impl Inode {
         }
     }
 }
+
+/// Names that are kept until somebody asks for them; of others the absence is believed as long as it
+/// was said.
+const MOST_REVEALED: usize = 10_000;
 
 /// Whether two answers are about an object that was written at the same time, of which only a
 /// listing may know fractions of a second.

@@ -23,8 +23,7 @@ struct Kernel {
 
 impl Kernel {
     fn lookup(&mut self, parent: InodeNo, name: &str) -> Result<Entry, Errno> {
-        let entry = block_on(self.fs.lookup(parent, OsStr::new(name)));
-        let entry = entry.map_err(|error| error.errno())?;
+        let entry = found(block_on(self.fs.lookup(parent, OsStr::new(name), ME)))?;
         self.held.push(entry.attr.ino);
         Ok(entry)
     }
@@ -403,6 +402,7 @@ proptest! {
             ttl,
             negative_ttl: ttl,
             details: false,
+            pages: true,
         };
         let config = FsConfig {
             allow_delete: delete,

@@ -18,6 +18,7 @@ pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> F
         ttl,
         negative_ttl: ttl,
         details: false,
+        pages: true,
     };
     let mut config = FsConfig {
         allow_delete: true,
@@ -46,16 +47,16 @@ pub(super) fn place<'a>(fs: &Fs, path: &'a str) -> Result<(InodeNo, &'a OsStr), 
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut at = ROOT;
     for name in above.split('/').filter(|name| !name.is_empty()) {
-        let found = block_on(fs.lookup(at, OsStr::new(name))).map_err(|error| error.errno())?;
-        at = found.attr.ino;
+        at = found(block_on(fs.lookup(at, OsStr::new(name), ME)))?
+            .attr
+            .ino;
     }
     Ok((at, OsStr::new(name)))
 }
 
 pub(super) fn find(fs: &Fs, path: &str) -> Result<Attr, Errno> {
     let (parent, name) = place(fs, path)?;
-    let found = block_on(fs.lookup(parent, name));
-    found.map(|entry| entry.attr).map_err(|error| error.errno())
+    found(block_on(fs.lookup(parent, name, ME))).map(|entry| entry.attr)
 }
 
 pub(super) fn rename(fs: &Fs, from: &str, to: &str) -> Result<(), Errno> {

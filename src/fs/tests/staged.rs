@@ -36,6 +36,7 @@ fn place(can_rename: bool) -> Place {
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
         details: false,
+        pages: true,
     };
     let config = FsConfig {
         allow_delete: true,
@@ -261,10 +262,8 @@ fn directory_with_open_files_is_not_renamed() {
     let place = place(false);
     place.store.put("d/f", "x");
     let dir = lookup(&place.fs, "d").expect("a directory").attr.ino;
-    let ino = block_on(place.fs.lookup(dir, OsStr::new("f")))
-        .expect("a file")
-        .attr
-        .ino;
+    let file = found(block_on(place.fs.lookup(dir, OsStr::new("f"), ME))).expect("a file");
+    let ino = file.attr.ino;
     let file = open(&place.fs, ino, libc::O_WRONLY).expect("it opens");
     place.write(file, 0, b"y").expect("it writes");
     assert_eq!(place.rename("d", "e"), Err(Errno::EPERM));

@@ -15,6 +15,7 @@ fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> F
         ttl,
         negative_ttl: ttl,
         details: false,
+        pages: true,
     };
     let mut config = CONFIG;
     allow(&mut config);
@@ -159,16 +160,16 @@ fn s12_changes_of_this_mount_show_at_once_whatever_the_ttl() {
 #[test]
 fn s12_answer_that_was_asked_for_before_a_change_does_not_outlive_it() {
     let store = store();
-    let fs = allowing(&store, Ttl::For(Duration::from_secs(3600)), |_| {});
+    let fs = allowing(&store, Ttl::Minimal, |_| {});
     let (_, file) = create(&fs, "f").expect("it is made");
     write(&fs, file, 0, b"12345").expect("it is written");
-    // There is no object yet, and whether there is a directory is not said before the release.
-    store.hold_next(Op::List, Some("f/"), 1);
-    let mut lookup_before = Box::pin(fs.lookup(ROOT, OsStr::new("f")));
+    // There is no object yet, and that is not said before the release.
+    store.hold_next(Op::List, Some(""), 1);
+    let mut lookup_before = Box::pin(fs.lookup(ROOT, OsStr::new("f"), ME));
     assert!((&mut lookup_before).now_or_never().is_none());
     flush(&fs, file, ME).expect("it is stored");
     store.release();
-    let entry = block_on(lookup_before).expect("it is stored by now");
+    let entry = found(block_on(lookup_before)).expect("it is stored by now");
     assert_eq!(entry.attr.size, 5);
     assert_eq!(lookup(&fs, "f").expect("a file").attr.size, 5);
 }

@@ -72,6 +72,7 @@ fn mount_of_a_missing_directory_is_an_error_that_names_it() {
         ttl: Ttl::Minimal,
         negative_ttl: Ttl::Minimal,
         details: false,
+        pages: true,
     };
     let fs = Fs::new(
         Arc::new(FakeStore::new()),

@@ -24,6 +24,7 @@ pub(super) fn page(
 ) -> ListPage {
     let asked = request.max_keys.map_or(MAX_PAGE, usize::from);
     let limit = asked.min(page_size).min(MAX_PAGE);
+    let place = |text: &str| (rank(order, text), text.to_owned());
     let (first, after) = match &request.from {
         ListFrom::Start => ("", None),
         // Where the order is another one, nobody can say what it would mean.
@@ -31,23 +32,26 @@ pub(super) fn page(
         ListFrom::After(_) => ("", None),
         ListFrom::Page(token) => {
             let last = token.strip_prefix(TOKEN);
-            ("", Some(last.expect("the token came from this store")))
+            let last = last.expect("the token came from this store");
+            // Nothing before it is looked at again.
+            let first = if order == Order::Utf8 { last } else { "" };
+            (first, Some(place(last)))
         }
     };
-    let place = |text: &str| (rank(order, text), text.to_owned());
-    let after = after.map(place);
 
-    let entries: BTreeSet<(u64, String)> = objects
-        .range(request.prefix.clone()..)
+    let entries = objects
+        .range(request.prefix.as_str().max(first).to_owned()..)
         .map(|(key, _)| key)
         .take_while(|key| key.starts_with(&request.prefix))
         .filter(|key| first.is_empty() || key.as_str() > first)
         .map(|key| place(roll_up(key, request)))
-        .collect();
-    let mut rest = entries
-        .into_iter()
-        .skip_while(|entry| after.as_ref().is_some_and(|after| entry <= after))
-        .map(|(_, text)| text);
+        .filter(|entry| after.as_ref().is_none_or(|after| entry > after));
+    let entries: BTreeSet<(u64, String)> = if order == Order::Utf8 {
+        first_of(entries, limit + 1)
+    } else {
+        entries.collect()
+    };
+    let mut rest = entries.into_iter().map(|(_, text)| text);
 
     let mut page = ListPage::default();
     let mut last = String::new();
@@ -64,6 +68,18 @@ pub(super) fn page(
         page.next = Some(format!("{TOKEN}{last}"));
     }
     page
+}
+
+/// The first `most` different ones of what comes in order.
+fn first_of<T: Ord>(entries: impl Iterator<Item = T>, most: usize) -> BTreeSet<T> {
+    let mut first = BTreeSet::new();
+    for entry in entries {
+        if first.len() == most {
+            break;
+        }
+        first.insert(entry);
+    }
+    first
 }
 
 /// The entry that stands for `key`: its common prefix, or the key itself.

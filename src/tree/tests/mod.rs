@@ -2,6 +2,7 @@
 
 mod answers;
 mod names;
+mod pages;
 mod properties;
 mod reading;
 mod threads;
@@ -33,7 +34,17 @@ impl Fixture {
         Self::with(keys, "", MINIMAL)
     }
 
-    fn with(keys: &[&str], prefix: &str, (ttl, negative_ttl): (Ttl, Ttl)) -> Self {
+    fn with(keys: &[&str], prefix: &str, ttls: (Ttl, Ttl)) -> Self {
+        Self::looking_up(keys, prefix, ttls, false)
+    }
+
+    /// One whose lookups may fetch pages.
+    fn paged(keys: &[&str], ttls: (Ttl, Ttl)) -> Self {
+        Self::looking_up(keys, "", ttls, true)
+    }
+
+    fn looking_up(keys: &[&str], prefix: &str, ttls: (Ttl, Ttl), pages: bool) -> Self {
+        let (ttl, negative_ttl) = ttls;
         let store = FakeStore::deterministic();
         for key in keys {
             store.put(key, key.as_bytes().to_vec());
@@ -45,6 +56,7 @@ impl Fixture {
             ttl,
             negative_ttl,
             details: false,
+            pages,
         };
         let clock = Clock::new(move || *clock.lock().unwrap());
         let tree = Tree::with_clock(Arc::new(store.clone()), config, clock);

@@ -204,8 +204,9 @@ fn nth(keys: &BTreeMap<String, u64>, at: Index) -> String {
     keys.keys().nth(at.index(keys.len())).unwrap().clone()
 }
 
-fn fixture(keys: &BTreeMap<String, u64>, page_size: usize, ordered: bool) -> Fixture {
-    let f = Fixture::new(&[]);
+/// A tree over these keys; its lookups fetch pages from a store that is in order.
+fn fixture(keys: &BTreeMap<String, u64>, page_size: usize, ordered: bool, pages: bool) -> Fixture {
+    let f = Fixture::looking_up(&[], "", MINIMAL, pages && ordered);
     for (key, size) in keys {
         f.store.put_synthetic(key, *size, 0);
     }
@@ -258,8 +259,9 @@ proptest! {
         room in 3usize..8,
         plus: bool,
         ordered: bool,
+        pages: bool,
     ) {
-        let f = fixture(&keys, page_size, ordered);
+        let f = fixture(&keys, page_size, ordered, pages);
         let expected = model(&keys, "");
         let mut held = Held::default();
         let found = crawl(&f, plus, room, ordered, &mut held);
@@ -269,14 +271,18 @@ proptest! {
     }
 
     #[test]
-    fn prop_mounted_prefix_is_what_the_model_says(keys in bucket(), page_size in 1usize..6) {
+    fn prop_mounted_prefix_is_what_the_model_says(
+        keys in bucket(),
+        page_size in 1usize..6,
+        pages: bool,
+    ) {
         let keys: BTreeMap<_, _> = keys
             .into_iter()
             .map(|(key, size)| (format!("a/{key}"), size))
             .filter(|(key, _)| key.len() <= 1024)
             .chain([("a".to_owned(), 1), ("a-".to_owned(), 2), ("b/c".to_owned(), 3)])
             .collect();
-        let f = Fixture::with(&[], "a/", MINIMAL);
+        let f = Fixture::looking_up(&[], "a/", MINIMAL, pages);
         for (key, size) in &keys {
             f.store.put_synthetic(key, *size, 0);
         }
@@ -296,10 +302,11 @@ proptest! {
         page_size in 1usize..6,
         plus: bool,
         ordered: bool,
+        pages: bool,
         lookups_first: bool,
     ) {
         let mut keys = keys;
-        let f = fixture(&keys, page_size, ordered);
+        let f = fixture(&keys, page_size, ordered, pages);
         let mut held = Held::default();
         crawl(&f, true, 5, ordered, &mut held);
         for step in changes {

@@ -94,6 +94,7 @@ fn run(ttl: Ttl, seed: u64) {
         ttl,
         negative_ttl: ttl,
         details: false,
+        pages: true,
     };
     let micros = Arc::new(AtomicU64::new(0));
     let (start, ticks) = (Instant::now(), Arc::clone(&micros));
