@@ -149,10 +149,7 @@ fn mount(
             ttl: options.metadata_ttl,
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
-            pages: !(options.directory_bucket
-                || options.posix_metadata
-                || options.xattrs
-                || options.index.is_some()),
+            pages: has_pages(config),
         },
         remote.read,
         remote.write,
@@ -202,6 +199,14 @@ fn mount(
         })
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
     Ok((session, signals))
+}
+
+/// Whether a lookup may fetch the page of a listing around the name. A directory bucket has another
+/// order; extended attributes need a HEAD; an index answers for one name as fast as for many.
+fn has_pages(config: &Config) -> bool {
+    let options = &config.mount;
+    let needs_head = options.posix_metadata || options.xattrs;
+    !(options.directory_bucket || needs_head || options.index.is_some())
 }
 
 /// Lets files be fetched before they are opened, if what is known of them is believed long enough

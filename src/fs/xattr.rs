@@ -95,7 +95,7 @@ impl Fs {
 /// The value of an attribute, if it is known and there is one.
 fn value<'a>(info: &'a ObjectInfo, name: &str) -> Option<Cow<'a, str>> {
     if name == ETAG {
-        return Some(info.etag.as_str().trim_matches('"').into());
+        return Some(info.etag.text().trim_matches('"').to_owned().into());
     }
     let ObjectDetails {
         content_type,

@@ -148,7 +148,8 @@ pub(super) fn put_record(to: &mut Vec<u8>, object: &ListedObject, shared: usize)
     let length = |bytes: usize| u16::try_from(bytes).ok().map(u16::to_le_bytes);
     // The sum has to fit, too, or the next key could share more bytes than can be said.
     length(object.key.len())?;
-    let etag = info.etag.as_str().as_bytes();
+    let etag = info.etag.text();
+    let etag = etag.as_bytes();
     let archived = match info.storage_class {
         StorageClass::Readable => 0,
         StorageClass::Archived => ARCHIVED,

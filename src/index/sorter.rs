@@ -46,7 +46,7 @@ impl Sorter {
     /// # Errors
     /// [`Error::File`], [`Error::Object`] when its key, its ETag or its date is out of bounds.
     pub fn push(&mut self, object: ListedObject) -> Result<(), Error> {
-        self.held += OBJECT_BYTES + object.key.len() + object.info.etag.as_str().len();
+        self.held += OBJECT_BYTES + object.key.len() + object.info.etag.text().len();
         self.objects.push(object);
         if self.held >= self.limit {
             self.spill()?;

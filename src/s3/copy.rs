@@ -95,7 +95,7 @@ pub(super) async fn source(shared: &Shared, request: &CopyRequest) -> Result<Rep
     let subject = shared.subject(HEAD, request.from.as_str());
     let reply = call::send(shared, &subject, &shared.common.head(&request.from)).await?;
     let tag = reply.headers.get("ETag").map(etag);
-    if tag.as_ref() != Some(&etag(request.version.as_str())) {
+    if tag.as_ref() != Some(&etag(&request.version.text())) {
         let text = "the source of the copy was replaced";
         return Err(subject.error(ErrorKind::Precondition, text));
     }

@@ -66,7 +66,7 @@ impl Common {
         let mut draft = self.draft("GET", self.object_path(key));
         let last = range.end.saturating_sub(1);
         draft.header("Range", format!("bytes={}-{last}", range.start));
-        draft.header("If-Match", if_match.as_str());
+        draft.header("If-Match", if_match.text());
         draft
     }
 

@@ -18,6 +18,7 @@ mod delete;
 mod encryption;
 mod endpoint;
 mod error;
+mod etag;
 #[cfg(test)]
 pub(crate) mod fake;
 mod get;
@@ -42,9 +43,10 @@ pub use config::{Auth, S3Config};
 pub use encryption::Encryption;
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
+pub use etag::ETag;
 pub use types::{
-    ETag, InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject,
-    ObjectDetails, ObjectInfo, Prefix, Restore, StorageClass,
+    InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject, ObjectDetails,
+    ObjectInfo, Prefix, Restore, StorageClass,
 };
 pub use write::{CopyRequest, PutCondition, PutRequest, RenameRequest, Stored, Upload};
 

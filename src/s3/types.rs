@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::etag::ETag;
+
 /// The longest key that S3 accepts, in bytes of UTF-8.
 /// S3: [object key names](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
 pub(super) const MAX_KEY_BYTES: usize = 1024;
@@ -88,22 +90,6 @@ impl Prefix {
     }
 
     /// The prefix as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The entity tag of one version of an object, as S3 spells it, quotes included. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ETag(Arc<str>);
-
-impl ETag {
-    /// Takes the text of an `ETag` header or element.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The tag as S3 spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -44,7 +44,7 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn new(version: &Version) -> Self {
         Self {
-            etag: version.etag.as_str().to_owned(),
+            etag: version.etag.text().into_owned(),
             size: version.size,
         }
     }

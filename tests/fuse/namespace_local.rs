@@ -59,10 +59,24 @@ fn s04_last_file_below_gone_uncovers_the_file() {
 }
 
 #[test]
-fn s10_lookup_costs_one_head_and_one_list() {
+fn s10_lookup_costs_one_list_and_those_of_its_siblings_nothing() {
+    let store = Local::start();
+    let bucket = store.bucket_with(&[("d/f", b"1"), ("d/g", b"1")]);
+    let mount = store.mounting(&bucket).mount();
+    fs::metadata(mount.join("d")).unwrap();
+    let before = store.requests();
+    assert_errno(fs::metadata(mount.join("d/e")), Errno::NOENT);
+    assert_eq!(store.requests() - before, 1, "one LIST");
+    fs::metadata(mount.join("d/f")).unwrap();
+    fs::metadata(mount.join("d/g")).unwrap();
+    assert_eq!(store.requests() - before, 1);
+}
+
+#[test]
+fn s10_lookup_costs_one_head_and_one_list_where_a_head_is_needed() {
     let store = Local::start();
     let bucket = store.bucket_with(&[("d/f", b"1")]);
-    let mount = store.mounting(&bucket).mount();
+    let mount = store.mounting(&bucket).with(&["--xattrs"]).mount();
     fs::metadata(mount.join("d")).unwrap();
     // The listing alone answers that; the HEAD beside it may be counted later.
     let mut before = store.requests();
@@ -75,6 +89,29 @@ fn s10_lookup_costs_one_head_and_one_list() {
     }
     assert_errno(fs::metadata(mount.join("d/missing")), Errno::NOENT);
     assert_eq!(store.requests() - before, 2, "one HEAD and one LIST");
+}
+
+/// As the README has it: one GET a file and one LIST a page, however long it takes.
+#[test]
+fn cold_small_files_cost_one_get_each_and_a_list_a_page() {
+    let store = Local::start();
+    let names: Vec<String> = (0..60).map(|number| format!("d/{number:03}")).collect();
+    let objects: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b"text"[..])).collect();
+    let bucket = store.bucket_with(&objects);
+    let mount = store.mounting(&bucket).mount();
+    let before = store.requests();
+    for name in &names {
+        assert_eq!(fs::read(mount.join(name)).unwrap(), b"text");
+        // A listing is repeated for a second only.
+        sleep(Duration::from_millis(40));
+    }
+    assert_eq!(store.count("GetObject"), 60);
+    // Of the root and of the directory; another one if a sleep was a long one.
+    assert!(
+        store.requests() - before <= 60 + 4,
+        "{}",
+        store.requests() - before
+    );
 }
 
 #[test]

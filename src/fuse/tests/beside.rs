@@ -66,7 +66,7 @@ fn extended_attributes_are_what_the_lookup_has_brought() {
     assert_eq!(value(&path, NAMES[0]).as_deref(), Ok("text/plain"));
     assert_eq!(
         value(&path, NAMES[1]).as_deref(),
-        Ok(etag.as_str().trim_matches('"'))
+        Ok(etag.text().trim_matches('"'))
     );
     assert_eq!(value(&path, NAMES[2]).as_deref(), Ok("STANDARD"));
     assert_eq!(value(&path, NAMES[3]).as_deref(), Ok("red"));

@@ -72,7 +72,7 @@ fn read(place: InventoryPlace, bucket: &str, prefix: &str) -> Result<Vec<String>
             "{} {} {}{readable}",
             object.key,
             info.size,
-            info.etag.as_str()
+            info.etag.text()
         ));
         Ok(())
     };

@@ -105,7 +105,7 @@ struct Refusal {
 impl Checks {
     fn new(range: Range<u64>, if_match: ETag) -> Self {
         Self {
-            if_match: etag(if_match.as_str()),
+            if_match: etag(&if_match.text()),
             rest: range,
             waiting: Vec::new(),
             refused: None,

@@ -37,7 +37,7 @@ impl Common {
         let source = utf8_percent_encode(request.from.as_str(), PATH);
         draft.header("x-amz-rename-source", source.to_string());
         if let Some(version) = &request.version {
-            draft.header("x-amz-rename-source-if-match", version.as_str());
+            draft.header("x-amz-rename-source-if-match", version.text());
         }
         if !request.replace {
             draft.header("If-None-Match", "*");
@@ -133,14 +133,14 @@ pub(in crate::s3) fn condition(draft: &mut Draft, condition: &PutCondition) {
     match condition {
         PutCondition::Any => {}
         PutCondition::Absent => draft.header("If-None-Match", "*"),
-        PutCondition::Version(etag) => draft.header("If-Match", etag.as_str()),
+        PutCondition::Version(etag) => draft.header("If-Match", etag.text()),
     }
 }
 
 fn copy_source(draft: &mut Draft, bucket: &str, key: &Key, version: &ETag) {
     let key = utf8_percent_encode(key.as_str(), PATH);
     draft.header("x-amz-copy-source", format!("{bucket}/{key}"));
-    draft.header("x-amz-copy-source-if-match", version.as_str());
+    draft.header("x-amz-copy-source-if-match", version.text());
 }
 
 /// The CRT says nothing of a body that is not there, which some servers take for a mistake.
