@@ -21,6 +21,7 @@ from stores import (
     SHARDS,
     SMALL_FILE_BYTES,
     TINY_FILES,
+    million_key,
 )
 from workloads import Workload, dd, fio_files, fio_object, pause, read, write
 
@@ -58,6 +59,8 @@ class Case:
     """Whether the null file system is measured beside it."""
     raw: RawGet | None = None
     """The raw GET that is measured beside it."""
+    with_mount: bool = False
+    """Whether the time that the mount takes to answer counts."""
 
 
 def all_cases() -> list[Case]:
@@ -177,6 +180,9 @@ def _many_files() -> list[Case]:
              TEN_MS, "files/s", believing),
         Case("train-epoch", group, "20,000 files of 100 KiB in 100 directories, shuffled, 8 processes, --metadata-ttl 60",
              (walk, Step(epoch(1), "-1"), Step(epoch(2), "-2")), S3_LIKE, "files/s", believing, headline=True),
+        Case("index-first-file", group, "mount of 1,000,000 objects with an index, and its first file",
+             _one(read("files", [million_key(500_500)])), S3_LIKE, "files/s", Options(index=True), headline=True,
+             with_mount=True),
     ]  # fmt: skip
 
 
