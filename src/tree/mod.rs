@@ -26,6 +26,7 @@
 //! inode that the kernel has forgotten, unless it is local.
 
 mod around;
+mod caching;
 mod change;
 mod error;
 mod expiry;
@@ -49,6 +50,7 @@ mod walk;
 mod tests;
 
 pub use around::Listed;
+pub use caching::Caching;
 pub use change::Named;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};

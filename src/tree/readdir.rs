@@ -47,8 +47,8 @@ pub enum Emit {
 /// come in the order of the store; a file `a` comes where a directory `a` would. What was local
 /// when the listing began comes last, unless the listing has the name.
 pub struct DirHandle {
-    core: Arc<Core>,
-    ino: InodeNo,
+    pub(super) core: Arc<Core>,
+    pub(super) ino: InodeNo,
     parent: InodeNo,
     stream: Mutex<Stream>,
 }
@@ -97,6 +97,7 @@ impl DirHandle {
         if offset == 0 || stream.is_at_start() {
             let guess = stream.guess.take();
             *stream = Stream::new(&self.core, self.prefix()?);
+            stream.changes = self.core.changes_of(self.ino);
             // Before the first page: what leaves this set later is in the listing, or was before.
             stream.locals = self.core.table().locals(self.ino);
             // And before this: what has left it already is a change that is seen.
@@ -110,6 +111,10 @@ impl DirHandle {
         stream.pager.progress();
         while stream.end() <= offset.max(DOTS) && stream.next != Next::End {
             self.fetch(&mut stream).await?;
+        }
+        if stream.next == Next::End && offset == stream.end() {
+            self.core
+                .note_listed(self.ino, stream.began, stream.changes);
         }
         let limit = if self.core.config.details {
             self.describe(&mut stream, offset).await
@@ -167,6 +172,7 @@ impl DirHandle {
             Next::Middle
         };
         if stream.next == Next::First {
+            stream.began = page.asked;
             self.settle(&page, next);
         }
         stream.first = stream.end();
@@ -368,6 +374,10 @@ struct Stream {
     directories: Vec<Arc<str>>,
     /// The local names that the listing has not shown so far.
     locals: BTreeMap<Arc<str>, InodeNo>,
+    /// How often the entries had changed when the listing began.
+    changes: u32,
+    /// When the first page was asked for.
+    began: Moment,
     /// When the last page was asked for.
     asked: Moment,
     /// When it came.
@@ -404,6 +414,8 @@ impl Stream {
             guess: None,
             directories: Vec::new(),
             locals: BTreeMap::new(),
+            began: now,
+            changes: 0,
             asked: now,
             arrived: now,
         }
