@@ -24,7 +24,7 @@ impl DirHandle {
 }
 
 impl Core {
-    fn caching(&self, ino: InodeNo) -> Caching {
+    pub(super) fn caching(&self, ino: InodeNo) -> Caching {
         let Ttl::For(ttl) = self.config.ttl else {
             return Caching::No;
         };

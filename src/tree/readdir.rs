@@ -10,6 +10,7 @@ use futures::future::join_all;
 use futures::lock::Mutex;
 
 use super::Core;
+use super::caching::Caching;
 use super::error::Error;
 use super::expiry::Moment;
 use super::inode::{Content, Found, InodeNo, Node, NodeKind, ROOT};
@@ -62,7 +63,8 @@ impl DirHandle {
         table.pin(ino)?;
         drop(table);
         let mut stream = Stream::new(&core, prefix);
-        if ino != ROOT {
+        // What is kept is not read again.
+        if ino != ROOT && core.caching(ino) != Caching::Keep {
             stream.guess = core.walks.open(&core, parent, &name, &stream.prefix);
         }
         let stream = Mutex::new(stream);

@@ -43,6 +43,21 @@ fn entries_are_kept_by_the_kernel_for_the_ttl() {
 }
 
 #[test]
+fn walk_through_entries_that_are_kept_lists_nothing() {
+    let store = FakeStore::new();
+    for directory in 0..20 {
+        store.put(&format!("{directory}/f"), "x");
+    }
+    let minute = Ttl::For(Duration::from_secs(60));
+    let mount = Mount::with(Arc::new(store.clone()), minute, |_| {});
+    let find = || output("find", &[mount.dir.path().as_ref()]).lines().count();
+    assert_eq!(find(), 41);
+    assert!(listings(&store) >= 21);
+    assert_eq!(find(), 41);
+    assert_eq!(listings(&store), 0);
+}
+
+#[test]
 fn s12_entries_are_not_kept_without_a_ttl() {
     let store = FakeStore::new();
     store.put("a", "x");
