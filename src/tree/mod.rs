@@ -254,6 +254,12 @@ impl Tree {
     }
 }
 
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.core.walks.end();
+    }
+}
+
 /// What a tree and its open directories share.
 #[derive(Debug)]
 struct Core {

@@ -65,6 +65,12 @@ impl Walks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives up what was begun ahead, which refers to the tree.
+    pub(super) fn end(&self) {
+        let guesses = std::mem::take(&mut self.lock().guesses);
+        drop(guesses);
+    }
+
     /// Notes that the directory `parent` was read to its end, and has these directories in it.
     pub(super) fn note_read(&self, parent: InodeNo, names: Vec<Arc<str>>) {
         let mut state = self.lock();

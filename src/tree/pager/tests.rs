@@ -38,7 +38,7 @@ fn pager_by(shelf: &Shelf, clock: Clock) -> Pager {
         pages: false,
     };
     let tree = Tree::with_clock(Arc::new(shelf.clone()), config, clock);
-    Pager::new(tree.core, String::new(), true)
+    Pager::new(Arc::clone(&tree.core), String::new(), true)
 }
 
 /// The next page, as many round trips as that takes.

@@ -134,3 +134,16 @@ fn walk_without_references_is_listed_ahead_of() {
     assert_eq!(counts.iter().sum::<usize>(), 30, "{counts:?}");
     assert!(counts.contains(&0), "{counts:?}");
 }
+
+#[test]
+fn nothing_is_left_of_a_tree_that_was_ahead_of_a_walk() {
+    let f = directories(60);
+    let entries = enter(&f);
+    for entry in &entries[..40] {
+        f.names(entry.node.ino);
+    }
+    assert!(listed(&f) > 40);
+    let core = Arc::downgrade(&f.tree.core);
+    drop(f);
+    assert!(core.upgrade().is_none());
+}
