@@ -102,7 +102,9 @@ def _options() -> argparse.Namespace:
 
 
 def _selected(case: Case, options: argparse.Namespace) -> bool:
-    if options.bucket and (case.options.tls or case.options.directory_bucket or case.name.endswith(TWIN)):
+    wanted = case.options
+    local = wanted.tls or wanted.directory_bucket or wanted.index or case.name.endswith(TWIN)
+    if options.bucket and local:
         return False
     return _matches(case.name, options.cases.split(",")) and (case.headline or not options.quick)
 

@@ -17,17 +17,20 @@ from stores import (
     MIB,
     MIDDLE,
     MIDDLE_BYTES,
+    NAMES_IN_DIRECTORY,
     SHARDS,
     SMALL_FILE_BYTES,
     TINY_FILES,
+    million_key,
 )
-from workloads import Workload, dd, fio_files, fio_object, read, write
+from workloads import Workload, dd, fio_files, fio_object, pause, read, write
 
 KIB = 1 << 10
 RAW_BLOCKS = 5_000
 INSTANT = "instant"
 S3_LIKE = "s3-like"
 TEN_MS = "10ms"
+THIRTY_MS = "30ms"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Case:
     """Whether the null file system is measured beside it."""
     raw: RawGet | None = None
     """The raw GET that is measured beside it."""
+    with_mount: bool = False
+    """Whether the time that the mount takes to answer counts."""
 
 
 def all_cases() -> list[Case]:
@@ -140,6 +145,7 @@ def _many_files() -> list[Case]:
     group = "Many files"
     tiny = [f"tiny/{i:04}.bin" for i in range(TINY_FILES)]
     first = [f"small/{i:04}.bin" for i in range(60)]
+    stats = [f"names/d{i // NAMES_IN_DIRECTORY:02}/{i:05}" for i in range(10_000)]
     believing = Options(metadata_ttl=60)
     names, walk = Step(read("list", ["tiny"]), measured=False), Step(read("walk", ["images"]), measured=False)
 
@@ -149,10 +155,21 @@ def _many_files() -> list[Case]:
     return [
         Case("ttfb", group, "open and first 4 KiB of 60 files", _one(read("first-byte", first)), S3_LIKE, "files/s"),
         Case("ls", group, "ls -lR of 20,000 objects in 20 directories", _one(read("list", ["names"])), unit="names/s"),
+        Case("list-100k-30ms", group, "ls -f of 100,000 objects in one directory", _one(read("names", ["flat"])),
+             THIRTY_MS, unit="names/s"),
+        Case("walk-20k-10ms", group, "ls -lR of 20,000 objects in 20 directories", _one(read("list", ["names"])),
+             TEN_MS, unit="names/s"),
+        Case("find-100x1000-10ms", group, "find in 100 directories of 1,000 objects", _one(read("find", ["wide"])),
+             TEN_MS, unit="names/s"),
         Case("tiny-1", group, "2,000 files of 100 KiB, one after the other", _one(read("files", tiny)),
              unit="files/s", headline=True),
         Case("tiny-8", group, "2,000 files of 100 KiB, 8 processes", _one(read("files", tiny, workers=8)),
              unit="files/s"),
+        Case("tiny-1-10ms", group, "2,000 files of 100 KiB, one after the other", _one(read("files", tiny)),
+             TEN_MS, "files/s"),
+        Case("stat-10ms", group, "stat of 10,000 names, and once more 2 s later",
+             (Step(read("stat", stats), "-1"), Step(pause(2), measured=False), Step(read("stat", stats), "-2")),
+             TEN_MS, "names/s"),
         Case("tiny-1-ttl-10ms", group, "2,000 files of 100 KiB, --metadata-ttl 60", _one(read("files", tiny)),
              TEN_MS, "files/s", believing),
         Case("tiny-8-ttl-10ms", group, "the same, 8 processes", _one(read("files", tiny, workers=8)),
@@ -163,6 +180,9 @@ def _many_files() -> list[Case]:
              TEN_MS, "files/s", believing),
         Case("train-epoch", group, "20,000 files of 100 KiB in 100 directories, shuffled, 8 processes, --metadata-ttl 60",
              (walk, Step(epoch(1), "-1"), Step(epoch(2), "-2")), S3_LIKE, "files/s", believing, headline=True),
+        Case("index-first-file", group, "mount of 1,000,000 objects with an index, and its first file",
+             _one(read("files", [million_key(500_500)])), S3_LIKE, "files/s", Options(index=True), headline=True,
+             with_mount=True),
     ]  # fmt: skip
 
 

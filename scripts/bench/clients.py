@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import which
 
 from machine import is_mounted
-from stores import Store
+from stores import MILLION_BUCKET, Store
 
 OURS = "mount-s3"
 MOUNT_TIMEOUT = 20.0
@@ -30,6 +30,8 @@ class Options:
     directory_bucket: bool = False
     """To append and to rename."""
     memory_target_mib: int | None = None
+    index: bool = False
+    """To mount the bucket of a million objects, with an index of it."""
     metadata_ttl: int | None = None
     """Seconds for which names, attributes and versions are believed."""
 
@@ -55,9 +57,11 @@ class Mounted:
         environment = os.environ | store.environment | client.environment
         if options.tls and store.ca_bundle:
             environment["AWS_CA_BUNDLE"] = str(store.ca_bundle)
+        command = client.command(store, directory, options)
+        started = time.monotonic()
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                client.command(store, directory, options),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -65,6 +69,10 @@ class Mounted:
             )
         self.pid = self._process.pid
         self._wait()
+        self.seconds = time.monotonic() - started
+        """How long it took until the mount answered."""
+        # Settings made just after the mount, such as the read-ahead, belong to it.
+        time.sleep(0.2)
 
     def __enter__(self) -> Mounted:
         return self
@@ -108,8 +116,6 @@ class Mounted:
                 raise Refused(f"not mounted after {MOUNT_TIMEOUT:.0f} s")
             time.sleep(0.02)
         os.statvfs(self.directory)
-        # Settings made just after the mount, such as the read-ahead, belong to it.
-        time.sleep(0.2)
 
 
 def find(release: Path, tools: Path, peers: Path) -> tuple[list[Client], list[str]]:
@@ -147,8 +153,13 @@ def _ours(program: str) -> Callable[[Store, Path, Options], list[str]]:
     common = _mount_s3_like(program)
 
     def command(store: Store, directory: Path, options: Options) -> list[str]:
-        kind = ["--bucket-type", "directory", "--incremental-upload"] if options.directory_bucket else []
-        return common(store, directory, options) + kind
+        line = common(store, directory, options)
+        if options.directory_bucket:
+            line += ["--bucket-type", "directory", "--incremental-upload"]
+        if options.index:
+            line[1] = MILLION_BUCKET
+            line += ["--index", str(store.index(program))]
+        return line
 
     return command
 
@@ -159,6 +170,8 @@ def _mountpoint(program: str) -> Callable[[Store, Path, Options], list[str]]:
     def command(store: Store, directory: Path, options: Options) -> list[str]:
         if options.directory_bucket:
             raise Refused("directory buckets only at their own endpoints")
+        if options.index:
+            raise Refused("Mountpoint has no index")
         return common(store, directory, options)
 
     return command
@@ -186,6 +199,8 @@ def _s3fs(program: str, store: Store, directory: Path, options: Options) -> list
         raise Refused("s3fs has no limit of memory")
     if options.directory_bucket:
         raise Refused("s3fs has no directory buckets")
+    if options.index:
+        raise Refused("s3fs has no index")
     if options.metadata_ttl is not None:
         raise Refused("s3fs caches metadata in another way")
     flags = f"{'rw' if options.writes else 'ro'},sigv4,endpoint={store.region}"
@@ -203,6 +218,8 @@ def _rclone(program: Path, store: Store, directory: Path, options: Options) -> l
         raise Refused("rclone has no limit of memory")
     if options.directory_bucket:
         raise Refused("rclone has no directory buckets")
+    if options.index:
+        raise Refused("rclone has no index")
     if options.metadata_ttl is not None:
         raise Refused("rclone caches metadata in another way")
     remote = f":s3,env_auth=true,region={store.region},provider="

@@ -70,6 +70,8 @@ def measure(case: Case, client: Client, store: Store, directory: Path, number: i
                     said = mounted.said()
                     mounted.kill()
                     raise Refused(f"{error}" + (f" ({said})" if said else "")) from error
+                if case.with_mount:
+                    tally.seconds += mounted.seconds
                 if step.measured:
                     figures = Figures(case.name + step.suffix, client.name, number, unit=case.unit)
                     _fill(figures, tally, own, server, store, writes=case.options.writes)

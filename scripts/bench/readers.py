@@ -132,13 +132,36 @@ def _shuffle(worker: Worker) -> None:
         os.close(file)
 
 
-def _list(worker: Worker) -> None:
-    """`ls -lR`. An operation is a line."""
-    listing = subprocess.run(["ls", "-lR", worker.job.paths[0]], capture_output=True, check=False)
-    lines = [line for line in listing.stdout.splitlines() if line.startswith(b"-")]
+def _lines(worker: Worker, *command: str) -> list[bytes]:
+    listing = subprocess.run([*command, worker.job.paths[0]], capture_output=True, check=False)
     if listing.returncode != 0:
         raise OSError(listing.stderr.decode(errors="replace").strip())
+    return listing.stdout.splitlines()
+
+
+def _stat(worker: Worker) -> None:
+    """`stat` of every name."""
+    for path in worker.share():
+        started = time.monotonic()
+        os.stat(path)
+        worker.count(started, 0)
+
+
+def _list(worker: Worker) -> None:
+    """`ls -lR`. An operation is a line."""
+    lines = [line for line in _lines(worker, "ls", "-lR") if line.startswith(b"-")]
     worker.latencies = [0.0] * len(lines)
+
+
+def _names(worker: Worker) -> None:
+    """`ls -f`. An operation is a name."""
+    names = [name for name in _lines(worker, "ls", "-f") if name not in (b".", b"..")]
+    worker.latencies = [0.0] * len(names)
+
+
+def _find(worker: Worker) -> None:
+    """`find`. An operation is a path."""
+    worker.latencies = [0.0] * len(_lines(worker, "find"))
 
 
 _PATTERNS: Patterns = {
@@ -152,6 +175,9 @@ _PATTERNS: Patterns = {
     "walk": _walk,
     "shuffle": _shuffle,
     "list": _list,
+    "stat": _stat,
+    "names": _names,
+    "find": _find,
 }
 
 

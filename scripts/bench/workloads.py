@@ -108,6 +108,17 @@ def write(pattern: str, names: list[str], **options: Any) -> Workload:
     return run
 
 
+def pause(seconds: float) -> Workload:
+    """Nothing for a while."""
+
+    def run(context: Context) -> Tally:
+        del context
+        time.sleep(seconds)
+        return Tally(seconds=seconds)
+
+    return run
+
+
 def _work(script: str, job: Job) -> Tally:
     output, _ = _run([sys.executable, str(Path(__file__).with_name(script)), json.dumps(asdict(job))])
     tally = Tally(**json.loads(output))

@@ -37,8 +37,8 @@ pub(super) struct IndexArgs {
     #[arg(long, conflicts_with = "from_inventory")]
     pub(super) check: bool,
 
-    /// Take the objects from an S3 Inventory (CSV) instead of listing the bucket: manifest.json, on
-    /// the disk or in a bucket. They are as old as the inventory
+    /// Take the objects from an S3 Inventory (CSV or Parquet) instead of listing the bucket:
+    /// manifest.json, on the disk or in a bucket. They are as old as the inventory
     #[arg(long, value_name = "PATH|S3_URI", value_parser = Manifest::parse)]
     pub(super) from_inventory: Option<Manifest>,
 

@@ -45,7 +45,7 @@ pub use process::Pid;
 pub use refuse::Refused;
 pub use xattr::Xattr;
 
-pub use crate::tree::{Emit, InodeNo};
+pub use crate::tree::{Caching, Emit, InodeNo};
 
 use crate::prefetch::{Prefetcher, Visit};
 use crate::read::{ReadConfig, ReadHandle};
@@ -97,6 +97,15 @@ pub struct Opened {
     pub file: HandleNo,
     /// What it is good for.
     pub kind: OpenKind,
+}
+
+/// A directory that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenedDir {
+    /// The handle.
+    pub dir: HandleNo,
+    /// What may be done with its entries.
+    pub caching: Caching,
 }
 
 /// What a handle is good for.
@@ -359,8 +368,13 @@ impl Fs {
     ///
     /// # Errors
     /// Any failure of the namespace.
-    pub async fn opendir(&self, ino: InodeNo) -> Result<HandleNo, Error> {
-        Ok(self.dirs.insert(self.tree.open_dir(ino).await?))
+    pub async fn opendir(&self, ino: InodeNo) -> Result<OpenedDir, Error> {
+        let dir = self.tree.open_dir(ino).await?;
+        let caching = dir.caching();
+        Ok(OpenedDir {
+            dir: self.dirs.insert(dir),
+            caching,
+        })
     }
 
     /// Reads entries of a directory from `offset` on, which is 0 or the

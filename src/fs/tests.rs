@@ -132,7 +132,7 @@ fn s12_new_objects_are_visible_at_once() {
     let store = FakeStore::new();
     let fs = mount(&store, Ttl::Minimal);
     assert_eq!(lookup(&fs, "f"), Err(Errno::ENOENT));
-    let dir = block_on(fs.opendir(ROOT)).expect("a directory");
+    let dir = block_on(fs.opendir(ROOT)).expect("a directory").dir;
     assert_eq!(names(&fs, dir, 10), Ok(vec![".".into(), "..".into()]));
     store.put("f", "x");
     assert!(lookup(&fs, "f").is_ok());
@@ -519,7 +519,7 @@ fn s06_directory_is_read_in_pieces_rewound_and_not_sought() {
         store.put(&format!("f{index}"), "x");
     }
     let fs = mount(&store, Ttl::Minimal);
-    let dir = block_on(fs.opendir(ROOT)).expect("a directory");
+    let dir = block_on(fs.opendir(ROOT)).expect("a directory").dir;
     let mut expected = vec![String::from("."), String::from("..")];
     expected.extend((0..10).map(|index| format!("f{index}")));
     assert_eq!(names(&fs, dir, 4).as_ref(), Ok(&expected));
@@ -538,7 +538,7 @@ fn readdir_that_fails_midway_says_so_to_the_next_read_only() {
         store.put(&format!("f{index}"), "x");
     }
     let fs = mount(&store, Ttl::Minimal);
-    let dir = block_on(fs.opendir(ROOT)).expect("a directory");
+    let dir = block_on(fs.opendir(ROOT)).expect("a directory").dir;
     let (mut taken, mut offset) = (0, 0);
     block_on(fs.readdir(dir, 0, true, &mut |entry| {
         taken += 1;

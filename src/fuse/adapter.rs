@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
@@ -22,10 +22,11 @@ use log::debug;
 use super::answer::fail;
 use super::change::{open_reply, time};
 use super::convert::{handle, inode};
+use super::directory::directory_reply;
 use super::executor::Executor;
 use super::revealed::Revealed;
 use super::served::Served;
-use crate::fs::{self, Fs, Pid, Refused, SetAttr};
+use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]
@@ -192,7 +193,9 @@ impl Filesystem for Adapter {
         self.executor.run("opendir", async move {
             let opendir = async |fs: Arc<Fs>| fs.opendir(inode(ino)).await;
             match served.run(opendir).await {
-                Ok(dir) => reply.opened(FileHandle(dir.0), FopenFlags::empty()),
+                Ok(OpenedDir { dir, caching }) => {
+                    reply.opened(FileHandle(dir.0), directory_reply(caching));
+                }
                 Err(error) => reply.error(fail("opendir", format_args!("inode {ino}"), &error)),
             }
         });

@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::{FileHandle, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry};
+use fuser::{FileHandle, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry};
 
 use super::adapter::Adapter;
 use super::answer::fail;
 use super::convert::{GENERATION, absent_attr, file_attr, file_type, handle, inode};
-use crate::fs::{DirEntry, Emit, Entry, Fs, Lookup, Pid};
+use crate::fs::{Caching, DirEntry, Emit, Entry, Fs, Lookup, Pid};
 
 impl Adapter {
     pub(super) fn do_lookup(&self, parent: INodeNo, name: &OsStr, by: Pid, reply: ReplyEntry) {
@@ -91,6 +91,16 @@ impl Adapter {
                 }
             }
         });
+    }
+}
+
+/// What the kernel may do with the entries of a directory. Without `FOPEN_KEEP_CACHE` it drops those
+/// that it has.
+pub(super) fn directory_reply(caching: Caching) -> FopenFlags {
+    match caching {
+        Caching::No => FopenFlags::empty(),
+        Caching::Renew => FopenFlags::FOPEN_CACHE_DIR,
+        Caching::Keep => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 

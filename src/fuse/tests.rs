@@ -1,6 +1,7 @@
 //! Real mounts of the in-memory store. They need `/dev/fuse` and the right to mount.
 
 mod beside;
+mod directories;
 mod ending;
 mod missing;
 mod writing;

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::format::{Fields, Malformed, Record};
+use super::format::{BLOCK_BYTES, Fields, Malformed, Record};
 use crate::crt::crc32c;
 
 /// Where a block is, and what it has to be.
@@ -44,28 +44,43 @@ impl Blocks {
             return Ok(block);
         }
         let length = usize::try_from(place.bytes).map_err(|_| BadBlock::Damaged)?;
-        let mut bytes = vec![0; length];
+        let mut bytes = self.buffer(length);
         file.read_exact_at(&mut bytes, place.offset)
             .map_err(BadBlock::File)?;
         if crc32c(0, &bytes) != place.crc {
             return Err(BadBlock::Damaged);
         }
         let block = Arc::new(bytes);
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() >= MOST_BLOCKS {
-            recent.pop_back();
-        }
-        recent.push_front((number, Arc::clone(&block)));
+        // Another thread may have read the same one meanwhile, which does no harm.
+        self.lock().push_front((number, Arc::clone(&block)));
         Ok(block)
     }
 
+    /// A buffer of this length: that of the block which is dropped for it, unless somebody looks at
+    /// that still. Large buffers that come and go would leave holes in the heap.
+    fn buffer(&self, length: usize) -> Vec<u8> {
+        let oldest = {
+            let mut recent = self.lock();
+            let is_full = recent.len() >= MOST_BLOCKS;
+            is_full.then(|| recent.pop_back()).flatten()
+        };
+        let unused = oldest.and_then(|(_, block)| Arc::into_inner(block));
+        let mut buffer = unused.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES));
+        buffer.resize(length, 0);
+        buffer
+    }
+
     fn find(&self, number: usize) -> Option<Arc<Vec<u8>>> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.lock();
         let at = recent.iter().position(|(other, _)| *other == number)?;
         let found = recent.remove(at)?;
         let block = Arc::clone(&found.1);
         recent.push_front(found);
         Some(block)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, Arc<Vec<u8>>)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,6 +137,9 @@ impl BlockCursor {
         Record::decode(&mut Fields(bytes.unwrap_or_default()))
     }
 }
+
+/// Room for most blocks: the last record may reach beyond the end.
+const BUFFER_BYTES: usize = BLOCK_BYTES + (1 << 10);
 
 /// 2 MiB of blocks: some for each thread that looks something up.
 const MOST_BLOCKS: usize = 64;

@@ -118,6 +118,11 @@ impl Clock {
             .fetch_max(now.0.get().saturating_add(1), Ordering::AcqRel);
         now
     }
+
+    /// Whether there was a change at this moment or after it.
+    pub(super) fn has_ticked_since(&self, moment: Moment) -> bool {
+        moment.0.get() < self.least.load(Ordering::Acquire)
+    }
 }
 
 impl fmt::Debug for Clock {
@@ -251,6 +256,8 @@ mod tests {
         let before = clock.now();
         let change = clock.tick();
         assert!(before <= change);
+        assert!(clock.has_ticked_since(before) && clock.has_ticked_since(change));
+        assert!(!clock.has_ticked_since(clock.now()));
         assert!(change < clock.now());
         assert!(clock.now() <= clock.tick());
     }

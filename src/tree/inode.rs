@@ -169,6 +169,11 @@ pub(super) struct Directory {
     /// What keeps this inode in the table beside the kernel: the inodes whose parent it is
     /// (those that lost their name too) and the open directory handles.
     pub(super) dependents: usize,
+    /// When S3 was asked for the first entry, when all of them were read last; `None` when some have
+    /// changed since.
+    pub(super) listed: Option<Moment>,
+    /// How often entries have changed, as far as is known.
+    pub(super) changes: u32,
     /// Whether it was made here, and S3 has nothing in it as far as is known.
     pub(super) made_here: bool,
     /// Whether S3 has a marker of it, as far as is known: an object whose key ends in the `/`.

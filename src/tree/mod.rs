@@ -26,6 +26,7 @@
 //! inode that the kernel has forgotten, unless it is local.
 
 mod around;
+mod caching;
 mod change;
 mod error;
 mod expiry;
@@ -43,11 +44,13 @@ mod rename;
 mod resolve;
 mod stored;
 mod table;
+mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use around::Listed;
+pub use caching::Caching;
 pub use change::Named;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
@@ -57,7 +60,7 @@ pub use posix::PosixAttr;
 pub use readdir::{DirEntry, DirHandle, Emit};
 
 use std::ffi::OsStr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -68,6 +71,7 @@ use inode::{Content, Found, Inode};
 use pages::Pages;
 use resolve::Flights;
 use table::Table;
+use walk::Walks;
 
 /// What a [`Tree`] shows, and how long it believes what it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,8 @@ impl Tree {
             notices: Notices::default(),
             details: Mutex::default(),
             lists_otherwise: AtomicBool::new(false),
+            walks: Walks::default(),
+            requests: AtomicUsize::new(0),
         };
         Self {
             core: Arc::new(core),
@@ -248,6 +254,12 @@ impl Tree {
     }
 }
 
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.core.walks.end();
+    }
+}
+
 /// What a tree and its open directories share.
 #[derive(Debug)]
 struct Core {
@@ -265,6 +277,9 @@ struct Core {
     details: Mutex<Option<Arc<ObjectDetails>>>,
     /// Whether the store was seen to list in another order than that of the bytes.
     lists_otherwise: AtomicBool,
+    walks: Walks,
+    /// HEADs and LISTs so far.
+    requests: AtomicUsize,
 }
 
 impl Core {

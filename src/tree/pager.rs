@@ -91,6 +91,17 @@ impl Pager {
         }
     }
 
+    /// What its keys start with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Asks for the first page, without waiting for it.
+    pub(super) fn begin(&mut self) {
+        self.plan(true);
+        self.progress();
+    }
+
     /// The next page. Not to be called after the last one.
     ///
     /// # Errors
@@ -315,7 +326,7 @@ impl Pager {
             return 0;
         }
         let patience = self.core.config.ttl.of_file() / 2;
-        self.pace.pages_within(patience).clamp(1, MOST_AHEAD)
+        self.pace.pages_within(patience).min(MOST_AHEAD)
     }
 
     /// Splits ranges as far as the budget allows and `depth` makes sense of it.

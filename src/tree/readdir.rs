@@ -17,6 +17,7 @@ use super::listing::{Entry, Listing};
 use super::local::Phase;
 use super::pager::{Page, Pager};
 use super::table::Answer;
+use super::walk::Guess;
 use crate::s3::{Key, ListPage};
 
 /// One entry of a directory.
@@ -46,8 +47,8 @@ pub enum Emit {
 /// come in the order of the store; a file `a` comes where a directory `a` would. What was local
 /// when the listing began comes last, unless the listing has the name.
 pub struct DirHandle {
-    core: Arc<Core>,
-    ino: InodeNo,
+    pub(super) core: Arc<Core>,
+    pub(super) ino: InodeNo,
     parent: InodeNo,
     stream: Mutex<Stream>,
 }
@@ -56,10 +57,15 @@ impl DirHandle {
     pub(super) fn open(core: Arc<Core>, ino: InodeNo) -> Result<Self, Error> {
         let mut table = core.table();
         let prefix = table.directory_prefix(ino, &core.config.prefix)?;
-        let parent = table.get(ino)?.parent;
+        let inode = table.get(ino)?;
+        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
         table.pin(ino)?;
         drop(table);
-        let stream = Mutex::new(Stream::new(&core, prefix));
+        let mut stream = Stream::new(&core, prefix);
+        if ino != ROOT {
+            stream.guess = core.walks.open(&core, parent, &name, &stream.prefix);
+        }
+        let stream = Mutex::new(stream);
         Ok(Self {
             core,
             ino,
@@ -89,9 +95,15 @@ impl DirHandle {
     ) -> Result<(), Error> {
         let mut stream = self.stream.lock().await;
         if offset == 0 || stream.is_at_start() {
+            let guess = stream.guess.take();
             *stream = Stream::new(&self.core, self.prefix()?);
+            stream.changes = self.core.changes_of(self.ino);
             // Before the first page: what leaves this set later is in the listing, or was before.
             stream.locals = self.core.table().locals(self.ino);
+            // And before this: what has left it already is a change that is seen.
+            if let Some(guess) = guess.filter(|guess| guess.is_good(&self.core, &stream.prefix)) {
+                stream.pager = guess.pager;
+            }
         }
         if !stream.reaches(offset) {
             return Err(Error::BadOffset);
@@ -99,6 +111,10 @@ impl DirHandle {
         stream.pager.progress();
         while stream.end() <= offset.max(DOTS) && stream.next != Next::End {
             self.fetch(&mut stream).await?;
+        }
+        if stream.next == Next::End && offset == stream.end() {
+            self.core
+                .note_listed(self.ino, stream.began, stream.changes);
         }
         let limit = if self.core.config.details {
             self.describe(&mut stream, offset).await
@@ -156,6 +172,7 @@ impl DirHandle {
             Next::Middle
         };
         if stream.next == Next::First {
+            stream.began = page.asked;
             self.settle(&page, next);
         }
         stream.first = stream.end();
@@ -177,12 +194,17 @@ impl DirHandle {
         }
         for entry in entries {
             stream.locals.remove(&entry.name);
+            if entry.found == Found::Directory && stream.directories.len() < MOST_DIRECTORIES {
+                stream.directories.push(Arc::clone(&entry.name));
+            }
             stream.entries.push_back(Item::Listed(entry));
         }
         if next == Next::End {
             let locals = std::mem::take(&mut stream.locals).into_iter();
             let locals = locals.map(|(name, ino)| Item::Local { name, ino });
             stream.entries.extend(locals);
+            let directories = std::mem::take(&mut stream.directories);
+            self.core.walks.note_read(self.ino, directories);
         }
         stream.next = next;
         Ok(())
@@ -340,14 +362,22 @@ struct Stream {
     /// What the keys in the directory started with.
     prefix: String,
     pager: Pager,
+    /// A listing that was begun when this directory was expected to be opened.
+    guess: Option<Guess>,
     listing: Listing,
     next: Next,
     /// Position of the first buffered entry; `.` and `..` are at 0 and 1.
     first: u64,
     /// What the last page brought.
     entries: VecDeque<Item>,
+    /// The directories that came, as far as they are of interest to a walk.
+    directories: Vec<Arc<str>>,
     /// The local names that the listing has not shown so far.
     locals: BTreeMap<Arc<str>, InodeNo>,
+    /// How often the entries had changed when the listing began.
+    changes: u32,
+    /// When the first page was asked for.
+    began: Moment,
     /// When the last page was asked for.
     asked: Moment,
     /// When it came.
@@ -381,7 +411,11 @@ impl Stream {
             next: Next::First,
             first: DOTS,
             entries: VecDeque::new(),
+            guess: None,
+            directories: Vec::new(),
             locals: BTreeMap::new(),
+            began: now,
+            changes: 0,
             asked: now,
             arrived: now,
         }
@@ -405,6 +439,9 @@ impl Stream {
 
 /// Entries before the first of the listing: `.` and `..`.
 const DOTS: u64 = 2;
+
+/// Directories of a directory that a walk is expected to open.
+const MOST_DIRECTORIES: usize = 10_000;
 
 /// Entries whose details are asked for at the same time. So many fill a reply of the kernel's usual
 /// size.

@@ -40,6 +40,7 @@ impl Core {
 
     /// The object that has this key.
     pub(super) async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, s3::Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         match self.store.head(key).await {
             Ok(mut info) => {
                 self.share_details(&mut info);
@@ -95,6 +96,7 @@ impl Core {
     /// # Errors
     /// As [`s3::Store::list`]; [`ErrorKind::Protocol`] when following the answer would never end.
     pub(super) async fn list(&self, request: &ListRequest) -> Result<ListPage, s3::Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let page = self.store.list(request).await?;
         if request.from.is_repeated_by(page.next.as_deref()) {
             let context = s3::Context {

@@ -310,6 +310,7 @@ impl Table {
             }
             self.detach(ino);
             self.drop_unused(ino);
+            self.note_entries_changed(parent);
         }
         self.absences.insert(parent, Arc::clone(name), asked);
     }
@@ -377,6 +378,14 @@ impl Table {
             let (parent, name) = (inode.parent, Arc::clone(&inode.name));
             self.detach(ino);
             self.note_change(parent, &name, asked);
+        }
+    }
+
+    /// Notes that the entries of the directory `ino` are others than those that were read.
+    pub(super) fn note_entries_changed(&mut self, ino: InodeNo) {
+        if let Ok(directory) = self.directory_mut(ino) {
+            directory.listed = None;
+            directory.changes = directory.changes.wrapping_add(1);
         }
     }
 
@@ -497,7 +506,7 @@ impl Table {
         }
     }
 
-    fn directory_mut(&mut self, ino: InodeNo) -> Result<&mut Directory, Error> {
+    pub(super) fn directory_mut(&mut self, ino: InodeNo) -> Result<&mut Directory, Error> {
         match &mut self.inodes.get_mut(&ino).ok_or(Error::Stale)?.content {
             Content::Directory(directory) => Ok(directory),
             Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),

@@ -4,6 +4,7 @@ mod faults;
 mod indexing;
 mod keeping;
 mod lifecycle;
+mod listing;
 mod memory;
 mod model;
 mod namespace;

@@ -174,7 +174,7 @@ fn directory_that_is_open_while_it_is_renamed_is_read_under_its_new_name() {
     store.set_page_size(2);
     let fs = mounted(&store, |_| {});
     let ino = find(&fs, "d").expect("there").ino;
-    let [unread, begun] = [(); 2].map(|()| block_on(fs.opendir(ino)).expect("it opens"));
+    let [unread, begun] = [(); 2].map(|()| block_on(fs.opendir(ino)).expect("it opens").dir);
     let mut offset = 0;
     let mut emit = |entry: DirEntry<'_>| {
         offset = entry.next_offset;

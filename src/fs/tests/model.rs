@@ -312,7 +312,7 @@ fn crash_in_rename(
 /// All of the tree is as the model says, by lookups and by listings, and every body.
 fn compare(kernel: &mut Kernel, model: &Model<HandleNo>, path: &str, plus: bool) {
     let ino = kernel.walk(path).expect("a directory");
-    let dir = block_on(kernel.fs.opendir(ino)).expect("it opens");
+    let dir = block_on(kernel.fs.opendir(ino)).expect("it opens").dir;
     let (mut found, mut offset) = (BTreeMap::new(), 0);
     loop {
         let before = found.len();

@@ -129,7 +129,7 @@ pub(super) fn list(fs: &Fs, path: &str) -> Vec<String> {
         "" => ROOT,
         path => find(fs, path).expect("a directory").ino,
     };
-    let dir = block_on(fs.opendir(ino)).expect("it opens");
+    let dir = block_on(fs.opendir(ino)).expect("it opens").dir;
     let all = names(fs, dir, 100).expect("it is read");
     fs.releasedir(dir).expect("it closes");
     all.into_iter().skip(2).collect()

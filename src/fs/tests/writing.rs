@@ -71,7 +71,7 @@ fn rename(fs: &Fs, from: &str, to: &str, mode: RenameMode) -> Result<(), Errno> 
 }
 
 fn listed(fs: &Fs) -> Vec<String> {
-    let dir = block_on(fs.opendir(ROOT)).expect("a directory");
+    let dir = block_on(fs.opendir(ROOT)).expect("a directory").dir;
     names(fs, dir, 100).expect("it is read").split_off(2)
 }
 
@@ -102,7 +102,7 @@ fn s06_file_that_is_stored_while_it_is_listed_is_listed_once() {
         }
         let fs = allowing(&store, Ttl::Minimal, |_| {});
         let files = ["b", "z"].map(|name| create(&fs, name).expect("it is made").1);
-        let dir = block_on(fs.opendir(ROOT)).expect("a directory");
+        let dir = block_on(fs.opendir(ROOT)).expect("a directory").dir;
         let (mut names, mut offset) = (Vec::new(), 0);
         for turn in 0.. {
             if turn == stored_after {

@@ -1,13 +1,15 @@
 //! S3 Inventory: a list of a bucket's objects that S3 writes into a bucket, daily or weekly.
 //!
 //! A manifest names the files of the list and their columns; the files are CSV, compressed with
-//! gzip. Versions that are not the newest, and delete markers, are left out. Of an object that was
+//! gzip, or Parquet. Versions that are not the newest, and delete markers, are left out. Of an object that was
 //! changed since the inventory was made, a mount can read nothing: its ETag is another one.
 //!
 //! S3: [inventory list](https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html).
 
+mod csv;
 mod fetch;
-mod rows;
+mod parquet;
+mod row;
 
 #[cfg(test)]
 mod tests;
@@ -24,15 +26,26 @@ use futures::executor::block_on;
 use md5::{Digest, Md5};
 use serde::Deserialize;
 
+use self::csv::Columns;
 use super::{Error, Scope};
 use crate::s3::{Key, ListedObject, Store};
-use rows::Columns;
 
 /// An inventory: its manifest, and where its files are.
 #[derive(Debug)]
 pub struct Inventory {
     manifest: Manifest,
+    format: Format,
     place: InventoryPlace,
+}
+
+/// What takes the objects.
+type Take<'a> = &'a mut dyn FnMut(ListedObject) -> Result<(), Error>;
+
+/// What the files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Format {
+    Csv(Columns),
+    Parquet,
 }
 
 /// Where an inventory is.
@@ -82,15 +95,12 @@ impl Inventory {
                 format!("is not the manifest of an inventory: {error}"),
             )
         })?;
-        if manifest.file_format != "CSV" {
-            let format = &manifest.file_format;
-            let reason =
-                format!("the inventory is {format}; only CSV can be read: configure it so");
-            return Err(Error::inventory(name, reason));
-        }
-        // Now, not after an hour.
-        Columns::new(&manifest.file_schema).map_err(|reason| Error::inventory(&name, reason))?;
-        Ok(Self { manifest, place })
+        let format = Format::new(&manifest).map_err(|reason| Error::inventory(&name, reason))?;
+        Ok(Self {
+            manifest,
+            format,
+            place,
+        })
     }
 
     /// How many files it has.
@@ -103,11 +113,7 @@ impl Inventory {
     /// # Errors
     /// [`Error::Inventory`] when it is of another bucket, or a file is damaged; [`Error::File`] or
     /// [`Error::S3`] when a file cannot be had; and what `take` answers.
-    pub fn read(
-        &self,
-        scope: &Scope,
-        take: &mut dyn FnMut(ListedObject) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn read(&self, scope: &Scope, take: Take<'_>) -> Result<(), Error> {
         if self.manifest.source_bucket != scope.bucket {
             let reason = format!(
                 "the inventory is of the bucket {}, not of {}",
@@ -115,34 +121,56 @@ impl Inventory {
             );
             return Err(Error::inventory(self.place.name(), reason));
         }
-        let columns = Columns::new(&self.manifest.file_schema)
-            .map_err(|reason| Error::inventory(self.place.name(), reason))?;
         for file in &self.manifest.files {
-            let mut input = Hashing {
-                input: self.place.file(&file.key)?,
-                md5: Md5::new(),
-            };
-            let rows = MultiGzDecoder::new(&mut input);
-            columns.read(rows, &file.key, scope, take)?;
-            // What follows the compressed bytes counts, too.
-            io::copy(&mut input, &mut io::sink())
-                .map_err(|error| Error::inventory(&file.key, error))?;
-            let md5: String = input
-                .md5
-                .finalize()
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect();
-            if file
-                .md5
-                .as_ref()
-                .is_some_and(|expected| !expected.eq_ignore_ascii_case(&md5))
-            {
-                let reason = "it is damaged: its MD5 is not the one in the manifest";
-                return Err(Error::inventory(&file.key, reason));
-            }
+            self.read_file(file, scope.prefix.as_str(), take)?;
         }
         Ok(())
+    }
+
+    fn read_file(&self, file: &DataFile, prefix: &str, take: Take<'_>) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::inventory(&file.key, error);
+        let mut input = Hashing {
+            input: self.place.file(&file.key)?,
+            md5: Md5::new(),
+        };
+        match &self.format {
+            Format::Csv(columns) => {
+                let rows = MultiGzDecoder::new(&mut input);
+                columns.read(rows, &file.key, prefix, take)?;
+                // What follows the compressed bytes counts, too.
+                io::copy(&mut input, &mut io::sink()).map_err(failed)?;
+                input.check(file)
+            }
+            Format::Parquet => {
+                // It is read from its end, and only when it is known to be what it should be.
+                let mut copy = tempfile::tempfile().map_err(failed)?;
+                io::copy(&mut input, &mut copy).map_err(failed)?;
+                input.check(file)?;
+                parquet::read(copy, &file.key, prefix, take)
+            }
+        }
+    }
+}
+
+impl Format {
+    /// What the manifest says, if it can be read, and has the columns that are needed: to be found
+    /// out now, not after an hour.
+    fn new(manifest: &Manifest) -> Result<Self, String> {
+        let format = match &*manifest.file_format {
+            "CSV" => Columns::new(&manifest.file_schema).map(Self::Csv),
+            "Parquet" => parquet::check_schema(&manifest.file_schema).map(|()| Self::Parquet),
+            other => {
+                return Err(format!(
+                    "the inventory is {other}; only CSV and Parquet can be read: configure it so"
+                ));
+            }
+        };
+        format.map_err(|missing| {
+            format!(
+                "the inventory has no field {missing}: choose Size, LastModifiedDate and ETag among \
+                 its optional fields"
+            )
+        })
     }
 }
 
@@ -198,6 +226,21 @@ fn fetch(store: &Arc<dyn Store>, key: &Key) -> Result<Box<dyn Read>, Error> {
 struct Hashing<R> {
     input: R,
     md5: Md5,
+}
+
+impl<R> Hashing<R> {
+    /// Compares the MD5 with that of the manifest.
+    fn check(self, file: &DataFile) -> Result<(), Error> {
+        let md5 = self.md5.finalize();
+        let md5: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
+        match &file.md5 {
+            Some(expected) if !expected.eq_ignore_ascii_case(&md5) => {
+                let reason = "it is damaged: its MD5 is not the one in the manifest";
+                Err(Error::inventory(&file.key, reason))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl<R: Read> Read for Hashing<R> {

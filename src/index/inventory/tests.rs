@@ -3,6 +3,12 @@
 use std::fs;
 use std::io::Write;
 
+use ::parquet::basic::Compression as Compressed;
+use ::parquet::column::writer::ColumnWriter;
+use ::parquet::data_type::ByteArray;
+use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::parser::parse_message_type;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -112,6 +118,96 @@ fn inventory_in_a_bucket_is_the_same() {
     assert!(error.contains("part.csv.gz"), "{error}");
 }
 
+const PARQUET_SCHEMA: &str = "message s3.inventory { required binary bucket (UTF8); \
+    required binary key (UTF8); optional binary version_id (UTF8); optional boolean is_latest; \
+    optional boolean is_delete_marker; optional int64 size; \
+    optional int64 last_modified_date (TIMESTAMP_MILLIS); optional binary e_tag (UTF8); \
+    optional binary storage_class (UTF8); }";
+
+/// The rows of [`ROWS`], as Parquet, compressed as S3 does.
+fn parquet_file() -> Vec<u8> {
+    let texts = |texts: &[Option<&str>]| {
+        let there = texts.iter().flatten();
+        let values: Vec<ByteArray> = there.map(|text| ByteArray::from(*text)).collect();
+        let levels: Vec<i16> = texts.iter().map(|text| i16::from(text.is_some())).collect();
+        (values, levels)
+    };
+    let schema = Arc::new(parse_message_type(PARQUET_SCHEMA).expect("a schema"));
+    let properties = WriterProperties::builder().set_compression(Compressed::SNAPPY);
+    let mut file = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::new(properties.build()))
+        .expect("a writer");
+    let mut group = writer.next_row_group().expect("a group");
+    let mut number = 0;
+    while let Some(mut column) = group.next_column().expect("a column") {
+        match column.untyped() {
+            ColumnWriter::ByteArrayColumnWriter(column) => {
+                let (values, levels) = texts(&match number {
+                    0 => [Some("data"); 4],
+                    1 => ["b/two words+é.bin", "a.bin", "a.bin", "gone.bin"].map(Some),
+                    2 => ["v1", "v2", "v1", "v3"].map(Some),
+                    7 => [Some("aa-2"), Some("bb"), Some("cc"), None],
+                    _ => [
+                        Some("STANDARD"),
+                        Some("DEEP_ARCHIVE"),
+                        Some("STANDARD"),
+                        None,
+                    ],
+                });
+                let levels = (number > 1).then_some(&*levels);
+                column.write_batch(&values, levels, None).expect("written");
+            }
+            ColumnWriter::BoolColumnWriter(column) => {
+                let values = [[true, true, false, true], [false, false, false, true]];
+                let values = if number == 3 { values[0] } else { values[1] };
+                column
+                    .write_batch(&values, Some(&[1; 4]), None)
+                    .expect("written");
+            }
+            ColumnWriter::Int64ColumnWriter(column) if number == 5 => {
+                column
+                    .write_batch(&[7, 5, 4], Some(&[1, 1, 1, 0]), None)
+                    .expect("written");
+            }
+            ColumnWriter::Int64ColumnWriter(column) => {
+                let time = [1_714_558_830_000; 4];
+                column
+                    .write_batch(&time, Some(&[1; 4]), None)
+                    .expect("written");
+            }
+            _ => panic!("no column of this kind"),
+        }
+        column.close().expect("closed");
+        number += 1;
+    }
+    group.close().expect("closed");
+    writer.close().expect("closed");
+    file
+}
+
+#[test]
+fn parquet_says_the_same_as_csv() {
+    let file = parquet_file();
+    let (_directory, place) = on_disk(&manifest("Parquet", PARQUET_SCHEMA, &file), &file);
+    let expected = ["b/two words+é.bin 7 \"aa-2\"", "a.bin 5 \"bb\" archived"];
+    assert_eq!(
+        read(place, "data", ""),
+        Ok(expected.map(str::to_owned).to_vec())
+    );
+}
+
+#[test]
+fn damaged_parquet_is_an_error() {
+    let good = parquet_file();
+    for at in (0..good.len()).step_by(7) {
+        let mut file = good.clone();
+        file[at] ^= 0x55;
+        // As if the manifest had been written for it: the MD5 alone would tell.
+        let (_directory, place) = on_disk(&manifest("Parquet", PARQUET_SCHEMA, &file), &file);
+        _ = read(place, "data", "");
+    }
+}
+
 #[test]
 fn what_cannot_be_used_is_refused_by_name() {
     let file = zipped(ROWS);
@@ -120,7 +216,19 @@ fn what_cannot_be_used_is_refused_by_name() {
     let plain = "Bucket, Key, Size, LastModifiedDate, ETag";
     let cases = [
         ("CSV", no_etag, file.clone(), "no field ETag"),
-        ("Parquet", SCHEMA, file.clone(), "only CSV can be read"),
+        (
+            "ORC",
+            SCHEMA,
+            file.clone(),
+            "only CSV and Parquet can be read",
+        ),
+        (
+            "Parquet",
+            "message s3.inventory { required binary key; optional int64 size; }",
+            file.clone(),
+            "no field last_modified_date",
+        ),
+        ("Parquet", PARQUET_SCHEMA, file.clone(), "part.csv.gz"),
         (
             "CSV",
             plain,

@@ -232,9 +232,7 @@ impl Range {
 
     /// Where this range might be split. `page`: the entries of a full page.
     pub(super) fn guess(&self, alphabet: &Alphabet, prefix: &str, page: usize) -> Option<Guess> {
-        if self.from.is_none() {
-            return None;
-        }
+        self.from.as_ref()?;
         let name = |text: &String| text.strip_prefix(prefix).map(str::to_owned);
         let at = name(self.last.as_ref().or(self.after.as_ref())?)?;
         let stretch = self.stretch.as_ref()?;

@@ -6,9 +6,12 @@ use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use futures::executor::block_on;
+
 use super::*;
 use crate::s3::Prefix;
-use crate::tree::{Clock, Tree, TreeConfig, Ttl};
+use crate::s3::fake::{FakeStore, Op};
+use crate::tree::{Clock, DirEntry, Emit, NodeKind, ROOT, Tree, TreeConfig, Ttl};
 use store::{Kind, Shelf};
 
 /// What a pager over a store makes of a listing.
@@ -35,7 +38,7 @@ fn pager_by(shelf: &Shelf, clock: Clock) -> Pager {
         pages: false,
     };
     let tree = Tree::with_clock(Arc::new(shelf.clone()), config, clock);
-    Pager::new(tree.core, String::new(), true)
+    Pager::new(Arc::clone(&tree.core), String::new(), true)
 }
 
 /// The next page, as many round trips as that takes.
@@ -140,6 +143,54 @@ fn listing_equals_the_serial_one_for_any_names() {
 }
 
 #[test]
+fn directory_shows_the_same_whatever_a_page_holds() {
+    for seed in 1..=2_000 {
+        let (names, page) = key_set(&mut Random::new(seed));
+        let store = FakeStore::deterministic();
+        for name in &names {
+            store.put_synthetic(name, 1, 0);
+        }
+        let expected = shown(&store);
+        assert_eq!(store.count(Op::List), 1, "one page has all");
+        store.clear_log();
+        store.set_page_size(page);
+        assert!(shown(&store) == expected, "seed {seed}");
+    }
+}
+
+/// The entries of the root, in the order in which they come.
+fn shown(store: &FakeStore) -> Vec<(String, Option<NodeKind>)> {
+    let config = TreeConfig {
+        prefix: Prefix::default(),
+        ttl: Ttl::Minimal,
+        negative_ttl: Ttl::Minimal,
+        details: false,
+        pages: false,
+    };
+    let made = Instant::now();
+    let tree = Tree::with_clock(Arc::new(store.clone()), config, Clock::new(move || made));
+    let directory = block_on(tree.open_dir(ROOT)).unwrap();
+    let mut entries = Vec::new();
+    let mut offset = 0;
+    loop {
+        let before = offset;
+        let mut emit = |entry: DirEntry| {
+            offset = entry.offset;
+            let kind = match entry.node.kind {
+                NodeKind::Directory { .. } => None,
+                kind => Some(kind),
+            };
+            entries.push((entry.name.to_string(), kind));
+            Emit::Taken
+        };
+        block_on(directory.read(before, false, &mut emit)).unwrap();
+        if offset == before {
+            return entries;
+        }
+    }
+}
+
+#[test]
 fn listing_is_whole_where_it_cannot_be_split() {
     for kind in [
         Kind::ByName,
@@ -232,20 +283,24 @@ fn no_more_is_read_ahead_than_the_bound() {
 }
 
 #[test]
-fn slow_caller_is_read_one_page_ahead_of() {
-    let shelf = Shelf::new(Kind::LikeS3, numbers(100), 1);
-    let millis = Arc::new(AtomicU64::new(0));
-    let (start, passed) = (Instant::now(), Arc::clone(&millis));
-    let clock = move || start + Duration::from_millis(passed.load(Ordering::Relaxed));
-    let mut pager = pager_by(&shelf, Clock::new(clock));
-    for taken in 1..20 {
-        next(&mut pager, &shelf).unwrap();
-        millis.fetch_add(60, Ordering::Relaxed);
-        shelf.pass();
-        pager.progress();
-        if taken > 5 {
-            let ahead: usize = pager.ranges.iter().map(Range::ahead).sum();
-            assert_eq!(ahead, 1, "page {taken}");
+fn slow_caller_is_read_ahead_of_as_far_as_attributes_stay_valid() {
+    for (a_page, expected) in [(60, 0), (30, 1), (12, 4)] {
+        let shelf = Shelf::new(Kind::LikeS3, numbers(100), 1);
+        let millis = Arc::new(AtomicU64::new(0));
+        let (start, passed) = (Instant::now(), Arc::clone(&millis));
+        let clock = move || start + Duration::from_millis(passed.load(Ordering::Relaxed));
+        let mut pager = pager_by(&shelf, Clock::new(clock));
+        for taken in 1..60 {
+            next(&mut pager, &shelf).unwrap();
+            millis.fetch_add(a_page, Ordering::Relaxed);
+            for _ in 0..5 {
+                shelf.pass();
+                pager.progress();
+            }
+            if taken > 40 {
+                let ahead: usize = pager.ranges.iter().map(Range::ahead).sum();
+                assert_eq!(ahead, expected, "{a_page} ms a page, page {taken}");
+            }
         }
     }
 }

@@ -209,6 +209,7 @@ impl Table {
     pub(in super::super) fn note_change(&mut self, parent: InodeNo, name: &Arc<str>, now: Moment) {
         self.absences.remove(parent, name);
         self.changes.insert(parent, Arc::clone(name), now);
+        self.note_entries_changed(parent);
     }
 
     /// Forgets what is known of `name` in `parent`, which may have changed until `now`.

@@ -6,6 +6,7 @@ mod pages;
 mod properties;
 mod reading;
 mod threads;
+mod walking;
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,91 @@
+//! Large listings and walks through many directories on all stores: nothing is missing, nothing
+//! comes twice, and it costs few requests more than a serial listing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use crate::namespace::on_all_stores;
+use crate::support::local::Local;
+use crate::support::store::TestStore;
+
+on_all_stores!(
+    large_directory_is_listed_whole,
+    walk_through_many_directories_finds_every_file,
+);
+
+fn large_directory_is_listed_whole(store: &dyn TestStore) {
+    let bucket = store.fresh_bucket();
+    let mut keys: Vec<String> = (0..6_500).map(|i| format!("d/n{i:05}")).collect();
+    // Directories and files whose order depends on whether a `/` counts.
+    for i in (0..6_500).step_by(61) {
+        keys.push(format!("d/n{i:05}-x"));
+        keys.push(format!("d/n{i:05}_y/z"));
+        keys.push(format!("d/n{i:05}_y-x"));
+    }
+    put_all(store, &bucket, &keys);
+    let expected: BTreeSet<String> = keys.iter().map(|key| component(key, 1)).collect();
+    let mount = store.mounting(&bucket).mount();
+    for _ in 0..2 {
+        let names = entries(&mount.join("d"));
+        let found: BTreeSet<String> = names.iter().cloned().collect();
+        assert_eq!(found.len(), names.len(), "a name comes twice");
+        assert!(
+            found == expected,
+            "{} names are missing",
+            expected.len() - found.len()
+        );
+    }
+}
+
+fn walk_through_many_directories_finds_every_file(store: &dyn TestStore) {
+    let bucket = store.fresh_bucket();
+    let keys: Vec<String> = (0..40)
+        .flat_map(|i| (0..5).map(move |j| format!("w/c{i:02}/f{j}")))
+        .collect();
+    put_all(store, &bucket, &keys);
+    let mount = store.mounting(&bucket).mount();
+    let mut found = Vec::new();
+    for directory in entries(&mount.join("w")) {
+        for file in entries(&mount.join("w").join(&directory)) {
+            found.push(format!("w/{directory}/{file}"));
+        }
+    }
+    found.sort_unstable();
+    assert_eq!(found, keys);
+}
+
+#[test]
+fn large_directory_costs_a_fifth_more_requests_at_most() {
+    let server = Local::start();
+    server.create_bucket("large");
+    server.plant_many("large", "d/", 30_000, 1);
+    let mount = server.mounting("large").mount();
+    let directory = mount.join("d");
+    assert!(fs::metadata(&directory).unwrap().is_dir());
+    let before = server.count("ListObjectsV2");
+    let names = entries(&directory);
+    assert!(names.is_sorted() && names.len() == 30_000);
+    let requests = server.count("ListObjectsV2") - before;
+    assert!((30..=36).contains(&requests), "{requests} for 30 pages");
+}
+
+/// The names in a directory, as they come.
+fn entries(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+fn component(key: &str, at: usize) -> String {
+    key.split('/').nth(at).unwrap().to_owned()
+}
+
+fn put_all(store: &dyn TestStore, bucket: &str, keys: &[String]) {
+    thread::scope(|scope| {
+        for some in keys.chunks(keys.len().div_ceil(8)) {
+            scope.spawn(move || some.iter().for_each(|key| store.put(bucket, key, b"1")));
+        }
+    });
+}
