@@ -118,7 +118,12 @@ fn mount(
 ) -> Result<(Session, Forwarding, Option<Channel>), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
-    let store = block_on(S3Store::connect(runtime, s3_config(config)))
+    let mut s3 = s3_config(config);
+    if prefetches(config) {
+        let target = &mut s3.throughput_target_gbps;
+        *target = target.max(LEAST_TARGET_TO_PREFETCH);
+    }
+    let store = block_on(S3Store::connect(runtime, s3))
         .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
     log::debug!(
         "connected to bucket {} in region {}",
@@ -219,12 +224,16 @@ fn has_pages(config: &Config) -> bool {
     !(options.directory_bucket || needs_head || options.index.is_some())
 }
 
-/// Lets files be fetched before they are opened, if what is known of them is believed long enough
-/// for that to be of use.
+/// Whether what is known of files is believed long enough for it to be of use to fetch them before
+/// they are opened.
+fn prefetches(config: &Config) -> bool {
+    matches!(config.mount.metadata_ttl, Ttl::For(ttl) if ttl >= SHORTEST_TTL_TO_PREFETCH)
+}
+
+/// Lets files be fetched before they are opened, if that is of use.
 fn start_prefetcher(config: &Config, remote: &Remote) -> Result<Option<Prefetcher>, Failure> {
-    match config.mount.metadata_ttl {
-        Ttl::For(ttl) if ttl >= SHORTEST_TTL_TO_PREFETCH => {}
-        Ttl::For(_) | Ttl::Minimal => return Ok(None),
+    if !prefetches(config) {
+        return Ok(None);
     }
     let (store, read) = (Arc::clone(&remote.store), remote.read.clone());
     Prefetcher::start(store, read, &config.prefix)
@@ -333,6 +342,11 @@ const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
+
+/// What the CRT has 64 connections for: each small object takes one for a round trip. Large objects
+/// need no more than their own target says, and are slower with more where the processor is the
+/// limit, so mounts that fetch nothing ahead keep to that.
+const LEAST_TARGET_TO_PREFETCH: f64 = 25.6;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -202,7 +202,7 @@ impl Identity {
         let mut client = ClientConfig::new(region, &self.credentials);
         client.tls = Some(&self.tls);
         client.part_bytes = Some(config.part_bytes);
-        client.throughput_target_gbps = Some(config.throughput_target_gbps.max(LEAST_TARGET));
+        client.throughput_target_gbps = Some(config.throughput_target_gbps);
         client.memory_limit_bytes = config.memory_limit_bytes;
         client.backpressure = true;
         client.backoff_base = Some(BACKOFF_BASE);
@@ -309,10 +309,6 @@ const LARGEST_PART: u64 = 5 << 30;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
 const FIRST_REGION: &str = "us-east-1";
-
-/// What the CRT has at least 64 connections for. Large objects fill the network with fewer, and are
-/// kept from using more by their windows; of small ones, each takes a connection for a round trip.
-const LEAST_TARGET: f64 = 25.6;
 
 /// Enough to come through a store that answers 503 to every second request.
 const FEW_RETRIES: NonZeroU32 = NonZeroU32::new(4).expect("four is not zero");
