@@ -206,7 +206,17 @@ fn nth(keys: &BTreeMap<String, u64>, at: Index) -> String {
 
 /// A tree over these keys; its lookups fetch pages from a store that is in order.
 fn fixture(keys: &BTreeMap<String, u64>, page_size: usize, ordered: bool, pages: bool) -> Fixture {
-    let f = Fixture::looking_up(&[], "", MINIMAL, pages && ordered);
+    believing(keys, page_size, ordered, pages, MINIMAL)
+}
+
+fn believing(
+    keys: &BTreeMap<String, u64>,
+    page_size: usize,
+    ordered: bool,
+    pages: bool,
+    ttls: (Ttl, Ttl),
+) -> Fixture {
+    let f = Fixture::looking_up(&[], "", ttls, pages && ordered);
     for (key, size) in keys {
         f.store.put_synthetic(key, *size, 0);
     }
@@ -332,4 +342,78 @@ proptest! {
         }
         held.forget(&f);
     }
+
+    /// Whatever is cached: until the bound of what is promised, an answer is what was there at some
+    /// time since then, and after it what is there now.
+    #[test]
+    fn prop_answers_are_no_older_than_promised(
+        keys in bucket(),
+        changes in prop::collection::vec(change(), 1..8),
+        page_size in 1usize..6,
+        ordered: bool,
+        pages: bool,
+        long: bool,
+        lists: bool,
+    ) {
+        let (ttls, bound) = if long {
+            (MINUTE, Duration::from_secs(60))
+        } else {
+            (MINIMAL, Duration::from_secs(1))
+        };
+        let step = bound / 4;
+        let mut keys = keys;
+        let f = believing(&keys, page_size, ordered, pages, ttls);
+        let mut held = Held::default();
+        // What was there, and until when: the last four steps are within the bound.
+        let mut history = vec![model(&keys, "")];
+        for change in changes {
+            if lists {
+                crawl(&f, true, 5, ordered, &mut held);
+            }
+            apply(change, &mut keys, &f.store);
+            f.advance(Duration::from_millis(1));
+            history.push(model(&keys, ""));
+            let within: Vec<&Paths> = history.iter().rev().take(5).collect();
+            let paths: BTreeSet<&String> = within.iter().flat_map(|paths| paths.keys()).collect();
+            for path in paths.into_iter().filter(|path| !path.contains('/')) {
+                let seen = match f.lookup(ROOT, path) {
+                    Ok(node) => {
+                        let seen = match &node.kind {
+                            NodeKind::File(info) => Some(Some(info.size)),
+                            NodeKind::Directory { .. } => Some(None),
+                            NodeKind::Local(_) => panic!("{path:?} is local"),
+                        };
+                        held.0.push((String::new(), node));
+                        seen
+                    }
+                    Err(Error::NotFound) => None,
+                    Err(error) => panic!("{path:?}: {error}"),
+                };
+                let was = |paths: &&Paths| paths.get(path).copied() == seen;
+                prop_assert!(within.iter().any(was), "{:?}: {:?} in {:?}", path, seen, within);
+                // Without a TTL, what is new is seen at once.
+                if !long && within.iter().skip(1).all(|paths| !paths.contains_key(path)) {
+                    prop_assert_eq!(seen, keys_now(&within, path));
+                }
+            }
+            f.advance(step);
+        }
+        f.advance(bound);
+        let expected = model(&keys, "");
+        for (path, size) in expected.iter().filter(|(path, _)| !path.contains('/')) {
+            let node = f.lookup(ROOT, path).unwrap();
+            match (&node.kind, size) {
+                (NodeKind::File(info), Some(size)) => prop_assert_eq!(info.size, *size),
+                (NodeKind::Directory { .. }, None) => {}
+                other => panic!("{path:?}: {other:?}"),
+            }
+            held.0.push((String::new(), node));
+        }
+        held.forget(&f);
+    }
+}
+
+/// What is at `path` now.
+fn keys_now(within: &[&Paths], path: &str) -> Option<Option<u64>> {
+    within.first().and_then(|paths| paths.get(path).copied())
 }
