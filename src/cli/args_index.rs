@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Parser;
 
 use super::args::VERSION;
 use super::args_connect::{ClientArgs, ConnectArgs};
+use super::args_subcommand as subcommand;
 use super::values::{Manifest, Source};
 use crate::s3::{BucketName, Prefix};
 
@@ -66,34 +66,16 @@ fn parse_uri(text: &str) -> Result<(BucketName, Prefix), String> {
 
 /// Whether these are the words of `mount-s3 index`, and not of a mount of a bucket of that name.
 pub(super) fn is_meant(words: &[OsString]) -> bool {
-    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
     let is_uri = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("s3://"));
-    word(1) == Some("index")
-        && (matches!(word(2), None | Some("help" | "-h" | "--help"))
-            || words.iter().skip(2).any(is_uri))
-}
-
-/// Reads the words of `mount-s3 index`.
-///
-/// # Errors
-/// The exit status, after help, or what is wrong, was printed.
-pub(super) fn parse(words: &[OsString]) -> Result<IndexArgs, ExitCode> {
-    IndexArgs::try_parse_from(words.iter().skip(1)).map_err(|error| {
-        // Nobody is left to be told that printing failed.
-        _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-    })
+    subcommand::is_meant(words, "index", |rest| rest.iter().any(is_uri))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
+    use super::super::args_subcommand::{parse, words};
     use super::*;
-
-    fn words(text: &str) -> Vec<OsString> {
-        text.split(' ').map(OsString::from).collect()
-    }
 
     #[test]
     fn command_is_well_formed() {
@@ -123,7 +105,7 @@ mod tests {
     #[test]
     fn parse_takes_the_flags_of_a_mount_that_reach_a_bucket() {
         let text = "mount-s3 index s3://bucket/a/ -o x --region eu-west-1 --no-sign-request";
-        let args = parse(&words(text)).expect("valid");
+        let args = parse::<IndexArgs>(&words(text)).expect("valid");
         assert_eq!(args.source.1.as_str(), "a/");
         assert_eq!(args.connect.region.as_deref(), Some("eu-west-1"));
         assert!(args.connect.no_sign_request && !args.check);
@@ -134,7 +116,7 @@ mod tests {
             "mount-s3 index s3://bucket/ -o x --check --from-inventory manifest.json",
             "mount-s3 index s3://bucket/ -o x --from-inventory s3://lists/",
         ] {
-            assert!(parse(&words(text)).is_err(), "{text}");
+            assert!(parse::<IndexArgs>(&words(text)).is_err(), "{text}");
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Parser;
 
 use super::args::VERSION;
+use super::args_subcommand as subcommand;
 
 /// What a mount is to fetch ahead.
 #[derive(Debug, Clone, Parser)]
@@ -30,34 +30,17 @@ pub(super) struct PrefetchArgs {
 
 /// Whether these are the words of `mount-s3 prefetch`, and not of a mount of a bucket of that name.
 pub(super) fn is_meant(words: &[OsString]) -> bool {
-    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
     let is_list = |word: &OsString| {
         let word = word.to_str().unwrap_or_default();
         word == "--list" || word.starts_with("--list=")
     };
-    word(1) == Some("prefetch")
-        && (matches!(word(2), None | Some("help" | "-h" | "--help")) || words.iter().any(is_list))
-}
-
-/// Reads the words of `mount-s3 prefetch`.
-///
-/// # Errors
-/// The exit status, after help, or what is wrong, was printed.
-pub(super) fn parse(words: &[OsString]) -> Result<PrefetchArgs, ExitCode> {
-    PrefetchArgs::try_parse_from(words.iter().skip(1)).map_err(|error| {
-        // Nobody is left to be told that printing failed.
-        _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-    })
+    subcommand::is_meant(words, "prefetch", |rest| rest.iter().any(is_list))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::args_subcommand::{parse, words};
     use super::*;
-
-    fn words(text: &str) -> Vec<OsString> {
-        text.split(' ').map(OsString::from).collect()
-    }
 
     #[test]
     fn bucket_of_that_name_can_be_mounted() {
@@ -80,9 +63,9 @@ mod tests {
 
     #[test]
     fn list_and_directory_are_needed() {
-        let args = parse(&words("mount-s3 prefetch --list f /mnt")).expect("valid");
+        let args = parse::<PrefetchArgs>(&words("mount-s3 prefetch --list f /mnt")).expect("valid");
         assert_eq!(args.list, PathBuf::from("f"));
         assert_eq!(args.directory, PathBuf::from("/mnt"));
-        assert!(parse(&words("mount-s3 prefetch --list f")).is_err());
+        assert!(parse::<PrefetchArgs>(&words("mount-s3 prefetch --list f")).is_err());
     }
 }

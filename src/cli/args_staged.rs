@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::args::VERSION;
+use super::args_subcommand as subcommand;
 use crate::stage::FileId;
 
 /// What to do with staged files.
@@ -83,33 +83,14 @@ pub(super) struct Choice {
 
 /// Whether these are the words of `mount-s3 staged`, and not of a mount of a bucket of that name.
 pub(super) fn is_meant(words: &[OsString]) -> bool {
-    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
-    word(1) == Some("staged")
-        && matches!(
-            word(2),
-            None | Some("list" | "recover" | "discard" | "help" | "-h" | "--help")
-        )
-}
-
-/// Reads the words of `mount-s3 staged`.
-///
-/// # Errors
-/// The exit status, after help, or what is wrong, was printed.
-pub(super) fn parse(words: &[OsString]) -> Result<StagedArgs, ExitCode> {
-    StagedArgs::try_parse_from(words.iter().skip(1)).map_err(|error| {
-        // Nobody is left to be told that printing failed.
-        _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-    })
+    let is_action = |word: &OsString| ["list", "recover", "discard"].iter().any(|one| word == one);
+    subcommand::is_meant(words, "staged", |rest| rest.first().is_some_and(is_action))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::args_subcommand::{parse, words};
     use super::*;
-
-    fn words(text: &str) -> Vec<OsString> {
-        text.split(' ').map(OsString::from).collect()
-    }
 
     #[test]
     fn bucket_of_that_name_can_be_mounted() {
@@ -131,7 +112,7 @@ mod tests {
 
     #[test]
     fn recover_wants_files_or_all() {
-        let parsed = |text: &str| parse(&words(text));
+        let parsed = |text: &str| parse::<StagedArgs>(&words(text));
         let all = parsed("mount-s3 staged recover --stage /s --all").expect("valid");
         assert!(matches!(all.action, Action::Recover(recover) if recover.choice.all));
         let one = parsed("mount-s3 staged discard --stage /s 17-4/3").expect("valid");

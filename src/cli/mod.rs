@@ -16,6 +16,7 @@ mod args_connect;
 mod args_index;
 mod args_prefetch;
 mod args_staged;
+mod args_subcommand;
 mod channel;
 mod checks;
 mod config;
@@ -50,19 +51,19 @@ use exit::Failure;
 pub fn main() -> ExitCode {
     let words: Vec<_> = env::args_os().collect();
     if args_staged::is_meant(&words) {
-        return match args_staged::parse(&words) {
+        return match args_subcommand::parse(&words) {
             Ok(args) => staged::main(args),
             Err(status) => status,
         };
     }
     if args_prefetch::is_meant(&words) {
-        return match args_prefetch::parse(&words) {
+        return match args_subcommand::parse(&words) {
             Ok(args) => prefetch::main(&args),
             Err(status) => status,
         };
     }
     if args_index::is_meant(&words) {
-        return match args_index::parse(&words) {
+        return match args_subcommand::parse(&words) {
             Ok(args) => index::main(args),
             Err(status) => status,
         };
