@@ -145,7 +145,7 @@ def _many_files() -> list[Case]:
     group = "Many files"
     tiny = [f"tiny/{i:04}.bin" for i in range(TINY_FILES)]
     first = [f"small/{i:04}.bin" for i in range(60)]
-    stats = [f"names/d{i // NAMES_IN_DIRECTORY:02}/{i:05}" for i in range(10_000)]
+    stats = read("stat", ["names"], folders=10, files=10 * NAMES_IN_DIRECTORY)
     believing = Options(metadata_ttl=60)
     names, walk = Step(read("list", ["tiny"]), measured=False), Step(read("walk", ["images"]), measured=False)
 
@@ -168,7 +168,7 @@ def _many_files() -> list[Case]:
         Case("tiny-1-10ms", group, "2,000 files of 100 KiB, one after the other", _one(read("files", tiny)),
              TEN_MS, "files/s"),
         Case("stat-10ms", group, "stat of 10,000 names, and once more 2 s later",
-             (Step(read("stat", stats), "-1"), Step(pause(2), measured=False), Step(read("stat", stats), "-2")),
+             (Step(stats, "-1"), Step(pause(2), measured=False), Step(stats, "-2")),
              TEN_MS, "names/s"),
         Case("tiny-1-ttl-10ms", group, "2,000 files of 100 KiB, --metadata-ttl 60", _one(read("files", tiny)),
              TEN_MS, "files/s", believing),

@@ -140,8 +140,10 @@ def _lines(worker: Worker, *command: str) -> list[bytes]:
 
 
 def _stat(worker: Worker) -> None:
-    """`stat` of every name."""
-    for path in worker.share():
+    """`stat` of every file in the first directories, `folders` of them with `files` in all."""
+    each = worker.job.files // worker.job.folders
+    for number in range(worker.job.files):
+        path = f"{worker.job.paths[0]}/d{number // each:02}/{number:05}"
         started = time.monotonic()
         os.stat(path)
         worker.count(started, 0)
