@@ -162,9 +162,7 @@ pub(super) enum Content {
 /// A directory, as the table keeps it.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// The inode that each known name stands for.
-    pub(super) children: BTreeMap<Arc<str>, InodeNo>,
-    /// Those of the children that are local, or directories with something local in them.
+    /// The inodes in it that are local, or directories with something local in them, by name.
     pub(super) locals: BTreeMap<Arc<str>, InodeNo>,
     /// What keeps this inode in the table beside the kernel: the inodes whose parent it is
     /// (those that lost their name too) and the open directory handles.

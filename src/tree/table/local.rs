@@ -44,10 +44,7 @@ impl Table {
             opened: false,
             content,
         };
-        let directory = self.directory_mut(parent)?;
-        directory.children.insert(Arc::clone(name), ino);
-        directory.dependents += 1;
-        self.inodes.insert(ino, Box::new(inode));
+        self.add(ino, inode)?;
         self.absences.remove(parent, name);
         self.note_local(ino);
         Ok(ino)
@@ -116,7 +113,7 @@ impl Table {
         if self.standing(ino)? != Standing::Named {
             return Err(Error::Stale);
         }
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        let inode = self.inodes.get_mut(ino).ok_or(Error::Stale)?;
         inode.named = None;
         match &mut inode.content {
             Content::Directory(_) => Err(Error::IsDirectory),
@@ -140,7 +137,7 @@ impl Table {
     /// Notes that the local file `ino` is written no more: S3 has it, or it never got there. Its
     /// name leads to what S3 says from `now` on.
     pub(in super::super) fn end_writing(&mut self, ino: InodeNo, stored: bool, now: Moment) {
-        let Some(inode) = self.inodes.get_mut(&ino) else {
+        let Some(inode) = self.inodes.get_mut(ino) else {
             return;
         };
         let Content::Local(local) = &mut inode.content else {
@@ -173,7 +170,7 @@ impl Table {
         info: &ObjectInfo,
         now: Moment,
     ) {
-        let Some(inode) = self.inodes.get_mut(&ino) else {
+        let Some(inode) = self.inodes.get_mut(ino) else {
             return;
         };
         let (parent, name) = (inode.parent, Arc::clone(&inode.name));
@@ -198,7 +195,7 @@ impl Table {
         self.note_change(parent, name, now);
         self.absences.insert(parent, Arc::clone(name), now);
         if parent != ROOT
-            && let Some(inode) = self.inodes.get_mut(&parent)
+            && let Some(inode) = self.inodes.get_mut(parent)
         {
             inode.named = None;
         }
@@ -329,7 +326,7 @@ impl Table {
     fn number_of_local(&mut self, parent: InodeNo, name: &str) -> InodeNo {
         self.locals_made += 1;
         let mut ino = InodeNo::derive_local(parent, name, self.locals_made);
-        while self.inodes.contains_key(&ino) {
+        while self.inodes.contains(ino) {
             ino = ino.next();
         }
         ino
