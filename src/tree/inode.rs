@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::expiry::Moment;
 use super::local::{Local, LocalAttr};
+use super::short::Name;
 use crate::s3::{ETag, Key, ObjectInfo};
 
 /// The number of an inode.
@@ -134,7 +135,7 @@ pub(super) struct Inode {
     /// The directory it is in; the root's is the root.
     pub(super) parent: InodeNo,
     /// Its name there.
-    pub(super) name: Arc<str>,
+    pub(super) name: Name,
     /// References that the kernel holds.
     pub(super) lookups: u64,
     /// When S3 was last asked what the name leads to, and it led here.

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::expiry::{Absences, Changes, Moment};
 use super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
 use super::local::Phase;
+use super::short::Name;
 use crate::s3::{ObjectDetails, ObjectInfo, Prefix};
 use inodes::Inodes;
 
@@ -57,7 +58,7 @@ impl Table {
     pub(super) fn new(now: Moment) -> Self {
         let root = Inode {
             parent: ROOT,
-            name: Arc::from(""),
+            name: Name::from(""),
             lookups: 1,
             named: Some(now),
             checked: now,
@@ -207,8 +208,10 @@ impl Table {
                 return;
             };
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, &inode.name);
-            if inode.named >= Some(asked) || self.is_outdated(parent, name, asked) {
+            let parent = inode.parent;
+            if inode.named >= Some(asked)
+                || self.is_outdated(parent, &Arc::from(&inode.name), asked)
+            {
                 return;
             }
             self.note_directory_in_s3(ino);
@@ -329,7 +332,7 @@ impl Table {
     ) -> Result<(), Error> {
         let standing = self.standing(ino)?;
         let inode = self.get(ino)?;
-        let is_outdated = self.is_outdated(inode.parent, &inode.name, asked);
+        let is_outdated = self.is_outdated(inode.parent, &Arc::from(&inode.name), asked);
         let is_local = standing == Standing::Named && self.is_local(ino);
         let inode = self.inodes.get_mut(ino).ok_or(Error::Stale)?;
         match standing {
@@ -376,7 +379,7 @@ impl Table {
     /// what was said of the name before that counts no more.
     pub(super) fn note_other(&mut self, ino: InodeNo, asked: Moment) {
         if let Some(inode) = self.inodes.get(ino).filter(|_| ino != ROOT) {
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let (parent, name) = (inode.parent, Arc::from(&inode.name));
             self.detach(ino);
             self.note_change(parent, &name, asked);
         }
@@ -452,7 +455,7 @@ impl Table {
         };
         let inode = Inode {
             parent,
-            name: Arc::clone(name),
+            name: Name::from(&**name),
             lookups: 0,
             named: Some(asked),
             checked: asked,

@@ -44,6 +44,12 @@ impl Index {
         }
     }
 
+    /// What it takes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.0.allocation_size()
+    }
+
     /// Gives memory back, but for `room` entries.
     pub(super) fn shrink_to(&mut self, room: usize) {
         self.0.shrink_to(room, Entry::spread);

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use super::super::error::Error;
 use super::super::inode::{Inode, InodeNo, ROOT};
+use super::super::short::Name;
 use super::index::Index;
 
 /// Inodes by number. The name of an inode is bound, so that it leads there, or it is not; of one
@@ -28,8 +28,8 @@ struct Slot {
     inode: Inode,
 }
 
-// What is known of a million objects is mostly this, twice 9 to 19 bytes of indices, and names.
-const _: () = assert!(size_of::<Slot>() <= 128);
+// What is known of a million objects is mostly this, twice 9 to 19 bytes of indices, and long names.
+const _: () = assert!(size_of::<Slot>() <= 136);
 
 impl Inodes {
     /// One inode, whose name is not bound.
@@ -131,11 +131,11 @@ impl Inodes {
     }
 
     /// Gives an inode another name, which is bound to it and to no other one any more.
-    pub(super) fn rename(&mut self, number: InodeNo, parent: InodeNo, name: &Arc<str>) {
+    pub(super) fn rename(&mut self, number: InodeNo, parent: InodeNo, name: &str) {
         self.unbind(number);
         if let Some(inode) = self.get_mut(number) {
             inode.parent = parent;
-            inode.name = Arc::clone(name);
+            inode.name = Name::from(name);
         }
         self.bind(number);
     }
@@ -150,7 +150,8 @@ impl Inodes {
         below.map(|slot| slot.number).collect()
     }
 
-    /// Whether bound names lead to `directory` from one of which that is known, which is kept there.
+    /// Whether bound names lead to `directory` from `top`. What is found out on the way is kept in
+    /// `known`, which says it of `top` and of the root at first.
     fn is_in(&self, mut directory: InodeNo, known: &mut HashMap<InodeNo, bool>) -> bool {
         let mut path = Vec::new();
         let is_in = loop {
@@ -206,3 +207,6 @@ impl Inodes {
 
 /// Inodes for which there is room in any case.
 const LEAST_ROOM: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use super::super::error::Error;
 use super::super::expiry::Moment;
 use super::super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
 use super::super::local::{Local, LocalFile, Phase};
+use super::super::short::Name;
 use super::{Standing, Table};
 use crate::s3::ObjectInfo;
 
@@ -37,7 +38,7 @@ impl Table {
         };
         let inode = Inode {
             parent,
-            name: Arc::clone(name),
+            name: Name::from(&**name),
             lookups: 0,
             named,
             checked: now,
@@ -147,7 +148,7 @@ impl Table {
             return;
         }
         local.phase = if stored { Phase::Stored } else { Phase::Failed };
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        let (parent, name) = (inode.parent, Arc::<str>::from(&inode.name));
         self.detach(ino);
         self.note_change(parent, &name, now);
         if stored {
@@ -173,7 +174,7 @@ impl Table {
         let Some(inode) = self.inodes.get_mut(ino) else {
             return;
         };
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        let (parent, name) = (inode.parent, Arc::<str>::from(&inode.name));
         match &mut inode.content {
             Content::File(mine) if mine.etag == info.etag => {
                 mine.clone_from(info);
@@ -274,7 +275,7 @@ impl Table {
     pub(super) fn note_local(&mut self, mut ino: InodeNo) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let (parent, name) = (inode.parent, Arc::<str>::from(&inode.name));
             let Ok(directory) = self.directory_mut(parent) else {
                 return;
             };
@@ -291,14 +292,14 @@ impl Table {
     pub(super) fn note_not_local(&mut self, mut ino: InodeNo) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let (parent, name) = (inode.parent, inode.name.clone());
             let Ok(directory) = self.directory_mut(parent) else {
                 return;
             };
-            if directory.locals.get(&name) != Some(&ino) {
+            if directory.locals.get(&*name) != Some(&ino) {
                 return;
             }
-            directory.locals.remove(&name);
+            directory.locals.remove(&*name);
             if directory.is_local() {
                 return;
             }
@@ -310,12 +311,13 @@ impl Table {
     pub(in super::super) fn note_in_s3(&mut self, mut ino: InodeNo, now: Moment) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let parent = inode.parent;
             let is_news = matches!(
                 &inode.content,
                 Content::Directory(directory) if directory.made_here || directory.gone
             );
             if is_news {
+                let name = Arc::from(&inode.name);
                 self.note_directory_in_s3(ino);
                 self.note_change(parent, &name, now);
             }

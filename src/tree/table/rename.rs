@@ -98,7 +98,7 @@ impl Table {
         name: &Arc<str>,
     ) -> Result<(InodeNo, Arc<str>), Error> {
         let inode = self.get(ino)?;
-        let (old_parent, old_name) = (inode.parent, Arc::clone(&inode.name));
+        let (old_parent, old_name) = (inode.parent, Arc::from(&inode.name));
         if let Some(replaced) = self.child(parent, name)?.filter(|other| *other != ino) {
             self.detach(replaced);
             match self
