@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::expiry::Moment;
 use super::local::{Local, LocalAttr};
+use super::short::Name;
 use crate::s3::{ETag, Key, ObjectInfo};
 
 /// The number of an inode.
@@ -134,7 +135,7 @@ pub(super) struct Inode {
     /// The directory it is in; the root's is the root.
     pub(super) parent: InodeNo,
     /// Its name there.
-    pub(super) name: Arc<str>,
+    pub(super) name: Name,
     /// References that the kernel holds.
     pub(super) lookups: u64,
     /// When S3 was last asked what the name leads to, and it led here.
@@ -162,9 +163,7 @@ pub(super) enum Content {
 /// A directory, as the table keeps it.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// The inode that each known name stands for.
-    pub(super) children: BTreeMap<Arc<str>, InodeNo>,
-    /// Those of the children that are local, or directories with something local in them.
+    /// The inodes in it that are local, or directories with something local in them, by name.
     pub(super) locals: BTreeMap<Arc<str>, InodeNo>,
     /// What keeps this inode in the table beside the kernel: the inodes whose parent it is
     /// (those that lost their name too) and the open directory handles.

@@ -332,7 +332,7 @@ impl Core {
             Standing::Replaced => return Err(Error::Stale),
             Standing::Unknown => {
                 let inode = table.get(ino)?;
-                let absent = table.absent_since(inode.parent, &inode.name);
+                let absent = table.absent_since(inode.parent, &Arc::from(&inode.name));
                 if absent.is_some_and(|asked| self.is_absent(asked, now)) {
                     return Err(Error::NotFound);
                 }

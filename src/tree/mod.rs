@@ -42,6 +42,7 @@ mod posix;
 mod readdir;
 mod rename;
 mod resolve;
+mod short;
 mod stored;
 mod table;
 mod walk;

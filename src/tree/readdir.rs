@@ -59,7 +59,7 @@ impl DirHandle {
         let mut table = core.table();
         let prefix = table.directory_prefix(ino, &core.config.prefix)?;
         let inode = table.get(ino)?;
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        let (parent, name) = (inode.parent, Arc::from(&inode.name));
         table.pin(ino)?;
         drop(table);
         let mut stream = Stream::new(&core, prefix);

@@ -107,7 +107,7 @@ impl Tree {
         let table = self.core.table();
         let key = self.core.object_key(&table, ino)?;
         let inode = table.get(ino)?;
-        Ok((key, inode.parent, Arc::clone(&inode.name)))
+        Ok((key, inode.parent, Arc::from(&inode.name)))
     }
 
     /// The name as text, if nothing is there.

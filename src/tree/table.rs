@@ -3,10 +3,11 @@
 //! No I/O and no clock here. Answers of S3 come in with the moment at which they were asked for;
 //! of two answers that contradict each other, the one that was asked for later counts.
 
+mod index;
+mod inodes;
 mod local;
 mod rename;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,13 +15,14 @@ use super::error::Error;
 use super::expiry::{Absences, Changes, Moment};
 use super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
 use super::local::Phase;
+use super::short::Name;
 use crate::s3::{ObjectDetails, ObjectInfo, Prefix};
+use inodes::Inodes;
 
 /// All inodes that the kernel, an open directory or a child refers to.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Boxed, so that growing a large table moves pointers only.
-    inodes: HashMap<InodeNo, Box<Inode>>,
+    inodes: Inodes,
     absences: Absences,
     changes: Changes,
     /// Names that were missing and are there.
@@ -56,7 +58,7 @@ impl Table {
     pub(super) fn new(now: Moment) -> Self {
         let root = Inode {
             parent: ROOT,
-            name: Arc::from(""),
+            name: Name::from(""),
             lookups: 1,
             named: Some(now),
             checked: now,
@@ -64,7 +66,7 @@ impl Table {
             content: Content::Directory(Box::default()),
         };
         Self {
-            inodes: HashMap::from([(ROOT, Box::new(root))]),
+            inodes: Inodes::new(ROOT, root),
             absences: Absences::default(),
             changes: Changes::default(),
             revealed: Vec::new(),
@@ -77,7 +79,7 @@ impl Table {
     /// # Errors
     /// [`Error::Stale`] when there is none.
     pub(super) fn get(&self, ino: InodeNo) -> Result<&Inode, Error> {
-        self.inodes.get(&ino).map(AsRef::as_ref).ok_or(Error::Stale)
+        self.inodes.get(ino).ok_or(Error::Stale)
     }
 
     /// Inodes in the table, the root included.
@@ -89,8 +91,8 @@ impl Table {
     /// Gives `other` the contents of `ino`, as if their numbers had collided.
     #[cfg(test)]
     pub(super) fn occupy(&mut self, ino: InodeNo, other: InodeNo) {
-        if let Some(inode) = self.inodes.remove(&ino) {
-            self.inodes.insert(other, inode);
+        if let Some(inode) = self.inodes.remove(ino) {
+            self.inodes.insert(other, inode).expect("room");
         }
     }
 
@@ -100,7 +102,7 @@ impl Table {
     /// [`Error::Stale`] or [`Error::NotDirectory`] when `parent` is no directory.
     pub(super) fn child(&self, parent: InodeNo, name: &str) -> Result<Option<InodeNo>, Error> {
         match &self.get(parent)?.content {
-            Content::Directory(directory) => Ok(directory.children.get(name).copied()),
+            Content::Directory(_) => Ok(self.inodes.bound(parent, name)),
             Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),
         }
     }
@@ -186,7 +188,7 @@ impl Table {
             None => self.attach(parent, name, found, asked)?,
         };
         if self.is_outdated(parent, name, asked)
-            && let Some(inode) = self.inodes.get_mut(&ino)
+            && let Some(inode) = self.inodes.get_mut(ino)
         {
             // Nothing of it is believed: the next question goes to S3.
             inode.named = None;
@@ -206,12 +208,14 @@ impl Table {
                 return;
             };
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, &inode.name);
-            if inode.named >= Some(asked) || self.is_outdated(parent, name, asked) {
+            let parent = inode.parent;
+            if inode.named >= Some(asked)
+                || self.is_outdated(parent, &Arc::from(&inode.name), asked)
+            {
                 return;
             }
             self.note_directory_in_s3(ino);
-            if let Some(inode) = self.inodes.get_mut(&ino) {
+            if let Some(inode) = self.inodes.get_mut(ino) {
                 inode.named = Some(asked);
                 inode.checked = inode.checked.max(asked);
             }
@@ -224,7 +228,7 @@ impl Table {
     /// # Errors
     /// [`Error::Stale`] when there is no such inode.
     pub(super) fn reference(&mut self, ino: InodeNo) -> Result<(), Error> {
-        self.inodes.get_mut(&ino).ok_or(Error::Stale)?.lookups += 1;
+        self.inodes.get_mut(ino).ok_or(Error::Stale)?.lookups += 1;
         Ok(())
     }
 
@@ -253,7 +257,7 @@ impl Table {
         } else if self.is_local(ino) {
             return Ok(Some(ino));
         }
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        let inode = self.inodes.get_mut(ino).ok_or(Error::Stale)?;
         if inode.is(found) {
             inode.named = inode.named.max(Some(asked));
             inode.update(found, asked);
@@ -270,7 +274,7 @@ impl Table {
     /// The number that `found` has or would get as `name` in `parent`.
     pub(super) fn number(&self, parent: InodeNo, name: &str, found: &Found) -> InodeNo {
         let mut ino = InodeNo::derive(parent, name, found.etag());
-        while let Some(inode) = self.inodes.get(&ino) {
+        while let Some(inode) = self.inodes.get(ino) {
             if inode.parent == parent && *inode.name == *name && inode.is(found) {
                 break;
             }
@@ -328,9 +332,9 @@ impl Table {
     ) -> Result<(), Error> {
         let standing = self.standing(ino)?;
         let inode = self.get(ino)?;
-        let is_outdated = self.is_outdated(inode.parent, &inode.name, asked);
+        let is_outdated = self.is_outdated(inode.parent, &Arc::from(&inode.name), asked);
         let is_local = standing == Standing::Named && self.is_local(ino);
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        let inode = self.inodes.get_mut(ino).ok_or(Error::Stale)?;
         match standing {
             Standing::Replaced => return Err(Error::Stale),
             Standing::Named if asked < inode.checked => return Ok(()),
@@ -352,9 +356,9 @@ impl Table {
                     inode.named = inode.named.max(Some(asked));
                 }
                 inode.update(found, asked);
-                let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+                let parent = inode.parent;
                 if standing == Standing::Unknown {
-                    self.directory_mut(parent)?.children.insert(name, ino);
+                    self.inodes.bind(ino);
                 }
                 self.note_directory_in_s3(ino);
                 self.note_key_in(parent, asked);
@@ -374,8 +378,8 @@ impl Table {
     /// Takes in that the name of `ino` did not lead to it any more at `asked`, if it is not the root:
     /// what was said of the name before that counts no more.
     pub(super) fn note_other(&mut self, ino: InodeNo, asked: Moment) {
-        if let Some(inode) = self.inodes.get(&ino).filter(|_| ino != ROOT) {
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        if let Some(inode) = self.inodes.get(ino).filter(|_| ino != ROOT) {
+            let (parent, name) = (inode.parent, Arc::from(&inode.name));
             self.detach(ino);
             self.note_change(parent, &name, asked);
         }
@@ -391,7 +395,7 @@ impl Table {
 
     /// Notes that the file `ino` is opened.
     pub(super) fn note_opened(&mut self, ino: InodeNo) {
-        if let Some(inode) = self.inodes.get_mut(&ino) {
+        if let Some(inode) = self.inodes.get_mut(ino) {
             inode.opened = true;
         }
     }
@@ -401,7 +405,7 @@ impl Table {
         if ino == ROOT {
             return;
         }
-        let Some(inode) = self.inodes.get_mut(&ino) else {
+        let Some(inode) = self.inodes.get_mut(ino) else {
             log::warn!("inode {ino} is to be forgotten and is not known");
             return;
         };
@@ -439,34 +443,44 @@ impl Table {
         asked: Moment,
     ) -> Result<InodeNo, Error> {
         let ino = self.number(parent, name, &found);
-        let directory = self.directory_mut(parent)?;
-        directory.children.insert(Arc::clone(name), ino);
-        if let Some(inode) = self.inodes.get_mut(&ino) {
+        if let Some(inode) = self.inodes.get_mut(ino) {
             inode.named = Some(asked);
             inode.update(&found, asked);
+            self.inodes.bind(ino);
             return Ok(ino);
         }
-        self.directory_mut(parent)?.dependents += 1;
         let content = match found {
             Found::File(info) => Content::File(info),
             Found::Directory => Content::Directory(Box::default()),
         };
         let inode = Inode {
             parent,
-            name: Arc::clone(name),
+            name: Name::from(&**name),
             lookups: 0,
             named: Some(asked),
             checked: asked,
             opened: false,
             content,
         };
-        self.inodes.insert(ino, Box::new(inode));
+        self.add(ino, inode)?;
         Ok(ino)
+    }
+
+    /// Adds an inode under a number that is free, and binds its name, which leads nowhere now.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] or [`Error::NotDirectory`] when its parent is no directory.
+    fn add(&mut self, ino: InodeNo, inode: Inode) -> Result<(), Error> {
+        let parent = inode.parent;
+        self.directory_mut(parent)?;
+        self.inodes.insert(ino, inode)?;
+        self.inodes.bind(ino);
+        self.pin(parent)
     }
 
     /// Takes its name from `ino`, if it has it. The inode stays as long as it is referred to.
     pub(super) fn detach(&mut self, ino: InodeNo) {
-        let Some(inode) = self.inodes.get_mut(&ino).filter(|_| ino != ROOT) else {
+        let Some(inode) = self.inodes.get_mut(ino).filter(|_| ino != ROOT) else {
             return;
         };
         inode.named = None;
@@ -479,20 +493,15 @@ impl Table {
         if let Content::Directory(directory) = &mut inode.content {
             directory.marked = false;
         }
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
         self.note_not_local(ino);
-        if let Ok(directory) = self.directory_mut(parent)
-            && directory.children.get(&name) == Some(&ino)
-        {
-            directory.children.remove(&name);
-        }
+        self.inodes.unbind(ino);
     }
 
     /// Drops `ino` if nothing needs it any more, then its parent if only it needed that, and so on.
     fn drop_unused(&mut self, mut ino: InodeNo) {
-        while ino != ROOT && self.inodes.get(&ino).is_some_and(|i| i.is_unused()) {
+        while ino != ROOT && self.inodes.get(ino).is_some_and(|i| i.is_unused()) {
             self.detach(ino);
-            let Some(inode) = self.inodes.remove(&ino) else {
+            let Some(inode) = self.inodes.remove(ino) else {
                 return;
             };
             ino = inode.parent;
@@ -507,7 +516,7 @@ impl Table {
     }
 
     pub(super) fn directory_mut(&mut self, ino: InodeNo) -> Result<&mut Directory, Error> {
-        match &mut self.inodes.get_mut(&ino).ok_or(Error::Stale)?.content {
+        match &mut self.inodes.get_mut(ino).ok_or(Error::Stale)?.content {
             Content::Directory(directory) => Ok(directory),
             Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),
         }

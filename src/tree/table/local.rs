@@ -8,6 +8,7 @@ use super::super::error::Error;
 use super::super::expiry::Moment;
 use super::super::inode::{Content, Directory, Found, Inode, InodeNo, ROOT};
 use super::super::local::{Local, LocalFile, Phase};
+use super::super::short::Name;
 use super::{Standing, Table};
 use crate::s3::ObjectInfo;
 
@@ -37,17 +38,14 @@ impl Table {
         };
         let inode = Inode {
             parent,
-            name: Arc::clone(name),
+            name: Name::from(&**name),
             lookups: 0,
             named,
             checked: now,
             opened: false,
             content,
         };
-        let directory = self.directory_mut(parent)?;
-        directory.children.insert(Arc::clone(name), ino);
-        directory.dependents += 1;
-        self.inodes.insert(ino, Box::new(inode));
+        self.add(ino, inode)?;
         self.absences.remove(parent, name);
         self.note_local(ino);
         Ok(ino)
@@ -116,7 +114,7 @@ impl Table {
         if self.standing(ino)? != Standing::Named {
             return Err(Error::Stale);
         }
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        let inode = self.inodes.get_mut(ino).ok_or(Error::Stale)?;
         inode.named = None;
         match &mut inode.content {
             Content::Directory(_) => Err(Error::IsDirectory),
@@ -140,7 +138,7 @@ impl Table {
     /// Notes that the local file `ino` is written no more: S3 has it, or it never got there. Its
     /// name leads to what S3 says from `now` on.
     pub(in super::super) fn end_writing(&mut self, ino: InodeNo, stored: bool, now: Moment) {
-        let Some(inode) = self.inodes.get_mut(&ino) else {
+        let Some(inode) = self.inodes.get_mut(ino) else {
             return;
         };
         let Content::Local(local) = &mut inode.content else {
@@ -150,7 +148,7 @@ impl Table {
             return;
         }
         local.phase = if stored { Phase::Stored } else { Phase::Failed };
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        let (parent, name) = (inode.parent, Arc::<str>::from(&inode.name));
         self.detach(ino);
         self.note_change(parent, &name, now);
         if stored {
@@ -173,10 +171,10 @@ impl Table {
         info: &ObjectInfo,
         now: Moment,
     ) {
-        let Some(inode) = self.inodes.get_mut(&ino) else {
+        let Some(inode) = self.inodes.get_mut(ino) else {
             return;
         };
-        let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+        let (parent, name) = (inode.parent, Arc::<str>::from(&inode.name));
         match &mut inode.content {
             Content::File(mine) if mine.etag == info.etag => {
                 mine.clone_from(info);
@@ -198,7 +196,7 @@ impl Table {
         self.note_change(parent, name, now);
         self.absences.insert(parent, Arc::clone(name), now);
         if parent != ROOT
-            && let Some(inode) = self.inodes.get_mut(&parent)
+            && let Some(inode) = self.inodes.get_mut(parent)
         {
             inode.named = None;
         }
@@ -277,7 +275,7 @@ impl Table {
     pub(super) fn note_local(&mut self, mut ino: InodeNo) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let (parent, name) = (inode.parent, Arc::<str>::from(&inode.name));
             let Ok(directory) = self.directory_mut(parent) else {
                 return;
             };
@@ -294,14 +292,14 @@ impl Table {
     pub(super) fn note_not_local(&mut self, mut ino: InodeNo) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let (parent, name) = (inode.parent, inode.name.clone());
             let Ok(directory) = self.directory_mut(parent) else {
                 return;
             };
-            if directory.locals.get(&name) != Some(&ino) {
+            if directory.locals.get(&*name) != Some(&ino) {
                 return;
             }
-            directory.locals.remove(&name);
+            directory.locals.remove(&*name);
             if directory.is_local() {
                 return;
             }
@@ -313,12 +311,13 @@ impl Table {
     pub(in super::super) fn note_in_s3(&mut self, mut ino: InodeNo, now: Moment) {
         while ino != ROOT {
             let Ok(inode) = self.get(ino) else { return };
-            let (parent, name) = (inode.parent, Arc::clone(&inode.name));
+            let parent = inode.parent;
             let is_news = matches!(
                 &inode.content,
                 Content::Directory(directory) if directory.made_here || directory.gone
             );
             if is_news {
+                let name = Arc::from(&inode.name);
                 self.note_directory_in_s3(ino);
                 self.note_change(parent, &name, now);
             }
@@ -329,7 +328,7 @@ impl Table {
     fn number_of_local(&mut self, parent: InodeNo, name: &str) -> InodeNo {
         self.locals_made += 1;
         let mut ino = InodeNo::derive_local(parent, name, self.locals_made);
-        while self.inodes.contains_key(&ino) {
+        while self.inodes.contains(ino) {
             ino = ino.next();
         }
         ino

@@ -25,7 +25,7 @@ impl Table {
         now: Moment,
     ) -> Result<(), Error> {
         let (old_parent, old_name) = self.relocate(ino, parent, name)?;
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
+        let inode = self.inodes.get_mut(ino).ok_or(Error::Stale)?;
         inode.checked = Moment::OLDEST;
         if let (Content::File(info), Some(etag)) = (&mut inode.content, etag) {
             info.etag = etag;
@@ -73,15 +73,10 @@ impl Table {
         now: Moment,
     ) -> Result<(), Error> {
         let (old_parent, old_name) = self.relocate(ino, parent, name)?;
-        let mut below = vec![ino];
-        while let Some(ino) = below.pop() {
-            let Some(inode) = self.inodes.get_mut(&ino) else {
-                continue;
-            };
-            inode.named = None;
-            inode.checked = Moment::OLDEST;
-            if let Content::Directory(directory) = &inode.content {
-                below.extend(directory.children.values());
+        for ino in self.inodes.below(ino).into_iter().chain([ino]) {
+            if let Some(inode) = self.inodes.get_mut(ino) {
+                inode.named = None;
+                inode.checked = Moment::OLDEST;
             }
         }
         self.changes.drop_all(now);
@@ -103,12 +98,12 @@ impl Table {
         name: &Arc<str>,
     ) -> Result<(InodeNo, Arc<str>), Error> {
         let inode = self.get(ino)?;
-        let (old_parent, old_name) = (inode.parent, Arc::clone(&inode.name));
+        let (old_parent, old_name) = (inode.parent, Arc::from(&inode.name));
         if let Some(replaced) = self.child(parent, name)?.filter(|other| *other != ino) {
             self.detach(replaced);
             match self
                 .inodes
-                .get_mut(&replaced)
+                .get_mut(replaced)
                 .map(|inode| &mut inode.content)
             {
                 Some(Content::Directory(directory)) => directory.made_here = false,
@@ -119,18 +114,9 @@ impl Table {
             self.drop_unused(replaced);
         }
         self.note_not_local(ino);
-        if let Ok(directory) = self.directory_mut(old_parent)
-            && directory.children.get(&old_name) == Some(&ino)
-        {
-            directory.children.remove(&old_name);
-        }
-        let directory = self.directory_mut(parent)?;
-        directory.children.insert(Arc::clone(name), ino);
-        directory.dependents += 1;
-        let inode = self.inodes.get_mut(&ino).ok_or(Error::Stale)?;
-        inode.parent = parent;
-        inode.name = Arc::clone(name);
-        inode.named = None;
+        self.pin(parent)?;
+        self.inodes.rename(ino, parent, name);
+        self.inodes.get_mut(ino).ok_or(Error::Stale)?.named = None;
         self.release(old_parent);
         if self.is_local(ino) {
             self.note_local(ino);
