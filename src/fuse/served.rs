@@ -49,14 +49,16 @@ impl Served {
     /// Runs an operation that may wait.
     ///
     /// # Errors
-    /// Those of the operation; [`Error::Unmounted`] after [`Self::close`].
+    /// Those of the operation; [`Error::Unmounted`], whatever its own, after [`Self::close`].
     pub(super) async fn run<T>(
         &self,
         operation: impl AsyncFnOnce(Arc<Fs>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         // The operation is polled first: one that need not wait never looks at `closed`.
         match select(pin!(operation(self.fs()?)), self.closed.clone()).await {
-            Either::Left((result, _)) => result,
+            Either::Left((Ok(value), _)) => Ok(value),
+            // What closing cuts short fails in many ways, and before this sees `closed`.
+            Either::Left((Err(error), _)) => self.fs().and(Err(error)),
             Either::Right(_) => Err(Error::Unmounted),
         }
     }
@@ -71,5 +73,60 @@ impl Served {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
             .ok_or(Error::Unmounted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::fs::FsConfig;
+    use crate::read::ReadConfig;
+    use crate::s3::Prefix;
+    use crate::s3::fake::FakeStore;
+    use crate::tree::{TreeConfig, Ttl};
+    use crate::write::WriteConfig;
+
+    fn served() -> Served {
+        let tree = TreeConfig {
+            prefix: Prefix::default(),
+            ttl: Ttl::For(Duration::from_secs(1)),
+            negative_ttl: Ttl::Minimal,
+            details: false,
+            pages: true,
+        };
+        Served::new(Fs::new(
+            Arc::new(FakeStore::new()),
+            tree,
+            ReadConfig::default(),
+            WriteConfig::default(),
+            FsConfig::new(1, 1),
+        ))
+    }
+
+    #[test]
+    fn operation_that_fails_because_of_the_end_is_told_of_the_end() {
+        let served = served();
+        let failed = block_on(served.run(async |_fs| Err::<(), _>(Error::Replaced)));
+        assert!(matches!(failed, Err(Error::Replaced)), "{failed:?}");
+        let cut_short = async |_fs| {
+            served.close();
+            Err::<(), _>(Error::Replaced)
+        };
+        let failed = block_on(served.run(cut_short));
+        assert!(matches!(failed, Err(Error::Unmounted)), "{failed:?}");
+    }
+
+    #[test]
+    fn operation_that_succeeds_in_spite_of_the_end_has_its_result() {
+        let served = served();
+        let done = async |_fs| {
+            served.close();
+            Ok(1)
+        };
+        assert_eq!(block_on(served.run(done)).ok(), Some(1));
     }
 }

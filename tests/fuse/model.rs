@@ -37,6 +37,7 @@ impl Mounted<'_> {
     /// Kills the daemon, and mounts anew.
     fn restart(&mut self) {
         self.mount.kill();
+        self.local.wait_for_no_connection();
         self.mount = self.mounting.mount();
     }
 
@@ -222,6 +223,8 @@ fn crash_while(mounted: &mut Mounted<'_>, run: impl FnOnce() + Send) {
         mounted.mount.kill();
         running.join().expect("it ends with the daemon");
     });
+    // What the daemon has asked for may be done after its death; then it would be seen too late.
+    mounted.local.wait_for_no_connection();
     mounted.mount = mounted.mounting.mount();
 }
 

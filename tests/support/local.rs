@@ -1,10 +1,12 @@
 //! The local S3 server, in this process.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use s3_test_server::{BulkSpec, Config, Model, ObjectSpec, Server};
 
 use super::store::TestStore;
+use super::wait::wait_for;
 
 /// A local S3 server; it stops when dropped.
 #[derive(Debug)]
@@ -109,6 +111,15 @@ impl Local {
     /// How many requests the model's rule with this index could have struck, answered or not.
     pub(crate) fn matched(&self, rule: usize) -> u64 {
         self.0.model().rules[rule].matched
+    }
+
+    /// Waits until all clients are gone, and everything that they have asked for is done.
+    pub(crate) fn wait_for_no_connection(&self) {
+        // Answered after the connections of others were accepted. What it says does not matter.
+        let _answer = ureq::get(self.endpoint()).call();
+        wait_for("no connection is open", Duration::from_secs(10), || {
+            (self.0.stats().connections_open == 0).then_some(())
+        });
     }
 
     /// Requests answered so far.

@@ -7,8 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::conn::{Connection, Direction};
@@ -108,7 +110,7 @@ impl ResponseBody {
     }
 }
 
-impl http_body::Body for ResponseBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -167,7 +169,8 @@ impl Drop for ResponseBody {
 /// The body of a request, received at the modelled speed.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    inner: Incoming,
+    /// `None` once this is dropped.
+    inner: Option<Incoming>,
     bandwidth: u64,
     sleep: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -178,7 +181,7 @@ impl RequestBody {
     /// The body of the request of `context`.
     pub(crate) fn new(inner: Incoming, bandwidth: u64, context: RequestContext) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             bandwidth,
             sleep: None,
             received: 0,
@@ -202,7 +205,7 @@ impl RequestBody {
     }
 }
 
-impl http_body::Body for RequestBody {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -215,7 +218,10 @@ impl http_body::Body for RequestBody {
             ready!(sleep.as_mut().poll(cx));
             this.sleep = None;
         }
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
             && this.bandwidth > 0
@@ -230,11 +236,26 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner
+            .as_ref()
+            .map_or_else(SizeHint::default, Incoming::size_hint)
+    }
+}
+
+/// Takes in what nobody has read, as of a request that was refused: a connection that ends with
+/// bytes unread is reset, and a client that is still sending would see that instead of the answer.
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(mut rest) = self.inner.take().filter(|inner| !inner.is_end_stream()) else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
+        }
     }
 }
 

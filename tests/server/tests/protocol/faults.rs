@@ -39,6 +39,17 @@ fn read_all(mut stream: impl Read) -> (usize, Option<ErrorKind>) {
 }
 
 #[test]
+fn refusal_of_an_upload_that_is_still_sent_is_not_lost() {
+    let (_server, client) = with(vec![Rule::new(Fault::SlowDown).on("PutObject")]);
+    // More than sockets buffer.
+    let answer = client.put("/bucket/new", &vec![0; 64 << 20], &[]);
+    assert_eq!(
+        (answer.status, answer.element("Code").as_str()),
+        (503, "SlowDown")
+    );
+}
+
+#[test]
 fn refusals_strike_what_they_name_only() {
     let (server, client) = with(vec![
         Rule::new(Fault::SlowDown).on("GetObject").times(1),
