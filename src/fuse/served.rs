@@ -49,14 +49,16 @@ impl Served {
     /// Runs an operation that may wait.
     ///
     /// # Errors
-    /// Those of the operation; [`Error::Unmounted`] after [`Self::close`].
+    /// Those of the operation; [`Error::Unmounted`], whatever its own, after [`Self::close`].
     pub(super) async fn run<T>(
         &self,
         operation: impl AsyncFnOnce(Arc<Fs>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         // The operation is polled first: one that need not wait never looks at `closed`.
         match select(pin!(operation(self.fs()?)), self.closed.clone()).await {
-            Either::Left((result, _)) => result,
+            Either::Left((Ok(value), _)) => Ok(value),
+            // What closing cuts short fails in many ways, and before this sees `closed`.
+            Either::Left((Err(error), _)) => self.fs().and(Err(error)),
             Either::Right(_) => Err(Error::Unmounted),
         }
     }

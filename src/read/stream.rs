@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use log::Level;
 
 use super::ReadConfig;
 use super::failure::canceled;
 use super::gather::Pieces;
 use super::parts::{self, Core};
 use super::queue::{Queue, ReaderId, Remaining, Revival};
-use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Key, Store};
+use crate::s3::{BodySink, ETag, Error, ErrorKind, GetRequest, InFlight, Key, Store};
 
 /// Where a handle's bytes come from: one version of one object.
 #[derive(Debug)]
@@ -125,7 +126,15 @@ impl Stream {
             Revival::Refused => false,
             Revival::Restart(remaining) => {
                 let Range { start, end } = remaining.range;
-                log::warn!("bytes {start}..{end} are fetched again after: {error}");
+                // The end of the mount cancels what is under way.
+                let level = match error.kind() {
+                    ErrorKind::Canceled => Level::Debug,
+                    _ => Level::Warn,
+                };
+                log::log!(
+                    level,
+                    "bytes {start}..{end} are fetched again after: {error}"
+                );
                 self.send(&mut flight, remaining);
                 true
             }
