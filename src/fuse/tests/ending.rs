@@ -1,6 +1,10 @@
 //! How a mount begins and ends.
 
+use futures::executor::block_on;
+
 use super::*;
+use crate::fs::Error;
+use crate::fuse::served::Served;
 
 #[test]
 fn umount_from_outside_ends_the_session() {
@@ -66,21 +70,31 @@ fn auto_unmount_mounts_and_unmounts() {
 }
 
 #[test]
-fn mount_of_a_missing_directory_is_an_error_that_names_it() {
-    let tree = TreeConfig {
-        prefix: Prefix::default(),
-        ttl: Ttl::Minimal,
-        negative_ttl: Ttl::Minimal,
-        details: false,
-        pages: true,
+fn operation_that_fails_because_of_the_end_is_told_of_the_end() {
+    let served = Served::new(file_system());
+    let failed = block_on(served.run(async |_fs| Err::<(), _>(Error::Replaced)));
+    assert!(matches!(failed, Err(Error::Replaced)), "{failed:?}");
+    let cut_short = async |_fs| {
+        served.close();
+        Err::<(), _>(Error::Replaced)
     };
-    let fs = Fs::new(
-        Arc::new(FakeStore::new()),
-        tree,
-        ReadConfig::default(),
-        WriteConfig::default(),
-        FsConfig::new(1, 1),
-    );
+    let failed = block_on(served.run(cut_short));
+    assert!(matches!(failed, Err(Error::Unmounted)), "{failed:?}");
+}
+
+#[test]
+fn operation_that_succeeds_in_spite_of_the_end_has_its_result() {
+    let served = Served::new(file_system());
+    let done = async |_fs| {
+        served.close();
+        Ok(1)
+    };
+    assert_eq!(block_on(served.run(done)).ok(), Some(1));
+}
+
+#[test]
+fn mount_of_a_missing_directory_is_an_error_that_names_it() {
+    let fs = file_system();
     let config = MountConfig {
         directory: "/nonexistent/mount/point".into(),
         read_only: false,
@@ -93,4 +107,22 @@ fn mount_of_a_missing_directory_is_an_error_that_names_it() {
         error.to_string().contains("/nonexistent/mount/point"),
         "{error}"
     );
+}
+
+/// A file system of an empty bucket.
+fn file_system() -> Fs {
+    let tree = TreeConfig {
+        prefix: Prefix::default(),
+        ttl: Ttl::Minimal,
+        negative_ttl: Ttl::Minimal,
+        details: false,
+        pages: true,
+    };
+    Fs::new(
+        Arc::new(FakeStore::new()),
+        tree,
+        ReadConfig::default(),
+        WriteConfig::default(),
+        FsConfig::new(1, 1),
+    )
 }
