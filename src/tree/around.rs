@@ -195,31 +195,32 @@ impl Core {
         let mut listing = Listing::new(request.prefix);
         let mut entries = VecDeque::new();
         listing.absorb(page, &self.notices, &mut entries);
-        let last = listing.last().map(str::to_owned);
         if is_last {
             listing.finish(&mut entries);
         }
         let is_after = entries.iter().all(|entry| *entry.name > *after);
-        if !listing.is_ordered() || !is_after {
+        if listing.is_ordered() && is_after {
+            self.keep_page(parent, asked, after, &listing, is_last, &entries);
+        } else {
             self.lists_otherwise.store(true, Ordering::Relaxed);
-        } else if is_last || last.is_some() {
-            let last = last.filter(|_| !is_last);
-            self.keep_page(parent, asked, after, last, entries.into());
         }
         Ok(())
     }
 
-    /// Keeps what a listing that was asked for at `asked` says of the names in `directory` that come
-    /// after `after`, up to the entry `last` or to the end.
+    /// Keeps the `entries` of a page of `directory` that was asked for at `asked`: what `listing`,
+    /// which has taken it in, says of the names after `after`, to the end if it `is_last`.
     pub(super) fn keep_page(
         &self,
         directory: InodeNo,
         asked: Moment,
         after: String,
-        last: Option<String>,
-        mut entries: Vec<Entry>,
+        listing: &Listing,
+        is_last: bool,
+        entries: &VecDeque<Entry>,
     ) {
-        if self.config.pages {
+        let last = listing.last().filter(|_| !is_last).map(str::to_owned);
+        if self.config.pages && listing.is_ordered() && (is_last || last.is_some()) {
+            let mut entries: Vec<Entry> = entries.iter().cloned().collect();
             entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             self.pages().insert(Page {
                 directory,

@@ -185,15 +185,12 @@ impl DirHandle {
         let listing = &mut stream.listing;
         let after = listing.last().unwrap_or_default().to_owned();
         listing.absorb(page.entries, &self.core.notices, &mut entries);
-        let last = listing.last().map(str::to_owned);
-        if next == Next::End {
+        let is_last = next == Next::End;
+        if is_last {
             listing.finish(&mut entries);
         }
-        if listing.is_ordered() && (next == Next::End || last.is_some()) {
-            let last = last.filter(|_| next != Next::End);
-            self.core
-                .keep_page(self.ino, page.asked, after, last, entries.clone().into());
-        }
+        self.core
+            .keep_page(self.ino, page.asked, after, listing, is_last, &entries);
         for entry in entries {
             stream.locals.remove(&entry.name);
             if entry.found == Found::Directory && stream.directories.len() < MOST_DIRECTORIES {

@@ -24,20 +24,23 @@ struct Outcome {
     requests: usize,
 }
 
+fn config() -> TreeConfig {
+    TreeConfig {
+        prefix: Prefix::default(),
+        ttl: Ttl::Minimal,
+        negative_ttl: Ttl::Minimal,
+        details: false,
+        pages: false,
+    }
+}
+
 fn pager(shelf: &Shelf) -> Pager {
     let now = Instant::now();
     pager_by(shelf, Clock::new(move || now))
 }
 
 fn pager_by(shelf: &Shelf, clock: Clock) -> Pager {
-    let config = TreeConfig {
-        prefix: Prefix::default(),
-        ttl: Ttl::Minimal,
-        negative_ttl: Ttl::Minimal,
-        details: false,
-        pages: false,
-    };
-    let tree = Tree::with_clock(Arc::new(shelf.clone()), config, clock);
+    let tree = Tree::with_clock(Arc::new(shelf.clone()), config(), clock);
     Pager::new(Arc::clone(&tree.core), String::new(), true)
 }
 
@@ -160,15 +163,8 @@ fn directory_shows_the_same_whatever_a_page_holds() {
 
 /// The entries of the root, in the order in which they come.
 fn shown(store: &FakeStore) -> Vec<(String, Option<NodeKind>)> {
-    let config = TreeConfig {
-        prefix: Prefix::default(),
-        ttl: Ttl::Minimal,
-        negative_ttl: Ttl::Minimal,
-        details: false,
-        pages: false,
-    };
     let made = Instant::now();
-    let tree = Tree::with_clock(Arc::new(store.clone()), config, Clock::new(move || made));
+    let tree = Tree::with_clock(Arc::new(store.clone()), config(), Clock::new(move || made));
     let directory = block_on(tree.open_dir(ROOT)).unwrap();
     let mut entries = Vec::new();
     let mut offset = 0;
