@@ -4,6 +4,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`metrics`] | what a mount counts and measures; any module may import it |
 //! | `turn` | work that a thread puts off until it holds no lock |
 //! | [`crt`] | the AWS Common Runtime, made safe |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
@@ -24,6 +25,7 @@ pub mod fs;
 pub mod fuse;
 pub mod index;
 pub mod memory;
+pub mod metrics;
 pub mod prefetch;
 pub mod read;
 pub mod s3;

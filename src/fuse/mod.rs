@@ -11,6 +11,7 @@ mod change;
 mod convert;
 mod directory;
 mod executor;
+mod figures;
 mod readahead;
 mod revealed;
 mod served;
@@ -18,4 +19,5 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use figures::Figures;
 pub use session::{Access, MountConfig, MountError, Session, Unmounter};

@@ -20,6 +20,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
+use super::figures::Figures;
 use super::readahead;
 use super::revealed::Revealed;
 use super::served::Served;
@@ -176,6 +177,11 @@ impl Session {
         readahead::raise(&config.directory);
         info!("mounted at {}", config.directory.display());
         Ok(this)
+    }
+
+    /// What tells the figures of the mount.
+    pub fn figures(&self) -> Figures {
+        Figures::new(&self.served)
     }
 
     /// What unmounts from elsewhere.

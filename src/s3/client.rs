@@ -18,6 +18,7 @@ use super::{
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions};
 use crate::crt::{Message, Uri};
+use crate::metrics::S3Metrics;
 
 /// One bucket, reached over the CRT. Clones share the connections.
 ///
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     /// Of `write_part_bytes` each.
     pub(super) buffers: Buffers,
     pub(super) proofs: Proofs,
+    pub(super) metrics: Arc<S3Metrics>,
 }
 
 impl S3Store {
