@@ -70,6 +70,9 @@ impl Default for Histogram {
 }
 
 impl HistogramFigures {
+    /// The scale of an exponential histogram of OpenTelemetry that has the same buckets.
+    pub const SCALE: i32 = 2;
+
     /// How many values there are.
     pub fn count(&self) -> u64 {
         self.zeros + self.buckets.iter().map(|(_, count)| count).sum::<u64>()
