@@ -6,6 +6,7 @@
 mod client;
 mod environment;
 mod log;
+mod metrics;
 mod options;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
+pub(super) use self::metrics::MetricsOptions;
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
 use super::args::{Args, BucketType};
 use super::exit::Failure;
@@ -33,6 +35,7 @@ pub(super) struct Config {
     pub(super) mount: MountOptions,
     pub(super) memory: Memory,
     pub(super) log: LogOptions,
+    pub(super) metrics: MetricsOptions,
 }
 
 /// What this process is to do.
@@ -67,6 +70,7 @@ impl Config {
             max_threads,
             &environment,
         );
+        let metrics = MetricsOptions::new(args.metrics, &environment)?;
         let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
         let memory = Memory::new(
             args.transfer.memory_target,
@@ -88,6 +92,7 @@ impl Config {
             mount,
             memory,
             log,
+            metrics,
         })
     }
 

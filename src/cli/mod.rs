@@ -8,6 +8,8 @@
 //! with its bucket. All reach S3 by the same flags (`args_connect`).
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
+//! `mount-s3 top` (`args_top`, `top`) shows what a mount says of itself (`status`) there; what else
+//! shows its figures is begun in `observed`.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
@@ -15,11 +17,13 @@ mod args_caching;
 mod args_connect;
 mod args_index;
 mod args_logging;
+mod args_metrics;
 mod args_mount;
 mod args_objects;
 mod args_prefetch;
 mod args_staged;
 mod args_subcommand;
+mod args_top;
 mod args_transfer;
 mod channel;
 mod checks;
@@ -34,10 +38,13 @@ mod logging;
 mod machine;
 mod memory;
 mod mount;
+mod observed;
 mod prefetch;
 mod progress;
 mod signals;
 mod staged;
+mod status;
+mod top;
 mod values;
 
 use std::env;
@@ -63,6 +70,12 @@ pub fn main() -> ExitCode {
     if args_prefetch::is_meant(&words) {
         return match args_subcommand::parse(&words) {
             Ok(args) => prefetch::main(&args),
+            Err(status) => status,
+        };
+    }
+    if args_top::is_meant(&words) {
+        return match args_subcommand::parse(&words) {
+            Ok(args) => top::main(&args),
             Err(status) => status,
         };
     }

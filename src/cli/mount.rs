@@ -3,14 +3,13 @@
 use std::env;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
 
 use super::args::VERSION;
-use super::channel::Channel;
 use super::checks::check_mount_point;
 use super::config::{ClientOptions, Config, CredentialsSource, StageOptions};
 use super::diagnosis::{connect_failure, session_failure};
@@ -18,12 +17,14 @@ use super::exit::Failure;
 use super::index;
 use super::limits::raise_open_files;
 use super::logging;
+use super::observed::Observers;
 use super::signals::{EndSignals, Forwarding};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
 use crate::index::IndexedStore;
 use crate::memory::Budget;
+use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
@@ -35,7 +36,7 @@ use crate::write::{Places, SendWindow, WriteConfig};
 #[derive(Debug)]
 pub(super) struct Mounted {
     session: Session,
-    channel: Option<Channel>,
+    observers: Observers,
     // Outlives the session, so that no signal kills the process before it has unmounted.
     signals: Forwarding,
     // Outlives everything that makes requests.
@@ -67,9 +68,9 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
     match mount(config, directory, &runtime, stage) {
-        Ok((session, signals, channel)) => Ok(Mounted {
+        Ok((session, signals, observers)) => Ok(Mounted {
             session,
-            channel,
+            observers,
             signals,
             runtime,
         }),
@@ -88,14 +89,14 @@ impl Mounted {
     pub(super) fn serve(self) {
         let Self {
             session,
-            channel,
+            observers,
             signals,
             runtime,
         } = self;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        drop(channel);
+        drop(observers);
         // What does not end in time ends with the process.
         if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
             log::warn!("{error}");
@@ -115,10 +116,12 @@ fn mount(
     directory: PathBuf,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, Forwarding, Option<Channel>), Failure> {
+) -> Result<(Session, Forwarding, Observers), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
+    let metrics = Metrics::default();
     let mut s3 = s3_config(config);
+    s3.metrics = Arc::clone(&metrics.s3);
     if prefetches(config) {
         let target = &mut s3.throughput_target_gbps;
         *target = target.max(LEAST_TARGET_TO_PREFETCH);
@@ -180,6 +183,7 @@ fn mount(
             xattrs: options.xattrs,
         },
     );
+    let fs = fs.observed(metrics);
     let fs = match stage {
         Some(stage) => fs.staged(stage),
         None => fs,
@@ -197,7 +201,7 @@ fn mount(
     let session = Session::mount(
         fs,
         &MountConfig {
-            directory,
+            directory: directory.clone(),
             read_only: options.read_only,
             access: options.access,
             auto_unmount: options.auto_unmount,
@@ -205,7 +209,7 @@ fn mount(
         },
     )
     .map_err(|error| session_failure(&error))?;
-    let channel = told.and_then(|told| open_channel(config, told));
+    let observers = Observers::start(config, runtime, &directory, session.figures(), told)?;
     let unmounter = session.unmounter();
     let signals = signals
         .forward(move |signal| {
@@ -213,7 +217,7 @@ fn mount(
             unmounter.unmount();
         })
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
-    Ok((session, signals, channel))
+    Ok((session, signals, observers))
 }
 
 /// Whether a lookup may fetch the page of a listing around the name. A directory bucket has another
@@ -239,14 +243,6 @@ fn start_prefetcher(config: &Config, remote: &Remote) -> Result<Option<Prefetche
     Prefetcher::start(store, read, &config.prefix)
         .map(Some)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))
-}
-
-/// Lets the mount be told what will be read. Without that it is still a mount.
-fn open_channel(config: &Config, told: Weak<Prefetcher>) -> Option<Channel> {
-    let opened = Channel::open(&config.directory, config.prefix.clone(), told);
-    opened
-        .inspect_err(|error| log::warn!("`mount-s3 prefetch` will not find this mount: {error}"))
-        .ok()
 }
 
 /// Makes a place for staged files, and tells of those that an earlier mount has left.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 
+use super::metrics::{RESOURCE_ATTRIBUTES, TEMPORALITY};
 use crate::cli::exit::Failure;
 
 /// Set for the background process, so that it knows itself.
@@ -17,6 +18,8 @@ pub(in crate::cli) struct Environment {
     pub(super) max_attempts: Option<OsString>,
     pub(super) ca_bundle: Option<OsString>,
     pub(super) log_filter: Option<OsString>,
+    pub(super) temporality: Option<OsString>,
+    pub(super) resource_attributes: Option<OsString>,
     pub(super) background: bool,
 }
 
@@ -50,8 +53,7 @@ impl Environment {
             endpoint_url: value(ENDPOINT_URL),
             max_attempts: value(MAX_ATTEMPTS),
             ca_bundle: value(CA_BUNDLE),
-            log_filter: None,
-            background: false,
+            ..Self::default()
         }
     }
 
@@ -63,6 +65,8 @@ impl Environment {
             max_attempts: read(MAX_ATTEMPTS),
             ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
+            temporality: read(TEMPORALITY),
+            resource_attributes: read(RESOURCE_ATTRIBUTES),
             background: read(BACKGROUND_VARIABLE).is_some(),
         }
     }
