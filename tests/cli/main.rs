@@ -4,6 +4,8 @@ mod background;
 mod connecting;
 mod failures;
 mod index;
+mod metrics;
+mod otlp;
 mod store;
 mod support;
 mod usage;
