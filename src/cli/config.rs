@@ -14,16 +14,17 @@ pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
-use super::args::{Args, BucketType};
+use super::args::Args;
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
-use crate::s3::{BucketName, Prefix};
+use crate::s3::{BucketKind, BucketName, Prefix};
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
     pub(super) bucket: BucketName,
+    pub(super) kind: BucketKind,
     pub(super) prefix: Prefix,
     pub(super) directory: PathBuf,
     pub(super) role: Role,
@@ -57,12 +58,12 @@ impl Config {
             (false, false) => Role::Launcher,
         };
         let log = log::log_options(&args.log, &environment, role)?;
-        let bucket_type = args.bucket_type.unwrap_or(BucketType::GeneralPurpose);
+        let kind = args.kind();
         let max_threads = args.transfer.max_threads;
         let mount = MountOptions::new(
             args.mount,
             args.caching,
-            bucket_type,
+            kind,
             max_threads,
             &environment,
         );
@@ -79,11 +80,12 @@ impl Config {
         };
         Ok(Self {
             bucket,
+            kind,
             prefix,
             directory: args.directory,
             role,
             client: ClientOptions::new(args.connect, args.client, throughput, environment)?,
-            objects: ObjectOptions::new(args.objects),
+            objects: ObjectOptions::new(args.objects, kind),
             mount,
             memory,
             log,

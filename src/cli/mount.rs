@@ -160,6 +160,7 @@ fn mount(
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
             pages: has_pages(config),
+            ordered: !options.directory_bucket,
         },
         remote.read,
         remote.write,
@@ -296,6 +297,7 @@ pub(super) fn write_config(config: &Config, read: &ReadConfig, budget: Arc<Budge
 
 pub(super) fn s3_config(config: &Config) -> S3Config {
     let mut s3 = client_config(config.bucket.clone(), config.prefix.clone(), &config.client);
+    s3.kind = config.kind;
     s3.part_bytes = config.memory.part_bytes;
     s3.write_part_bytes = config.memory.write_part_bytes;
     s3.storage_class.clone_from(&config.objects.storage_class);
@@ -319,6 +321,7 @@ pub(super) fn client_config(
         path_style: client.force_path_style,
         dual_stack: client.dual_stack,
         accelerate: client.transfer_acceleration,
+        fips: client.fips,
     };
     s3.auth = match &client.credentials {
         CredentialsSource::Anonymous => Auth::Anonymous,

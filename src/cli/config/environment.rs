@@ -14,6 +14,8 @@ pub(in crate::cli) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCES
 pub(in crate::cli) struct Environment {
     pub(super) region: Option<OsString>,
     pub(super) endpoint_url: Option<OsString>,
+    pub(super) dual_stack: Option<OsString>,
+    pub(super) fips: Option<OsString>,
     pub(super) max_attempts: Option<OsString>,
     pub(super) ca_bundle: Option<OsString>,
     pub(super) log_filter: Option<OsString>,
@@ -23,6 +25,8 @@ pub(in crate::cli) struct Environment {
 /// Where the variables are found that say how S3 is reached, beside credentials.
 pub(super) const REGION: &str = "AWS_REGION";
 pub(super) const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+pub(super) const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT";
+pub(super) const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
 pub(super) const MAX_ATTEMPTS: &str = "AWS_MAX_ATTEMPTS";
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
@@ -32,6 +36,8 @@ impl Environment {
         let known = [
             (REGION, &self.region),
             (ENDPOINT_URL, &self.endpoint_url),
+            (DUAL_STACK, &self.dual_stack),
+            (FIPS, &self.fips),
             (MAX_ATTEMPTS, &self.max_attempts),
             (CA_BUNDLE, &self.ca_bundle),
         ];
@@ -48,6 +54,8 @@ impl Environment {
         Self {
             region: value(REGION),
             endpoint_url: value(ENDPOINT_URL),
+            dual_stack: value(DUAL_STACK),
+            fips: value(FIPS),
             max_attempts: value(MAX_ATTEMPTS),
             ca_bundle: value(CA_BUNDLE),
             log_filter: None,
@@ -60,6 +68,8 @@ impl Environment {
         Self {
             region: read(REGION),
             endpoint_url: read(ENDPOINT_URL),
+            dual_stack: read(DUAL_STACK),
+            fips: read(FIPS),
             max_attempts: read(MAX_ATTEMPTS),
             ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
