@@ -18,6 +18,7 @@ use super::args::Args;
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
+use super::values::Source;
 use crate::s3::{BucketKind, BucketName, Prefix};
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
@@ -60,13 +61,7 @@ impl Config {
         let log = log::log_options(&args.log, &environment, role)?;
         let kind = args.kind();
         let max_threads = args.transfer.max_threads;
-        let mount = MountOptions::new(
-            args.mount,
-            args.caching,
-            kind,
-            max_threads,
-            &environment,
-        );
+        let mount = MountOptions::new(args.mount, args.caching, kind, max_threads, &environment);
         let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
         let memory = Memory::new(
             args.transfer.memory_target,

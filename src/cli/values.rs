@@ -36,7 +36,8 @@ impl Source {
         };
         if rest.starts_with("arn:") {
             return Err(
-                "ARNs are not supported in s3:// URIs; name the ARN alone, and use --prefix".to_owned(),
+                "ARNs are not supported in s3:// URIs; name the ARN alone, and use --prefix"
+                    .to_owned(),
             );
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

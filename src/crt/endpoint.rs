@@ -97,7 +97,10 @@ impl EndpointRules {
         }
         Ok(Resolved::Endpoint {
             url: part(&resolved, sys::aws_endpoints_resolved_endpoint_get_url)?,
-            properties: part(&resolved, sys::aws_endpoints_resolved_endpoint_get_properties)?,
+            properties: part(
+                &resolved,
+                sys::aws_endpoints_resolved_endpoint_get_properties,
+            )?,
         })
     }
 

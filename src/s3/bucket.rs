@@ -96,7 +96,9 @@ impl BucketName {
     pub fn region(&self) -> Option<String> {
         if self.is_arn() {
             let region = self.text.split(':').nth(3);
-            return region.filter(|region| !region.is_empty()).map(str::to_owned);
+            return region
+                .filter(|region| !region.is_empty())
+                .map(str::to_owned);
         }
         let stem = DIRECTORY_SUFFIXES
             .iter()
@@ -143,7 +145,9 @@ fn service_of_arn(text: &str) -> Result<&str, Option<&str>> {
         && plain(region, b"-")
         && plain(account, b"-")
         && plain(resource, b".-_:/")
-        && [partition, account, resource].iter().all(|field| !field.is_empty());
+        && [partition, account, resource]
+            .iter()
+            .all(|field| !field.is_empty());
     if well_formed && services.contains(&service) {
         Ok(service)
     } else {

@@ -84,7 +84,10 @@ impl Endpoint {
     /// Below an endpoint URL the bucket becomes a part of the host name as well, unless the path
     /// style is asked for, or the host is an IP address or `localhost`, which have no subdomains, or
     /// the bucket's name does not fit into a host name.
-    pub(super) fn resolve(rules: &EndpointRules, query: &Query<'_>) -> Result<Self, InvalidEndpoint> {
+    pub(super) fn resolve(
+        rules: &EndpointRules,
+        query: &Query<'_>,
+    ) -> Result<Self, InvalidEndpoint> {
         let Query { bucket, region, .. } = *query;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let ends = region.starts_with('-') || region.ends_with('-');
@@ -93,8 +96,8 @@ impl Endpoint {
         }
         let url = query.url.map(url::parse).transpose()?;
         let unfit = !bucket.is_arn() && !bucket.fits_host();
-        let path_style = query.addressing.path_style
-            || url.is_some_and(|url| url.has_no_subdomains() || unfit);
+        let path_style =
+            query.addressing.path_style || url.is_some_and(|url| url.has_no_subdomains() || unfit);
         // A session is asked for at the root of the host, which then has to be the bucket's.
         let has_sessions = query.signed && !(path_style && url.is_some());
         let parameters = EndpointParameters {
@@ -107,9 +110,7 @@ impl Endpoint {
             accelerate: query.addressing.accelerate,
             disable_s3express_session_auth: !has_sessions,
         };
-        let resolved = rules
-            .resolve(&parameters)
-            .map_err(InvalidEndpoint::Rules)?;
+        let resolved = rules.resolve(&parameters).map_err(InvalidEndpoint::Rules)?;
         let (resolved, properties) = match resolved {
             Resolved::Endpoint { url, properties } => (url, properties),
             Resolved::Refused(reason) => return Err(InvalidEndpoint::Refused(reason)),
@@ -124,8 +125,7 @@ impl Endpoint {
             Some(url) if path_style && bucket.kind() == BucketKind::Directory => {
                 (url.origin(), format!("{}/{bucket}", url.path))
             }
-            _ => url::split(&resolved)
-                .ok_or_else(|| InvalidEndpoint::Unknown(resolved.clone()))?,
+            _ => url::split(&resolved).ok_or_else(|| InvalidEndpoint::Unknown(resolved.clone()))?,
         };
         Ok(Self {
             origin,

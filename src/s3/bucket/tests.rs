@@ -49,7 +49,11 @@ fn kind_and_region_are_what_the_name_tells() {
         ("logs--usw2-lax1-az1--x-s3", Directory, Some("us-west-2")),
         ("logs--nowhere--x-s3", Directory, None),
         ("logs--x-s3", Directory, None),
-        ("test-o01ac5d28a6a232904e8xz5w8ijx1qzlbp3i3kuse10--op-s3", Outposts, None),
+        (
+            "test-o01ac5d28a6a232904e8xz5w8ijx1qzlbp3i3kuse10--op-s3",
+            Outposts,
+            None,
+        ),
         (outpost, Outposts, Some("us-west-2")),
         (
             "arn:aws:s3:eu-west-1:123456789012:accesspoint/ap",
@@ -68,7 +72,11 @@ fn kind_and_region_are_what_the_name_tells() {
         ),
     ] {
         let name = name(text);
-        assert_eq!((name.kind(), name.region().as_deref()), (kind, region), "{text}");
+        assert_eq!(
+            (name.kind(), name.region().as_deref()),
+            (kind, region),
+            "{text}"
+        );
     }
 }
 

@@ -101,7 +101,10 @@ mod tests {
         }
         for json in ["[", r#"{"authSchemes": [{"name": "sigv9"}]}"#] {
             let refused = Scheme::of_properties(json, "eu-west-1");
-            assert!(matches!(refused, Err(InvalidEndpoint::Unknown(_))), "{json}");
+            assert!(
+                matches!(refused, Err(InvalidEndpoint::Unknown(_))),
+                "{json}"
+            );
         }
     }
 }
