@@ -7,13 +7,16 @@
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
 //! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
 //! with its bucket. All reach S3 by the same flags (`args_connect`).
+//! `mount-s3 generate` (`args_generate`, `args_manual`, `generate`) writes manual pages and completions.
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
 mod args_connect;
+mod args_generate;
 mod args_index;
+mod args_manual;
 mod args_prefetch;
 mod args_staged;
 mod args_subcommand;
@@ -23,6 +26,7 @@ mod config;
 mod daemon;
 mod diagnosis;
 mod exit;
+mod generate;
 mod index;
 mod instances;
 mod limits;
@@ -65,6 +69,12 @@ pub fn main() -> ExitCode {
     if args_index::is_meant(&words) {
         return match args_subcommand::parse(&words) {
             Ok(args) => index::main(args),
+            Err(status) => status,
+        };
+    }
+    if args_generate::is_meant(&words) {
+        return match args_subcommand::parse(&words) {
+            Ok(args) => generate::main(&args),
             Err(status) => status,
         };
     }
