@@ -6,17 +6,16 @@ use std::process::ExitCode;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{
-    Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser,
-};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use super::args_caching::CachingArgs;
 use super::args_connect::{ClientArgs, ConnectArgs};
-use super::values::{
-    Permissions, Source, check_directory, parse_key_arn, parse_prefix, parse_ttl, parse_word,
-};
-use crate::memory::MemoryPlan;
+use super::args_logging::LogArgs;
+use super::args_mount::{MountArgs, WriteMode};
+use super::args_objects::{ObjectArgs, Sse};
+use super::args_transfer::TransferArgs;
+use super::values::{Source, check_directory, parse_prefix};
 use crate::s3::Prefix;
-use crate::tree::Ttl;
 
 /// The version of this build: the package's, and the revision it was built from.
 pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
@@ -53,180 +52,23 @@ pub(super) struct Args {
     #[arg(long, help_heading = BUCKET, value_name = "TYPE")]
     pub(super) bucket_type: Option<BucketType>,
 
-    /// Mount the file system read-only
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) read_only: bool,
+    #[command(flatten)]
+    pub(super) mount: MountArgs,
 
-    /// Allow to delete objects
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) allow_delete: bool,
-
-    /// Allow to replace objects: by opening with O_TRUNC, and by renaming
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) allow_overwrite: bool,
-
-    /// Rename files and directories by copying their objects and deleting the old ones after that.
-    /// A renaming costs a copy, a HEAD and a DELETE; of a directory, a copy and a DELETE an object
-    /// and three listings. Directory buckets rename files without it, by one request
-    #[arg(long, help_heading = MOUNT, requires = "allow_delete")]
-    pub(super) allow_rename: bool,
-
-    /// Store directories, so that they stay when they are empty: mkdir costs a PUT, deleting a file
-    /// at most a LIST, and a PUT when it was the last one in its directory
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) keep_directories: bool,
-
-    /// Write files by appending to their objects, which may exist before. Directory buckets only
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) incremental_upload: bool,
-
-    /// How files may be written. 'streaming': new files, in order, uploaded on the way. 'staged': any
-    /// file (an existing one with --allow-overwrite) in any order, by way of a local disk; it is
-    /// uploaded when it is closed or synced, which costs the disk's space and time
-    #[arg(long, help_heading = MOUNT, value_name = "MODE", default_value = "streaming")]
-    pub(super) write_mode: WriteMode,
-
-    /// Directory on a local disk for files that are being written, with --write-mode staged. What
-    /// could not be uploaded stays there: see mount-s3 staged --help
-    #[arg(long, help_heading = MOUNT, value_name = "DIRECTORY")]
-    pub(super) stage: Option<PathBuf>,
-
-    /// Unmount when the process ends, however it ends
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) auto_unmount: bool,
-
-    /// Let root use the file system, not only the user who mounts it
-    #[arg(long, help_heading = MOUNT, conflicts_with = "allow_other")]
-    pub(super) allow_root: bool,
-
-    /// Let all users use the file system, not only the user who mounts it
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) allow_other: bool,
-
-    /// Owner of files and directories [default: the user who mounts]
-    #[arg(long, help_heading = MOUNT, value_parser = value_parser!(u32).range(1..))]
-    pub(super) uid: Option<u32>,
-
-    /// Group of files and directories [default: the group of the user who mounts]
-    #[arg(long, help_heading = MOUNT, value_parser = value_parser!(u32).range(1..))]
-    pub(super) gid: Option<u32>,
-
-    /// Permissions of directories, octal
-    #[arg(long, help_heading = MOUNT, value_name = "MODE", value_parser = Permissions::parse)]
-    #[arg(default_value_t = Permissions::DIRECTORY_DEFAULT)]
-    pub(super) dir_mode: Permissions,
-
-    /// Permissions of files, octal
-    #[arg(long, help_heading = MOUNT, value_name = "MODE", value_parser = Permissions::parse)]
-    #[arg(default_value_t = Permissions::FILE_DEFAULT)]
-    pub(super) file_mode: Permissions,
-
-    /// Keep modes, owners, times and symbolic links in the user metadata of objects, as s3fs and
-    /// rclone do. Looking at a file then costs a HEAD, and changing its attributes a copy of the
-    /// object onto itself
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) posix_metadata: bool,
-
-    /// Show what S3 says of objects as extended attributes user.s3.*. Reading one costs a HEAD at
-    /// most; programs that show or copy files ask the mount for each of them
-    #[arg(long, help_heading = MOUNT)]
-    pub(super) xattrs: bool,
-
-    /// Stay in the foreground
-    #[arg(short, long, help_heading = MOUNT)]
-    pub(super) foreground: bool,
-
-    /// Throughput that the network allows, in gigabits per second: what to aim at, not a limit
-    /// [default: that of the EC2 instance type, else of the network interface, else 10]
-    #[arg(long, help_heading = CLIENT, value_name = "N")]
-    #[arg(value_parser = value_parser!(u32).range(1..=100_000))]
-    pub(super) maximum_throughput_gbps: Option<u32>,
-
-    /// Threads that answer the kernel, at most
-    #[arg(long, help_heading = CLIENT, value_name = "N", default_value_t = 16)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1024))]
-    pub(super) max_threads: u16,
-
-    /// Memory to use, in MiB: a target, of which 1/8, but at least 128 MiB, is not for buffers
-    /// [default: what the throughput needs, at most 95 % of the memory there is]
-    #[arg(long, help_heading = CLIENT, value_name = "MiB")]
-    #[arg(value_parser = value_parser!(u64).range(SMALLEST_TARGET_MIB..=MAX_TARGET_MIB))]
-    pub(super) memory_target: Option<u64>,
-
-    /// Size of the parts in which objects are transferred, in bytes [default: 8388608]
-    #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
-    #[arg(conflicts_with_all = ["read_part_size", "write_part_size"])]
-    #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
-    pub(super) part_size: Option<u64>,
-
-    /// Size of the parts in which objects are read, in bytes [default: 8388608]
-    #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
-    #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
-    pub(super) read_part_size: Option<u64>,
-
-    /// Size of the parts in which objects are written, in bytes [default: 8388608]
-    #[arg(long, help_heading = CLIENT, value_name = "SIZE")]
-    #[arg(value_parser = value_parser!(u64).range(1..=MAX_PART_BYTES))]
-    pub(super) write_part_size: Option<u64>,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
 
     #[command(flatten)]
     pub(super) client: ClientArgs,
 
-    /// Storage class of new objects [default: S3's]
-    #[arg(long, help_heading = OBJECTS, value_name = "CLASS", value_parser = parse_word)]
-    pub(super) storage_class: Option<String>,
+    #[command(flatten)]
+    pub(super) objects: ObjectArgs,
 
-    /// How S3 encrypts new objects [default: as the bucket says]
-    #[arg(long, help_heading = OBJECTS, value_name = "ENCRYPTION")]
-    pub(super) sse: Option<Sse>,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
 
-    /// ARN of the key that encrypts new objects, with --sse aws:kms or aws:kms:dsse
-    #[arg(long, help_heading = OBJECTS, value_name = "ARN", value_parser = parse_key_arn)]
-    #[arg(requires = "sse")]
-    pub(super) sse_kms_key_id: Option<String>,
-
-    /// Checksums of uploads, which S3 compares with what it received
-    #[arg(long, help_heading = OBJECTS, value_name = "ALGORITHM", default_value = "crc32c")]
-    pub(super) upload_checksums: Checksums,
-
-    /// Give new objects a Content-Type after the ending of their names
-    #[arg(long, help_heading = OBJECTS)]
-    pub(super) infer_content_type: bool,
-
-    /// Write log files to this directory [default: syslog; standard error in the foreground]
-    #[arg(short, long, help_heading = LOGGING, value_name = "DIRECTORY")]
-    pub(super) log_directory: Option<PathBuf>,
-
-    /// Log in detail what mount-s3 does
-    #[arg(short, long, help_heading = LOGGING)]
-    pub(super) debug: bool,
-
-    /// Log in detail what the AWS Common Runtime does
-    #[arg(long, help_heading = LOGGING)]
-    pub(super) debug_crt: bool,
-
-    /// Do not log
-    #[arg(long, help_heading = LOGGING)]
-    #[arg(conflicts_with_all = ["log_directory", "debug", "debug_crt"])]
-    pub(super) no_log: bool,
-
-    /// Answer listings and metadata from this index of the bucket, and open exactly the versions that
-    /// it names: no LIST and no HEAD, and the same bytes in every process and every epoch. Read-only;
-    /// see mount-s3 index --help
-    #[arg(long, help_heading = CACHING, value_name = "FILE")]
-    #[arg(conflicts_with_all = NOT_WITH_INDEX)]
-    pub(super) index: Option<PathBuf>,
-
-    /// How long file metadata may be answered without asking S3 again: a number of seconds,
-    /// 'indefinite' or 'minimal' [default: minimal]
-    #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
-    #[arg(value_parser = parse_ttl)]
-    pub(super) metadata_ttl: Option<Ttl>,
-
-    /// The same for the knowledge that a file does not exist [default: as --metadata-ttl]
-    #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
-    #[arg(value_parser = parse_ttl)]
-    pub(super) negative_metadata_ttl: Option<Ttl>,
+    #[command(flatten)]
+    pub(super) caching: CachingArgs,
 }
 
 /// The value of `--bucket-type`.
@@ -234,34 +76,6 @@ pub(super) struct Args {
 pub(super) enum BucketType {
     GeneralPurpose,
     Directory,
-}
-
-/// The value of `--write-mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum WriteMode {
-    Streaming,
-    Staged,
-}
-
-/// The value of `--sse`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Sse {
-    #[value(name = "aws:kms")]
-    Kms,
-    #[value(name = "aws:kms:dsse")]
-    KmsDualLayer,
-    #[value(name = "AES256")]
-    S3,
-}
-
-/// The value of `--upload-checksums`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Checksums {
-    #[value(name = "crc32c")]
-    Crc32c,
-    #[value(name = "crc64nvme")]
-    Crc64Nvme,
-    Off,
 }
 
 /// A command line that asks for help or the version, or that is wrong.
@@ -301,21 +115,21 @@ impl Args {
     fn conflict(&self) -> Option<&'static str> {
         if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
             Some("explicit prefix option not allowed with S3 URI")
-        } else if self.sse == Some(Sse::S3) && self.sse_kms_key_id.is_some() {
+        } else if self.objects.sse == Some(Sse::S3) && self.objects.sse_kms_key_id.is_some() {
             Some("--sse-kms-key-id can not be used with --sse AES256")
-        } else if self.incremental_upload && self.bucket_type != Some(BucketType::Directory) {
+        } else if self.mount.incremental_upload && self.bucket_type != Some(BucketType::Directory) {
             Some(
                 "--incremental-upload is only possible in a directory bucket (--bucket-type directory)",
             )
-        } else if self.write_mode == WriteMode::Staged && self.stage.is_none() {
+        } else if self.mount.write_mode == WriteMode::Staged && self.mount.stage.is_none() {
             Some("--write-mode staged needs a directory on a local disk: --stage DIRECTORY")
-        } else if self.write_mode == WriteMode::Streaming && self.stage.is_some() {
+        } else if self.mount.write_mode == WriteMode::Streaming && self.mount.stage.is_some() {
             Some("--stage has no effect without --write-mode staged")
-        } else if self.write_mode == WriteMode::Staged && self.incremental_upload {
+        } else if self.mount.write_mode == WriteMode::Staged && self.mount.incremental_upload {
             Some(
                 "--incremental-upload can not be used with --write-mode staged, which appends, too",
             )
-        } else if self.write_mode == WriteMode::Staged && self.read_only {
+        } else if self.mount.write_mode == WriteMode::Staged && self.mount.read_only {
             Some("--write-mode staged can not be used with --read-only")
         } else {
             None
@@ -387,35 +201,13 @@ impl UnsupportedFlag {
     }
 }
 
-/// What writes, and what an index does not say.
-const NOT_WITH_INDEX: [&str; 10] = [
-    "allow_delete",
-    "allow_overwrite",
-    "allow_rename",
-    "keep_directories",
-    "incremental_upload",
-    "stage",
-    "posix_metadata",
-    "xattrs",
-    "metadata_ttl",
-    "negative_metadata_ttl",
-];
-
-/// The largest part that S3 takes: 5 GiB.
-const MAX_PART_BYTES: u64 = 5 << 30;
-
-const SMALLEST_TARGET_MIB: u64 = MemoryPlan::SMALLEST_TARGET >> 20;
-
-/// 1 PiB, which is far from overflow.
-const MAX_TARGET_MIB: u64 = 1 << 30;
-
 pub(super) const BUCKET: &str = "Bucket options";
 pub(super) const CREDENTIALS: &str = "AWS credentials options";
-const MOUNT: &str = "Mount options";
+pub(super) const MOUNT: &str = "Mount options";
 pub(super) const CLIENT: &str = "Client options";
-const OBJECTS: &str = "New object options";
-const LOGGING: &str = "Logging options";
-const CACHING: &str = "Caching options";
+pub(super) const OBJECTS: &str = "New object options";
+pub(super) const LOGGING: &str = "Logging options";
+pub(super) const CACHING: &str = "Caching options";
 
 const UNSUPPORTED: &[UnsupportedFlag] = &[
     UnsupportedFlag::with_value("bind"),
@@ -429,6 +221,7 @@ const UNSUPPORTED: &[UnsupportedFlag] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::args_objects::Checksums;
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Args, String> {
@@ -444,11 +237,11 @@ mod tests {
     #[test]
     fn parse_bare_command_gives_the_defaults() {
         let args = parse(&["bucket", "/mnt"]).expect("valid");
-        assert_eq!(args.file_mode.bits(), 0o644);
-        assert_eq!(args.dir_mode.bits(), 0o755);
-        assert_eq!(args.max_threads, 16);
-        assert_eq!(args.metadata_ttl, None);
-        assert!(!args.foreground && !args.read_only && !args.no_log);
+        assert_eq!(args.mount.file_mode.bits(), 0o644);
+        assert_eq!(args.mount.dir_mode.bits(), 0o755);
+        assert_eq!(args.transfer.max_threads, 16);
+        assert_eq!(args.caching.metadata_ttl, None);
+        assert!(!args.mount.foreground && !args.mount.read_only && !args.log.no_log);
     }
 
     #[test]
@@ -528,9 +321,9 @@ mod tests {
         let words = "bucket /mnt --sse aws:kms:dsse --upload-checksums crc64nvme --sse-kms-key-id";
         let words: Vec<&str> = words.split(' ').chain([ARN]).collect();
         let args = parse(&words).expect("valid");
-        assert_eq!(args.sse, Some(Sse::KmsDualLayer));
-        assert_eq!(args.sse_kms_key_id.as_deref(), Some(ARN));
-        assert_eq!(args.upload_checksums, Checksums::Crc64Nvme);
+        assert_eq!(args.objects.sse, Some(Sse::KmsDualLayer));
+        assert_eq!(args.objects.sse_kms_key_id.as_deref(), Some(ARN));
+        assert_eq!(args.objects.upload_checksums, Checksums::Crc64Nvme);
         for words in [
             "bucket /mnt --bucket-type directory --incremental-upload",
             "bucket /mnt --allow-delete --allow-rename",

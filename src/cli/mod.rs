@@ -1,8 +1,7 @@
 //! The command: what was typed and what the environment says, made into a mount.
 //!
-//! [`main`] reads the arguments (`args`, `values`), joins them with the environment (`config`)
-//! and the machine (`machine`, `instances`, `limits`),
-//! checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
+//! [`main`] reads the arguments (`args`, its groups `args_*`, `values`), joins them with the
+//! environment (`config`) and the machine (`machine`, `instances`, `limits`), checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
 //! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
@@ -13,13 +12,18 @@
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`).
 
 mod args;
+mod args_caching;
 mod args_connect;
 mod args_generate;
 mod args_index;
+mod args_logging;
 mod args_manual;
+mod args_mount;
+mod args_objects;
 mod args_prefetch;
 mod args_staged;
 mod args_subcommand;
+mod args_transfer;
 mod channel;
 mod checks;
 mod config;

@@ -1,0 +1,86 @@
+//! The environment variables that count.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+
+use crate::cli::exit::Failure;
+
+/// Set for the background process, so that it knows itself.
+pub(in crate::cli) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
+
+/// The environment variables that count, read once. An empty one is as good as none.
+#[derive(Debug, Clone, Default)]
+pub(in crate::cli) struct Environment {
+    pub(super) region: Option<OsString>,
+    pub(super) endpoint_url: Option<OsString>,
+    pub(super) max_attempts: Option<OsString>,
+    pub(super) ca_bundle: Option<OsString>,
+    pub(super) log_filter: Option<OsString>,
+    pub(super) background: bool,
+}
+
+/// Where the variables are found that say how S3 is reached, beside credentials.
+pub(super) const REGION: &str = "AWS_REGION";
+pub(super) const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+pub(super) const MAX_ATTEMPTS: &str = "AWS_MAX_ATTEMPTS";
+pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+impl Environment {
+    /// The variables that a later process needs to reach S3 in the same way.
+    pub(in crate::cli) fn for_origin(&self) -> BTreeMap<String, String> {
+        let known = [
+            (REGION, &self.region),
+            (ENDPOINT_URL, &self.endpoint_url),
+            (MAX_ATTEMPTS, &self.max_attempts),
+            (CA_BUNDLE, &self.ca_bundle),
+        ];
+        let known = known.into_iter().filter_map(|(name, value)| {
+            let value = value.as_ref()?.to_str()?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        known.collect()
+    }
+
+    /// As if these were the variables.
+    pub(in crate::cli) fn of_origin(variables: &BTreeMap<String, String>) -> Self {
+        let value = |name| variables.get(name).map(OsString::from);
+        Self {
+            region: value(REGION),
+            endpoint_url: value(ENDPOINT_URL),
+            max_attempts: value(MAX_ATTEMPTS),
+            ca_bundle: value(CA_BUNDLE),
+            log_filter: None,
+            background: false,
+        }
+    }
+
+    pub(in crate::cli) fn read() -> Self {
+        let read = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            region: read(REGION),
+            endpoint_url: read(ENDPOINT_URL),
+            max_attempts: read(MAX_ATTEMPTS),
+            ca_bundle: read(CA_BUNDLE),
+            log_filter: read("MOUNTPOINT_LOG"),
+            background: read(BACKGROUND_VARIABLE).is_some(),
+        }
+    }
+}
+
+/// The value of an environment variable, if it is set.
+pub(super) fn parsed<T>(
+    name: &str,
+    value: Option<OsString>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Failure> {
+    let Some(value) = value else { return Ok(None) };
+    value
+        .to_str()
+        .ok_or_else(|| "must be UTF-8 text".to_owned())
+        .and_then(parse)
+        .map(Some)
+        .map_err(|reason| {
+            Failure::new(format!("the environment variable {name} cannot be used")).because(reason)
+        })
+}
