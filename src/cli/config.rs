@@ -18,6 +18,7 @@ use super::args::{Args, BucketType};
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
+use super::values::Source;
 use crate::s3::{BucketName, Prefix};
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
