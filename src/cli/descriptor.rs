@@ -75,7 +75,13 @@ fn copy(number: RawFd) -> io::Result<OwnedFd> {
     let rights = ControlMessage::ScmRights(&rights);
     // A message without a byte carries no rights.
     let byte = [IoSlice::new(b"1")];
-    sendmsg::<()>(sender.as_raw_fd(), &byte, &[rights], MsgFlags::empty(), None)?;
+    sendmsg::<()>(
+        sender.as_raw_fd(),
+        &byte,
+        &[rights],
+        MsgFlags::empty(),
+        None,
+    )?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut received = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];

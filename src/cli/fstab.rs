@@ -13,8 +13,7 @@ pub(super) struct FstabLine {
 }
 
 /// What is told when a command line is taken for one of mount(8).
-pub(super) const NOTICE: &str =
-    "Using 'fstab' style options as detected use of `-o` argument.";
+pub(super) const NOTICE: &str = "Using 'fstab' style options as detected use of `-o` argument.";
 
 /// Translates a command line, if it is one of mount(8).
 ///
@@ -29,13 +28,15 @@ pub(super) fn translate(words: &[OsString]) -> Option<Result<FstabLine, String>>
     if dash_o != "-o" || !of_mount.iter().all(is_of_mount) {
         return None;
     }
-    Some(flags_of(options).map(|flags| FstabLine {
-        words: [program, source, directory]
-            .into_iter()
-            .cloned()
-            .chain(flags.into_iter().map(OsString::from))
-            .collect(),
-        is_fake: of_mount.iter().any(|word| word == "-f"),
+    Some(flags_of(options).map(|flags| {
+        FstabLine {
+            words: [program, source, directory]
+                .into_iter()
+                .cloned()
+                .chain(flags.into_iter().map(OsString::from))
+                .collect(),
+            is_fake: of_mount.iter().any(|word| word == "-f"),
+        }
     }))
 }
 
@@ -67,7 +68,9 @@ fn split(text: &str) -> Result<Vec<String>, String> {
                 continue;
             }
             '"' => {
-                return Err("a quotation mark in the options needs a backslash before it".to_owned());
+                return Err(
+                    "a quotation mark in the options needs a backslash before it".to_owned(),
+                );
             }
             '\\' => match rest.next() {
                 Some(escaped @ (',' | '\\' | '"')) => escaped,
@@ -104,7 +107,9 @@ fn flag_of(option: &str) -> Result<String, String> {
         "ro" => return Ok("--read-only".to_owned()),
         "read-only" => return Err("Use 'ro' instead of 'read-only' with -o".to_owned()),
         "foreground" => {
-            return Err("'foreground' can not be used with -o: mount(8) waits for the end".to_owned());
+            return Err(
+                "'foreground' can not be used with -o: mount(8) waits for the end".to_owned(),
+            );
         }
         "remount" => {
             return Err(
@@ -159,9 +164,17 @@ mod tests {
             translate(&words(&all))
         };
         let expected = words(&["mount.mount-s3", "b", "/m", "--uid=7"]);
-        for (flags, is_fake) in [(&[][..], false), (&["-n", "-v"], false), (&["-s", "-f"], true)] {
+        for (flags, is_fake) in [
+            (&[][..], false),
+            (&["-n", "-v"], false),
+            (&["-s", "-f"], true),
+        ] {
             let words = expected.clone();
-            assert_eq!(line(flags), Some(Ok(FstabLine { words, is_fake })), "{flags:?}");
+            assert_eq!(
+                line(flags),
+                Some(Ok(FstabLine { words, is_fake })),
+                "{flags:?}"
+            );
         }
         for other in [
             &["mount-s3", "b", "/m"][..],
@@ -185,11 +198,17 @@ mod tests {
             (",,", &[]),
             (documented, &["--allow-delete", "--uid=7"]),
             ("auto,noauto,user,nouser,users,_netdev,nofail,rw", &[]),
-            ("x-systemd.automount,x-systemd.idle-timeout=60,defaults", &[]),
+            (
+                "x-systemd.automount,x-systemd.idle-timeout=60,defaults",
+                &[],
+            ),
             ("ro", &["--read-only"]),
             ("nodev,nosuid,noatime,exec,async", &[]),
             ("profile=a=b", &["--profile=a=b"]),
-            (r"user-agent-prefix=a\,b\\c\"d", &[r#"--user-agent-prefix=a,b\c"d"#]),
+            (
+                r#"user-agent-prefix=a\,b\\c\"d"#,
+                &[r#"--user-agent-prefix=a,b\c"d"#],
+            ),
         ];
         for (options, expected) in cases {
             let expected = expected.iter().map(|flag| (*flag).to_owned()).collect();
