@@ -2,6 +2,7 @@
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .PHONY: build check test test-asan demo bench stress doc advisories vendor-update clean
+.PHONY: tarball deb rpm test-packages
 
 build:
 	cargo build --release --locked
@@ -37,6 +38,20 @@ bench: setup
 stress: setup
 	cargo build --release --locked -p mount-s3 -p s3-test-server
 	python3 scripts/stress.py $(STRESS)
+
+# Packages, into target/packages: docs/packaging.md.
+tarball deb rpm: staged
+	scripts/package/$@.sh
+
+# Each package installed into a clean system, mounted there and removed; as root.
+test-packages: tarball deb rpm
+	cargo build --locked -p s3-test-server
+	python3 scripts/install-test.py
+
+.PHONY: staged
+staged:
+	@scripts/setup.sh packages
+	scripts/package/stage.sh
 
 doc:
 	cargo doc --workspace --no-deps --document-private-items
