@@ -19,6 +19,7 @@ check: setup
 test: setup
 	cargo test --workspace --locked
 	cargo build --locked -p mount-s3 -p s3-test-server
+	target/tools/bin/python3 scripts/docs_examples.py
 	target/tools/bin/python3 scripts/programs.py
 	scripts/asan.sh
 
