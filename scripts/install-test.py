@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Installs the packages of target/packages into clean systems, uses them there, and removes them.
 
-Usage, as root: install-test.py [deb] [rpm] [tarball]   (default: all)
+Usage, as root: install-test.py [deb] [rpm] [tarball] [container]   (default: the first three)
 
 A clean system is Debian 12's smallest (scripts/package/base-root.sh), entered by chroot in a mount namespace of its
 own. The S3 server runs outside. The rpm is installed by this machine's rpm into such a system, as its dependencies
-are other names for what Debian has: each is looked for there by hand. Exits 0 if all held, else 1 with the reason.
+are other names for what Debian has: each is looked for there by hand. The container is the image that
+scripts/container.sh product has made. Exits 0 if all held, else 1 with the reason.
 """
 
 import os
@@ -233,6 +234,19 @@ def check(kind: str, server: Server) -> None:
             output_of("umount", system.directory / "proc")
 
 
+def check_container(server: Server) -> None:
+    """The image of the product mounts, in a container, and what it brings ends the mount."""
+    options = f"--endpoint-url {server.endpoint} --force-path-style --region us-east-1 --no-log"
+    script = f"""export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_EC2_METADATA_DISABLED=true
+        mount-s3 {BUCKET} /mnt {options} && grep -q ' /mnt fuse ' /proc/self/mounts && cat /mnt/folder/file; umount /mnt"""
+    command = [ROOT / "scripts/container.sh", "try", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, check=False)
+    # Beside the file, the line that the mount prints.
+    if len(done.stdout) < SIZE or done.returncode != 0:
+        raise Wrong(f"the container: status {done.returncode}, {len(done.stdout)} bytes: {done.stderr.decode()}")
+    print("container:\n  mounted by root: ok")
+
+
 def main() -> None:
     if os.geteuid() != 0:
         sys.exit("error: making clean systems and mounting in them needs root")
@@ -240,13 +254,16 @@ def main() -> None:
         # Nothing that is mounted here is seen outside, and all of it is gone at the end.
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv, "--inside"])
     kinds = [word for word in sys.argv[1:] if word != "--inside"] or list(KINDS)
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        sys.exit(f"error: {unknown[0]}: not one of {', '.join(KINDS)}")
+    if unknown := [kind for kind in kinds if kind not in (*KINDS, "container")]:
+        sys.exit(f"error: {unknown[0]}: not one of {', '.join(KINDS)}, container")
     server = Server(str(BINARIES), BUCKET)
     try:
         server.call("PUT", "/object", {"bucket": BUCKET, "key": "folder/file", "size": SIZE, "seed": 1})
         for kind in kinds:
-            check(kind, server)
+            if kind == "container":
+                check_container(server)
+            else:
+                check(kind, server)
     except Wrong as wrong:
         sys.exit(f"error: {wrong}")
     finally:

@@ -42,6 +42,7 @@ if [ "${1:-}" = packages ]; then
     need 'command -v rpmbuild' rpm rpm-build
     need 'command -v rpmlint' rpmlint rpmlint
     need 'PATH=$PATH:/usr/sbin command -v debootstrap' debootstrap debootstrap
+    need 'command -v buildah' buildah buildah
 fi
 # What scripts/rgw.sh runs. Without what it recommends, which are daemons that it does not need here.
 ceph=''
