@@ -12,13 +12,14 @@ use futures::future::{Either, select};
 use super::buffers::Buffers;
 use super::classify::{LIST, Subject};
 use super::client::{S3Store, Shared};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Query};
 use super::message::Common;
 use super::proof::Proofs;
-use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
+use super::{Auth, BucketKind, Context, Error, ErrorKind, ListRequest, S3Config, Store, session};
 use crate::crt::s3::{Client, ClientConfig, Stall};
 use crate::crt::{
-    CredentialsProvider, FailedHandshakes, ProfileOptions, Runtime, TlsContext, Trust, Uri,
+    CredentialsProvider, EndpointRules, ErrorKind as CrtErrorKind, FailedHandshakes,
+    ProfileOptions, Runtime, TlsContext, Trust, Uri,
 };
 
 impl S3Store {
@@ -70,8 +71,7 @@ async fn connect(
     config: &S3Config,
     subject: &Subject,
 ) -> Result<S3Store, Error> {
-    let region = config.region.as_deref().unwrap_or(FIRST_REGION);
-    endpoint(config, subject, region)?;
+    let place = Place::first(runtime, config, subject)?;
     let identity = Identity::new(runtime, config, subject)?;
     if !matches!(config.auth, Auth::Anonymous) {
         identity
@@ -80,20 +80,72 @@ async fn connect(
             .await
             .map_err(|error| no_credentials(subject, error))?;
     }
-    match probe(runtime, config, &identity, subject, region).await {
-        Ok(()) => identity.store(runtime, config, subject, region, Tries::Configured),
+    match probe(runtime, config, &identity, subject, &place).await {
+        Ok(()) => identity.store(runtime, config, subject, &place, Tries::Configured),
         Err(error) if error.kind() == ErrorKind::WrongRegion => {
             let right = error.context().region.clone();
             match (&config.region, right) {
-                (None, Some(right)) if right != region => {
+                (None, Some(right)) if right != place.region => {
                     log::info!("bucket {} is in region {right}", config.bucket);
-                    probe(runtime, config, &identity, subject, &right).await?;
-                    identity.store(runtime, config, subject, &right, Tries::Configured)
+                    let place = place.moved_to(config, subject, right)?;
+                    probe(runtime, config, &identity, subject, &place).await?;
+                    identity.store(runtime, config, subject, &place, Tries::Configured)
                 }
-                (_, right) => Err(wrong_region(&error, region, right.as_deref())),
+                (_, right) => Err(wrong_region(&error, &place.region, right.as_deref())),
             }
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Where the bucket is taken to be.
+struct Place {
+    rules: EndpointRules,
+    region: String,
+    endpoint: Endpoint,
+}
+
+impl Place {
+    /// Where the settings say, or the bucket's name, or what is likely.
+    fn first(runtime: &Runtime, config: &S3Config, subject: &Subject) -> Result<Self, Error> {
+        let rules = EndpointRules::new(runtime).map_err(|error| {
+            let text = "the rules of S3's endpoints cannot be read".to_owned();
+            caused(subject, ErrorKind::Other, text, error)
+        })?;
+        let region = config
+            .region
+            .clone()
+            .or_else(|| config.bucket.region())
+            .or_else(|| config.likely_region.clone())
+            .unwrap_or_else(|| FIRST_REGION.to_owned());
+        Self::new(rules, config, subject, region)
+    }
+
+    /// In another region.
+    fn moved_to(self, config: &S3Config, subject: &Subject, region: String) -> Result<Self, Error> {
+        Self::new(self.rules, config, subject, region)
+    }
+
+    fn new(
+        rules: EndpointRules,
+        config: &S3Config,
+        subject: &Subject,
+        region: String,
+    ) -> Result<Self, Error> {
+        let query = Query {
+            bucket: &config.bucket,
+            region: &region,
+            url: config.endpoint_url.as_deref(),
+            addressing: config.addressing,
+            signed: !matches!(config.auth, Auth::Anonymous),
+        };
+        let endpoint = Endpoint::resolve(&rules, &query)
+            .map_err(|invalid| subject.error(ErrorKind::Settings, invalid.to_string()))?;
+        Ok(Self {
+            rules,
+            region,
+            endpoint,
+        })
     }
 }
 
@@ -103,11 +155,11 @@ async fn probe(
     config: &S3Config,
     identity: &Identity,
     subject: &Subject,
-    region: &str,
+    place: &Place,
 ) -> Result<(), Error> {
     let (failed, mut failures) = channel::unbounded();
-    let store = identity.store(runtime, config, subject, region, Tries::Few { failed })?;
-    let origin = endpoint(config, subject, region)?.origin;
+    let store = identity.store(runtime, config, subject, place, Tries::Few { failed })?;
+    let origin = &place.endpoint.origin;
     let request = ListRequest {
         prefix: config.prefix.as_str().to_owned(),
         max_keys: Some(1),
@@ -116,12 +168,15 @@ async fn probe(
     match select(store.list(&request), failures.select_next_some()).await {
         // A server without TLS may just close the connection.
         Either::Left((Err(error), _))
-            if error.kind() == ErrorKind::Connection && is_https(&origin) =>
+            if error.kind() == ErrorKind::Connection && is_https(origin) =>
         {
             let mut context = error.context().clone();
             let text = context.message.unwrap_or_default();
             context.message = Some(format!("no answer from {origin} over TLS: {text}"));
             Err(Error::new(error.kind(), context))
+        }
+        Either::Left((Err(error), _)) if is_refused_session(&error) => {
+            Err(session::refusal(store.shared()).await.unwrap_or(error))
         }
         Either::Left((answer, _)) => answer.map(drop),
         // Its request would not hear of it before the deadline.
@@ -130,6 +185,12 @@ async fn probe(
             Err(caused(subject, ErrorKind::Tls, text, failure.error))
         }
     }
+}
+
+fn is_refused_session(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<crate::crt::Error>());
+    cause.is_some_and(|cause| cause.kind() == CrtErrorKind::Session)
 }
 
 fn is_https(url: &str) -> bool {
@@ -191,15 +252,16 @@ impl Identity {
         runtime: &Runtime,
         config: &S3Config,
         subject: &Subject,
-        region: &str,
+        place: &Place,
         tries: Tries,
     ) -> Result<S3Store, Error> {
-        let endpoint = endpoint(config, subject, region)?;
+        let endpoint = &place.endpoint;
         let failed = |error| {
             let text = "the client cannot be made".to_owned();
             caused(subject, ErrorKind::Other, text, error)
         };
-        let mut client = ClientConfig::new(region, &self.credentials);
+        let mut client = ClientConfig::new(&place.region, &self.credentials);
+        client.signing = endpoint.scheme.signing();
         client.tls = Some(&self.tls);
         client.part_bytes = Some(config.part_bytes);
         client.throughput_target_gbps = Some(config.throughput_target_gbps);
@@ -233,28 +295,24 @@ impl Identity {
             client: Client::new(runtime, &client).map_err(failed)?,
             endpoint: Uri::parse(runtime, &endpoint.origin).map_err(failed)?,
             common: Common {
-                path: endpoint.path,
+                path: endpoint.path.clone(),
                 user_agent: config.user_agent(),
                 requester_pays: config.requester_pays,
                 expected_bucket_owner: config.expected_bucket_owner.clone(),
                 storage_class: config.storage_class.clone(),
                 encryption: config.encryption.clone(),
                 checksums: config.upload_checksums,
+                has_archive: config.kind == BucketKind::GeneralPurpose,
             },
             bucket: config.bucket.to_string(),
-            region: region.to_owned(),
+            region: place.region.clone(),
+            scheme: endpoint.scheme.clone(),
             part_bytes: config.part_bytes,
             write_part_bytes,
             buffers: Buffers::new(write_part_bytes),
             proofs: Proofs::default(),
         }))
     }
-}
-
-fn endpoint(config: &S3Config, subject: &Subject, region: &str) -> Result<Endpoint, Error> {
-    let url = config.endpoint_url.as_deref();
-    Endpoint::resolve(&config.bucket, region, url, config.addressing)
-        .map_err(|invalid| subject.error(ErrorKind::Other, invalid.to_string()))
 }
 
 fn no_credentials(subject: &Subject, error: crate::crt::Error) -> Error {
