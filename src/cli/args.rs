@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
@@ -14,7 +13,8 @@ use super::args_logging::LogArgs;
 use super::args_mount::{MountArgs, WriteMode};
 use super::args_objects::{ObjectArgs, Sse};
 use super::args_transfer::TransferArgs;
-use super::values::{Source, check_directory, parse_prefix};
+use super::fstab;
+use super::values::{Source, parse_prefix};
 use crate::s3::{BucketKind, Prefix};
 
 /// The version of this build: the package's, and the revision it was built from.
@@ -37,9 +37,8 @@ pub(super) struct Args {
     #[arg(value_name = "BUCKET_NAME|S3_URI", value_parser = Source::parse)]
     pub(super) source: Source,
 
-    /// Directory to mount the bucket at
+    /// Directory to mount the bucket at, or /dev/fd/N: a descriptor of /dev/fuse that is mounted
     #[arg(value_name = "DIRECTORY")]
-    #[arg(value_parser = PathBufValueParser::new().try_map(check_directory))]
     pub(super) directory: PathBuf,
 
     /// Mount only the keys with this prefix. Must end in '/'
@@ -93,6 +92,14 @@ impl Args {
         I: IntoIterator<Item = OsString>,
     {
         let mut command = Self::command();
+        let words: Vec<_> = words.into_iter().collect();
+        let words = match fstab::translate(&words) {
+            None => words,
+            Some(Ok(line)) => line.words,
+            Some(Err(text)) => {
+                return Err(Refusal(command.error(ErrorKind::InvalidValue, text)));
+            }
+        };
         for flag in UNSUPPORTED {
             command = command.arg(flag.hidden());
         }

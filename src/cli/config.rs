@@ -6,14 +6,18 @@
 mod client;
 mod environment;
 mod log;
+mod log_filter;
 mod options;
+mod tuning;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
+pub(super) use self::tuning::Tuning;
 use super::args::Args;
 use super::exit::Failure;
 use super::machine::Throughput;
@@ -34,6 +38,11 @@ pub(super) struct Config {
     pub(super) mount: MountOptions,
     pub(super) memory: Memory,
     pub(super) log: LogOptions,
+    pub(super) tuning: Tuning,
+    /// Where the service manager is told how the mount is.
+    pub(super) notify_socket: Option<OsString>,
+    /// Whether the kernel may write the memory of the process to the disk if it fails.
+    pub(super) core_dumps: bool,
 }
 
 /// What this process is to do.
@@ -69,6 +78,7 @@ impl Config {
             args.transfer.read_part_bytes(),
             args.transfer.write_part_bytes(),
         )?;
+        let tuning = Tuning::read(|name| environment.tuning.get(name).cloned())?;
         let (bucket, prefix) = match args.source {
             Source::Name(bucket) => (bucket, args.prefix.unwrap_or_default()),
             Source::Uri(bucket, prefix) => (bucket, prefix),
@@ -79,6 +89,9 @@ impl Config {
             prefix,
             directory: args.directory,
             role,
+            tuning,
+            notify_socket: environment.notify_socket.clone(),
+            core_dumps: environment.allows_core_dumps,
             client: ClientOptions::new(args.connect, args.client, throughput, environment)?,
             objects: ObjectOptions::new(args.objects, kind),
             mount,

@@ -138,19 +138,6 @@ pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
     }
 }
 
-/// The second argument. Whether it can be mounted on is checked later.
-pub(super) fn check_directory(path: PathBuf) -> Result<PathBuf, String> {
-    let number = path.to_str().and_then(|text| text.strip_prefix("/dev/fd/"));
-    if number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit())) {
-        return Err(
-            "a FUSE file descriptor as mount point is not supported yet by this version; \
-             name a directory"
-                .to_owned(),
-        );
-    }
-    Ok(path)
-}
-
 /// The address of an S3 service. It is logged, so it must not carry a password.
 pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
     let text = parse_word(text)?;
@@ -290,15 +277,6 @@ mod tests {
                     .expect_err(text)
                     .contains("number of seconds")
             );
-        }
-    }
-
-    #[test]
-    fn check_directory_refuses_a_file_descriptor() {
-        assert!(check_directory(PathBuf::from("/dev/fd/3")).is_err());
-        for text in ["/dev/fd/", "/dev/fd/x", "/dev/fd/3/x", "mnt", "/mnt"] {
-            let path = PathBuf::from(text);
-            assert_eq!(check_directory(path.clone()), Ok(path));
         }
     }
 

@@ -11,11 +11,15 @@ mod change;
 mod convert;
 mod directory;
 mod executor;
+mod figures;
 mod readahead;
 mod revealed;
 mod served;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unmount;
 
-pub use session::{Access, MountConfig, MountError, Session, Unmounter};
+pub use figures::Figures;
+pub use session::{Access, Background, MountConfig, MountError, Session};
+pub use unmount::Unmounter;

@@ -61,6 +61,7 @@ impl Mount {
             access: Access::Owner,
             auto_unmount: false,
             max_threads: 4,
+            background: Background::default(),
         };
         change(&mut config);
         let owner = dir.path().metadata().expect("a directory");

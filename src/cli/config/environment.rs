@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 
+use super::tuning;
 use crate::cli::exit::Failure;
 
 /// Set for the background process, so that it knows itself.
@@ -20,6 +21,12 @@ pub(in crate::cli) struct Environment {
     pub(super) ca_bundle: Option<OsString>,
     pub(super) log_filter: Option<OsString>,
     pub(super) background: bool,
+    /// Where the service manager is told how the mount is: systemd(1), sd_notify(3).
+    pub(super) notify_socket: Option<OsString>,
+    /// Those of [`Tuning`](super::Tuning) that are set.
+    pub(super) tuning: BTreeMap<&'static str, OsString>,
+    /// Whether the kernel may write the memory of this process to the disk if it fails.
+    pub(super) allows_core_dumps: bool,
 }
 
 /// Where the variables are found that say how S3 is reached, beside credentials.
@@ -58,13 +65,11 @@ impl Environment {
             fips: value(FIPS),
             max_attempts: value(MAX_ATTEMPTS),
             ca_bundle: value(CA_BUNDLE),
-            log_filter: None,
-            background: false,
+            ..Self::default()
         }
     }
 
     pub(in crate::cli) fn read() -> Self {
-        let read = |name| env::var_os(name).filter(|value| !value.is_empty());
         Self {
             region: read(REGION),
             endpoint_url: read(ENDPOINT_URL),
@@ -74,8 +79,22 @@ impl Environment {
             ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
             background: read(BACKGROUND_VARIABLE).is_some(),
+            notify_socket: read("NOTIFY_SOCKET"),
+            tuning: tuning::names()
+                .filter_map(|name| Some((name, read(name)?)))
+                .collect(),
+            allows_core_dumps: read("MOUNT_S3_CORE_DUMPS").is_some_and(|value| value == "1"),
         }
     }
+
+    /// Whether this is the process that the command has started in the background.
+    pub(in crate::cli) fn is_of_background(&self) -> bool {
+        self.background
+    }
+}
+
+fn read(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The value of an environment variable, if it is set.
