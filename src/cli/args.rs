@@ -210,7 +210,6 @@ pub(super) const LOGGING: &str = "Logging options";
 pub(super) const CACHING: &str = "Caching options";
 
 const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("bind"),
     UnsupportedFlag::switch("log-metrics"),
     UnsupportedFlag::with_value("otlp-endpoint"),
     UnsupportedFlag::with_value("otlp-export-interval"),

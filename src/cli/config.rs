@@ -7,6 +7,7 @@ mod client;
 mod environment;
 mod log;
 mod options;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 
@@ -67,7 +68,12 @@ impl Config {
             max_threads,
             &environment,
         );
-        let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
+        let instance = environment.instance.as_ref();
+        let throughput = Throughput::choose(
+            args.transfer.maximum_throughput_gbps,
+            instance.map(|instance| instance.instance_type.as_str()),
+            Path::new("/"),
+        );
         let memory = Memory::new(
             args.transfer.memory_target,
             throughput.gbps,

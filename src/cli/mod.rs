@@ -1,7 +1,7 @@
 //! The command: what was typed and what the environment says, made into a mount.
 //!
 //! [`main`] reads the arguments (`args`, its groups `args_*`, `values`), joins them with the
-//! environment (`config`) and the machine (`machine`, `instances`, `limits`), checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
+//! environment (`config`) and the machine (`machine`, `instances`, `metadata`, `interfaces`, `limits`), checks the mount point (`checks`), starts itself again in the background (`daemon`) unless told
 //! otherwise, and serves the mount (`mount`) until a signal (`signals`) or an unmount ends it.
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
 //! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
@@ -29,10 +29,12 @@ mod diagnosis;
 mod exit;
 mod index;
 mod instances;
+mod interfaces;
 mod limits;
 mod logging;
 mod machine;
 mod memory;
+mod metadata;
 mod mount;
 mod prefetch;
 mod progress;
@@ -76,7 +78,11 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(refusal) => return refusal.report(),
     };
-    let config = match Config::new(args, Environment::read()) {
+    let mut environment = Environment::read();
+    if args.mount.foreground || environment.is_background() {
+        environment.ask_instance(&args);
+    }
+    let config = match Config::new(args, environment) {
         Ok(config) => config,
         Err(failure) => return fail(&failure),
     };

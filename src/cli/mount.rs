@@ -333,12 +333,14 @@ pub(super) fn client_config(
     s3.expected_bucket_owner = client.expected_bucket_owner.clone();
     s3.user_agent_prefix = client.user_agent_prefix.clone();
     s3.ca_bundle = client.ca_bundle.clone();
+    s3.instance_metadata = client.instance_metadata;
+    s3.network_interfaces = client.interfaces.clone();
     s3
 }
 
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
-const FRAGMENT_BYTES: usize = 1 << 20;
+pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);

@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 
+use super::proxies::Proxies;
+use crate::cli::args::Args;
 use crate::cli::exit::Failure;
+use crate::cli::{machine, metadata};
+use crate::crt::InstanceInfo;
 
 /// Set for the background process, so that it knows itself.
 pub(in crate::cli) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
@@ -18,6 +23,13 @@ pub(in crate::cli) struct Environment {
     pub(super) ca_bundle: Option<OsString>,
     pub(super) log_filter: Option<OsString>,
     pub(super) background: bool,
+    pub(super) proxies: Proxies,
+    /// Whether nobody is to ask the metadata service of EC2 instances.
+    pub(super) metadata_disabled: bool,
+    /// Whether that service is somewhere else than on EC2 instances.
+    metadata_moved: bool,
+    /// What that service says.
+    pub(super) instance: Option<InstanceInfo>,
 }
 
 /// Where the variables are found that say how S3 is reached, beside credentials.
@@ -50,8 +62,7 @@ impl Environment {
             endpoint_url: value(ENDPOINT_URL),
             max_attempts: value(MAX_ATTEMPTS),
             ca_bundle: value(CA_BUNDLE),
-            log_filter: None,
-            background: false,
+            ..Self::default()
         }
     }
 
@@ -64,6 +75,30 @@ impl Environment {
             ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
             background: read(BACKGROUND_VARIABLE).is_some(),
+            proxies: Proxies::read(),
+            metadata_disabled: read("AWS_EC2_METADATA_DISABLED")
+                .is_some_and(|value| !value.eq_ignore_ascii_case("false")),
+            metadata_moved: read("AWS_EC2_METADATA_SERVICE_ENDPOINT").is_some(),
+            instance: None,
+        }
+    }
+
+    /// Whether this is the process in the background.
+    pub(in crate::cli) fn is_background(&self) -> bool {
+        self.background
+    }
+
+    /// Asks the metadata service of EC2 instances for what neither the command line nor the
+    /// environment nor the firmware tells. Takes no longer than a second, and nothing on a machine
+    /// that is no EC2 instance.
+    pub(in crate::cli) fn ask_instance(&mut self, args: &Args) {
+        let root = Path::new("/");
+        let has_region = args.connect.region.is_some() || self.region.is_some();
+        let has_throughput =
+            args.transfer.maximum_throughput_gbps.is_some() || machine::knows_instance(root);
+        let may_answer = self.metadata_moved || metadata::may_be_instance(root);
+        if !(has_region && has_throughput) && may_answer && !self.metadata_disabled {
+            self.instance = metadata::ask();
         }
     }
 }
