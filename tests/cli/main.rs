@@ -2,8 +2,13 @@
 
 mod background;
 mod connecting;
+mod credentials;
 mod failures;
 mod index;
+mod metadata;
+mod proxies;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod store;
 mod support;
 mod usage;

@@ -27,7 +27,7 @@ pub(in crate::cli) struct Environment {
     /// Whether nobody is to ask the metadata service of EC2 instances.
     pub(super) metadata_disabled: bool,
     /// Whether that service is somewhere else than on EC2 instances.
-    metadata_moved: bool,
+    pub(super) metadata_moved: bool,
     /// What that service says.
     pub(super) instance: Option<InstanceInfo>,
 }
