@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
@@ -14,8 +13,9 @@ use super::args_logging::LogArgs;
 use super::args_mount::{MountArgs, WriteMode};
 use super::args_objects::{ObjectArgs, Sse};
 use super::args_transfer::TransferArgs;
-use super::values::{Source, check_directory, parse_prefix};
-use crate::s3::Prefix;
+use super::fstab;
+use super::values::{Source, parse_prefix};
+use crate::s3::{BucketKind, Prefix};
 
 /// The version of this build: the package's, and the revision it was built from.
 pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
@@ -28,17 +28,18 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     about = "Mounts an Amazon S3 bucket as a file system",
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
                   An index of a data set: mount-s3 index --help\n\
-                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help",
+                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help\n\
+                  What is wrong where a bucket cannot be mounted: mount-s3 doctor --help",
     max_term_width = 100
 )]
 pub(super) struct Args {
-    /// Bucket to mount, or s3://bucket/prefix/ to mount only the keys with this prefix
+    /// Bucket to mount, by its name or by an access point's alias or ARN; or s3://bucket/prefix/ to
+    /// mount only the keys with this prefix
     #[arg(value_name = "BUCKET_NAME|S3_URI", value_parser = Source::parse)]
     pub(super) source: Source,
 
-    /// Directory to mount the bucket at
+    /// Directory to mount the bucket at, or /dev/fd/N: a descriptor of /dev/fuse that is mounted
     #[arg(value_name = "DIRECTORY")]
-    #[arg(value_parser = PathBufValueParser::new().try_map(check_directory))]
     pub(super) directory: PathBuf,
 
     /// Mount only the keys with this prefix. Must end in '/'
@@ -48,7 +49,7 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
 
-    /// Kind of the bucket [default: general-purpose]
+    /// Kind of the bucket [default: what its name tells, else general-purpose]
     #[arg(long, help_heading = BUCKET, value_name = "TYPE")]
     pub(super) bucket_type: Option<BucketType>,
 
@@ -92,6 +93,14 @@ impl Args {
         I: IntoIterator<Item = OsString>,
     {
         let mut command = Self::command();
+        let words: Vec<_> = words.into_iter().collect();
+        let words = match fstab::translate(&words) {
+            None => words,
+            Some(Ok(line)) => line.words,
+            Some(Err(text)) => {
+                return Err(Refusal(command.error(ErrorKind::InvalidValue, text)));
+            }
+        };
         for flag in UNSUPPORTED {
             command = command.arg(flag.hidden());
         }
@@ -111,13 +120,22 @@ impl Args {
         }
     }
 
+    /// The kind of the bucket: as typed, or as its name tells.
+    pub(super) fn kind(&self) -> BucketKind {
+        match (self.bucket_type, &self.source) {
+            (Some(BucketType::GeneralPurpose), _) => BucketKind::GeneralPurpose,
+            (Some(BucketType::Directory), _) => BucketKind::Directory,
+            (None, Source::Name(bucket) | Source::Uri(bucket, _)) => bucket.kind(),
+        }
+    }
+
     /// What cannot be true at the same time.
     fn conflict(&self) -> Option<&'static str> {
         if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
             Some("explicit prefix option not allowed with S3 URI")
         } else if self.objects.sse == Some(Sse::S3) && self.objects.sse_kms_key_id.is_some() {
             Some("--sse-kms-key-id can not be used with --sse AES256")
-        } else if self.mount.incremental_upload && self.bucket_type != Some(BucketType::Directory) {
+        } else if self.mount.incremental_upload && self.kind() != BucketKind::Directory {
             Some(
                 "--incremental-upload is only possible in a directory bucket (--bucket-type directory)",
             )

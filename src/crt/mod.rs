@@ -28,6 +28,7 @@ mod auth;
 mod bytes;
 mod callback;
 mod checksum;
+mod endpoint;
 mod error;
 mod handle;
 mod http;
@@ -44,6 +45,7 @@ mod uri;
 
 pub use auth::{AssumedRole, Credentials, CredentialsProvider};
 pub use checksum::{crc32c, crc64nvme, crc64nvme_combine};
+pub use endpoint::{EndpointParameters, EndpointRules, Resolved};
 pub use error::{Error, ErrorKind};
 pub use http::{Headers, HeadersView, Message};
 pub use imds::{InstanceInfo, InstanceMetadata};

@@ -17,5 +17,7 @@ mod served;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unmount;
 
-pub use session::{Access, MountConfig, MountError, Session, Unmounter};
+pub use session::{Access, Background, MountConfig, MountError, Session};
+pub use unmount::Unmounter;

@@ -2,19 +2,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures::channel::oneshot;
 
 use super::classify::Subject;
 use super::client::Shared;
+use super::credentials::reconsider;
 use super::message::Draft;
 use super::{Error, ErrorKind, observe};
 use crate::crt::s3::{
     BodyPart, Finished, Flow, Request, RequestError, RequestEvents, RequestKind, RequestMetrics,
 };
-use crate::crt::{Headers, HeadersView};
+use crate::crt::{CredentialsProvider, Headers, HeadersView};
 
 /// A successful answer.
 #[derive(Debug, Default)]
@@ -84,6 +85,7 @@ fn begin<T: Send + 'static>(
     };
     let call = Call {
         subject: subject.clone(),
+        credentials: Arc::clone(&shared.credentials),
         state: Mutex::new(State {
             reply: Reply::default(),
             too_large: false,
@@ -132,6 +134,7 @@ type Ended = Box<dyn FnOnce(Result<Reply, Error>) + Send>;
 
 struct Call {
     subject: Subject,
+    credentials: Arc<CredentialsProvider>,
     state: Mutex<State>,
 }
 
@@ -176,7 +179,11 @@ impl RequestEvents for Call {
         let result = match outcome {
             _ if too_large => Err(self.subject.protocol("the answer is too large")),
             Ok(_) => Ok(reply),
-            Err(error) => Err(self.subject.ended(&error)),
+            Err(error) => {
+                let error = self.subject.ended(&error);
+                reconsider(&self.credentials, &error);
+                Err(error)
+            }
         };
         if let Some(ended) = ended {
             ended(result);

@@ -5,17 +5,22 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Addressing, BucketName, Encryption, Prefix, UploadChecksums};
+use super::{Addressing, BucketKind, BucketName, Encryption, Prefix, UploadChecksums};
 
 /// How to reach a bucket, and with what limits.
 #[derive(Debug, Clone)]
 pub struct S3Config {
     /// The bucket.
     pub bucket: BucketName,
+    /// What can be asked of it. What its name tells at first.
+    pub kind: BucketKind,
     /// What the first request lists: permissions may be bound to a prefix. Empty at first.
     pub prefix: Prefix,
-    /// The bucket's region. Without one `us-east-1` is tried, and the region that S3 then names.
+    /// The bucket's region. Without one the region that the bucket's name tells is tried, or
+    /// [`Self::likely_region`], and then the one that S3 names.
     pub region: Option<String>,
+    /// Where the bucket is if nothing tells its region; `us-east-1` without one.
+    pub likely_region: Option<String>,
     /// Another endpoint than that of the region: `scheme://host[:port][/path]`.
     pub endpoint_url: Option<String>,
     /// Which of the endpoint's addresses to use.
@@ -85,9 +90,11 @@ impl S3Config {
     /// The defaults for `bucket`.
     pub fn new(bucket: BucketName) -> Self {
         Self {
+            kind: bucket.kind(),
             bucket,
             prefix: Prefix::default(),
             region: None,
+            likely_region: None,
             endpoint_url: None,
             addressing: Addressing::default(),
             auth: Auth::default(),

@@ -35,7 +35,8 @@ pub(super) fn start(
     let message = shared
         .message(&draft)
         .map_err(|error| subject.failed(error))?;
-    let delivery = Delivery::new(subject.clone(), request, sink);
+    let credentials = Arc::clone(&shared.credentials);
+    let delivery = Delivery::new(subject.clone(), credentials, request, sink);
     let request = shared
         .client
         .start(message, &options, delivery)

@@ -32,12 +32,13 @@ mod observe;
 mod proof;
 mod put;
 mod rename;
+mod session;
 mod types;
 mod upload;
 mod write;
 mod xml;
 
-pub use bucket::{BucketName, InvalidBucketName};
+pub use bucket::{BucketKind, BucketName, InvalidBucketName};
 pub use checksum::UploadChecksums;
 pub use client::S3Store;
 pub use config::{Auth, S3Config};

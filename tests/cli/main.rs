@@ -3,6 +3,7 @@
 mod background;
 mod connecting;
 mod credentials;
+mod doctor;
 mod failures;
 mod index;
 mod metadata;

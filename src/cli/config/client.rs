@@ -3,12 +3,14 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use super::environment::{ENDPOINT_URL, Environment, MAX_ATTEMPTS, REGION, parsed};
+use super::environment::{
+    DUAL_STACK, ENDPOINT_URL, Environment, FIPS, MAX_ATTEMPTS, REGION, parsed,
+};
 use super::proxies::Proxies;
 use crate::cli::args_connect::{ClientArgs, ConnectArgs};
 use crate::cli::exit::Failure;
 use crate::cli::machine::Throughput;
-use crate::cli::values::{parse_endpoint, parse_word};
+use crate::cli::values::{parse_endpoint, parse_switch, parse_word};
 
 /// How to reach the bucket.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,8 @@ pub(in crate::cli) struct ClientOptions {
     pub(in crate::cli) force_path_style: bool,
     pub(in crate::cli) transfer_acceleration: bool,
     pub(in crate::cli) dual_stack: bool,
+    /// Endpoints whose cryptography is validated for FIPS 140.
+    pub(in crate::cli) fips: bool,
     pub(in crate::cli) requester_pays: bool,
     pub(in crate::cli) expected_bucket_owner: Option<String>,
     pub(in crate::cli) credentials: CredentialsSource,
@@ -73,7 +77,9 @@ impl ClientOptions {
             },
             force_path_style: connect.force_path_style,
             transfer_acceleration: connect.transfer_acceleration,
-            dual_stack: connect.dual_stack,
+            dual_stack: connect.dual_stack
+                || parsed(DUAL_STACK, environment.dual_stack, parse_switch)?.unwrap_or(false),
+            fips: parsed(FIPS, environment.fips, parse_switch)?.unwrap_or(false),
             requester_pays: connect.requester_pays,
             expected_bucket_owner: connect.expected_bucket_owner,
             credentials,

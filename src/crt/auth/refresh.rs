@@ -74,7 +74,7 @@ impl CredentialsProvider {
     /// The credentials of `source`, cached: until 5 minutes before they end, or a quarter of their
     /// time if that is shorter; or for 15 minutes, if they do not end. Then others are fetched while
     /// they are used on, so that no request waits for them; if that fails it is tried again every 10
-    /// seconds, and only when they have ended do requests fail.
+    /// seconds, sooner before their end, and only when they have ended do requests fail.
     /// Wraps `aws_credentials_provider_new_delegate`.
     ///
     /// # Errors
@@ -186,10 +186,9 @@ impl Refresher {
         let mut state = self.lock();
         state.loading = false;
         let waiting = mem::take(&mut state.waiting);
-        let is_good = state
-            .held
-            .as_ref()
-            .is_some_and(|held| held.times.is_good(now));
+        let good = state.held.as_ref().filter(|held| held.times.is_good(now));
+        let is_good = good.is_some();
+        let pause = good.map_or(RETRY_WITHOUT, |held| held.times.pause(now));
         match &result {
             Ok(credentials) => {
                 state.failure = None;
@@ -199,7 +198,6 @@ impl Refresher {
                 });
             }
             Err(error) => {
-                let pause = if is_good { RETRY } else { RETRY_WITHOUT };
                 state.failure = Some((*error, now + pause));
             }
         }
@@ -244,6 +242,14 @@ impl Times {
             end,
             loaded: now,
         }
+    }
+
+    /// How long to wait after a failure, so that there are some more attempts before the end.
+    fn pause(&self, now: SystemTime) -> Duration {
+        let left = self
+            .end
+            .map(|end| end.duration_since(now).unwrap_or_default());
+        left.map_or(RETRY, |left| RETRY.min(left / 4).max(RETRY_WITHOUT))
     }
 
     fn is_good(&self, now: SystemTime) -> bool {
@@ -341,6 +347,16 @@ mod tests {
             assert_eq!(times.refresh, after(refresh), "{lifetime:?}");
             assert_eq!(times.end, lifetime.map(after));
         }
+    }
+
+    #[test]
+    fn pause_leaves_time_for_more_attempts() {
+        let times = Times::new(Some(after(3600)), after(0));
+        for (now, pause) in [(3300, 10), (3580, 5), (3599, 1), (3600, 1)] {
+            assert_eq!(times.pause(after(now)), Duration::from_secs(pause), "{now}");
+        }
+        let unlimited = Times::new(None, after(0));
+        assert_eq!(unlimited.pause(after(9)), RETRY);
     }
 
     #[test]

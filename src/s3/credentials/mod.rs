@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::SystemTime;
 
-use super::Auth;
+use super::{Auth, Error, ErrorKind};
 use crate::crt::{CredentialsProvider, Error as CrtError, Runtime, TlsContext};
 
 /// Credentials that were found. They are refreshed as long as this, or a client that was made with
@@ -208,6 +208,13 @@ impl Source {
             remedy: Some(remedy.into()),
             ..self
         }
+    }
+}
+
+/// Lets other credentials be fetched if a server has refused those that it was asked with.
+pub(super) fn reconsider(provider: &CredentialsProvider, error: &Error) {
+    if error.kind() == ErrorKind::BadCredentials {
+        provider.doubt();
     }
 }
 

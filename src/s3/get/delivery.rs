@@ -5,23 +5,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::crt::HeadersView;
 use crate::crt::s3::{BodyPart, Finished, Flow, RequestError, RequestEvents, RequestMetrics};
+use crate::crt::{CredentialsProvider, HeadersView};
 use crate::s3::classify::Subject;
+use crate::s3::credentials::reconsider;
 use crate::s3::xml::etag;
 use crate::s3::{BodySink, ETag, ErrorKind, GetRequest, observe};
 
 /// Receives what the CRT delivers for one GET.
 pub(super) struct Delivery {
     subject: Subject,
+    credentials: Arc<CredentialsProvider>,
     sink: Arc<dyn BodySink>,
     checks: Mutex<Checks>,
 }
 
 impl Delivery {
-    pub(super) fn new(subject: Subject, request: GetRequest, sink: Arc<dyn BodySink>) -> Self {
+    pub(super) fn new(
+        subject: Subject,
+        credentials: Arc<CredentialsProvider>,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Self {
         Self {
             subject,
+            credentials,
             sink,
             checks: Mutex::new(Checks::new(request.range, request.if_match)),
         }
@@ -70,7 +78,11 @@ impl RequestEvents for Delivery {
         let checked = self.checks().end(outcome.is_ok());
         let result = match (checked, outcome) {
             (Err(Refusal { kind, reason }), _) => Err(self.subject.error(kind, reason)),
-            (Ok(()), Err(error)) => Err(self.subject.ended(&error)),
+            (Ok(()), Err(error)) => {
+                let error = self.subject.ended(&error);
+                reconsider(&self.credentials, &error);
+                Err(error)
+            }
             (Ok(()), Ok(_)) => Ok(()),
         };
         self.sink.finish(result);
