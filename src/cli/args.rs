@@ -340,7 +340,7 @@ mod tests {
         let args = parse(&words).expect("valid");
         assert_eq!(args.objects.sse, Some(Sse::KmsDualLayer));
         assert_eq!(args.objects.sse_kms_key_id.as_deref(), Some(ARN));
-        assert_eq!(args.objects.upload_checksums, Checksums::Crc64Nvme);
+        assert_eq!(args.objects.upload_checksums, Some(Checksums::Crc64Nvme));
         for words in [
             "bucket /mnt --bucket-type directory --incremental-upload",
             "bucket /mnt --allow-delete --allow-rename",

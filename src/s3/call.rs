@@ -2,20 +2,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures::channel::oneshot;
 
 use super::classify::Subject;
 use super::client::Shared;
-use super::credentials::reconsider;
 use super::message::Draft;
-use super::{Error, ErrorKind, observe};
+use super::observe::Observer;
+use super::{Error, ErrorKind};
 use crate::crt::s3::{
     BodyPart, Finished, Flow, Request, RequestError, RequestEvents, RequestKind, RequestMetrics,
 };
-use crate::crt::{CredentialsProvider, Headers, HeadersView};
+use crate::crt::{Headers, HeadersView};
 
 /// A successful answer.
 #[derive(Debug, Default)]
@@ -84,8 +84,7 @@ fn begin<T: Send + 'static>(
         let _unheard = done.send(read(reply));
     };
     let call = Call {
-        subject: subject.clone(),
-        credentials: Arc::clone(&shared.credentials),
+        observer: Observer::new(shared, subject, draft.body.len()),
         state: Mutex::new(State {
             reply: Reply::default(),
             too_large: false,
@@ -133,8 +132,7 @@ impl<T> Sending<T> {
 type Ended = Box<dyn FnOnce(Result<Reply, Error>) + Send>;
 
 struct Call {
-    subject: Subject,
-    credentials: Arc<CredentialsProvider>,
+    observer: Observer,
     state: Mutex<State>,
 }
 
@@ -163,11 +161,12 @@ impl RequestEvents for Call {
             return Flow::Cancel;
         }
         state.reply.body.extend_from_slice(&part);
+        self.observer.received(part.len());
         Flow::Continue
     }
 
     fn telemetry(&self, metrics: &RequestMetrics<'_>) {
-        observe::http_request(&self.subject, metrics);
+        self.observer.http_request(metrics);
     }
 
     fn finish(&self, outcome: Result<Finished, RequestError>) {
@@ -177,13 +176,9 @@ impl RequestEvents for Call {
             (reply, state.too_large, state.ended.take())
         };
         let result = match outcome {
-            _ if too_large => Err(self.subject.protocol("the answer is too large")),
+            _ if too_large => Err(self.observer.subject().protocol("the answer is too large")),
             Ok(_) => Ok(reply),
-            Err(error) => {
-                let error = self.subject.ended(&error);
-                reconsider(&self.credentials, &error);
-                Err(error)
-            }
+            Err(error) => Err(self.observer.failed(&error)),
         };
         if let Some(ended) = ended {
             ended(result);

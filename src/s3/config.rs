@@ -3,9 +3,11 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Addressing, BucketKind, BucketName, Encryption, Prefix, UploadChecksums};
+use crate::metrics::S3Metrics;
 
 /// How to reach a bucket, and with what limits.
 #[derive(Debug, Clone)]
@@ -63,6 +65,8 @@ pub struct S3Config {
     /// Network interfaces over which connections to S3 are spread, by name. None leaves it to the
     /// system's routes.
     pub network_interfaces: Vec<String>,
+    /// What counts the requests. One of its own at first.
+    pub metrics: Arc<S3Metrics>,
 }
 
 /// Where credentials come from.
@@ -114,6 +118,7 @@ impl S3Config {
             ca_bundle: None,
             instance_metadata: true,
             network_interfaces: Vec::new(),
+            metrics: Arc::default(),
         }
     }
 

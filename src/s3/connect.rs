@@ -342,6 +342,7 @@ impl Identity {
             write_part_bytes,
             buffers: Buffers::new(write_part_bytes),
             proofs: Proofs::default(),
+            metrics: Arc::clone(&config.metrics),
         }))
     }
 }

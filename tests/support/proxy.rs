@@ -10,8 +10,8 @@ use std::thread;
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     addr: SocketAddr,
-    /// First lines of the first requests of connections, and what was sent for authorization.
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    /// First lines of the first requests of connections.
+    seen: Arc<Mutex<Vec<String>>>,
 }
 
 /// How a proxy is to be.
@@ -53,8 +53,7 @@ impl Proxy {
 
     /// The first lines of what was asked.
     pub(crate) fn seen(&self) -> Vec<String> {
-        let seen = self.seen.lock().expect("not poisoned");
-        seen.iter().map(|(line, _)| line.clone()).collect()
+        self.seen.lock().expect("not poisoned").clone()
     }
 
     fn connection(&self, mut client: TcpStream, rules: &Rules) -> io::Result<()> {
@@ -66,10 +65,10 @@ impl Proxy {
                 .then(|| value.trim().to_owned())
         });
         let mut seen = self.seen.lock().expect("not poisoned");
-        seen.push((line.clone(), authorization.clone()));
+        seen.push(line.clone());
         drop(seen);
         let may = rules.authorization.is_none() || rules.authorization == authorization;
-        let refusal = rules.refuse.or((!may).then_some(407));
+        let refusal = rules.refuse.or_else(|| (!may).then_some(407));
         if let Some(status) = refusal {
             let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
             return client.write_all(answer.as_bytes());
