@@ -28,7 +28,8 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     about = "Mounts an Amazon S3 bucket as a file system",
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
                   An index of a data set: mount-s3 index --help\n\
-                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help",
+                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help\n\
+                  What is wrong where a bucket cannot be mounted: mount-s3 doctor --help",
     max_term_width = 100
 )]
 pub(super) struct Args {
@@ -227,7 +228,6 @@ pub(super) const LOGGING: &str = "Logging options";
 pub(super) const CACHING: &str = "Caching options";
 
 const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("bind"),
     UnsupportedFlag::switch("log-metrics"),
     UnsupportedFlag::with_value("otlp-endpoint"),
     UnsupportedFlag::with_value("otlp-export-interval"),

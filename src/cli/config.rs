@@ -8,6 +8,7 @@ mod environment;
 mod log;
 mod log_filter;
 mod options;
+mod proxies;
 mod tuning;
 
 use std::ffi::OsString;
@@ -71,7 +72,11 @@ impl Config {
         let kind = args.kind();
         let max_threads = args.transfer.max_threads;
         let mount = MountOptions::new(args.mount, args.caching, kind, max_threads, &environment);
-        let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
+        let throughput = Throughput::choose(
+            args.transfer.maximum_throughput_gbps,
+            environment.instance_type(),
+            Path::new("/"),
+        );
         let memory = Memory::new(
             args.transfer.memory_target,
             throughput.gbps,

@@ -373,11 +373,8 @@ pub(super) fn client_config(
         accelerate: client.transfer_acceleration,
         fips: client.fips,
     };
-    s3.auth = match &client.credentials {
-        CredentialsSource::Anonymous => Auth::Anonymous,
-        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
-        CredentialsSource::DefaultChain => Auth::DefaultChain,
-    };
+    s3.likely_region.clone_from(&client.likely_region);
+    s3.auth = auth(&client.credentials);
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;
@@ -386,12 +383,23 @@ pub(super) fn client_config(
     s3.expected_bucket_owner = client.expected_bucket_owner.clone();
     s3.user_agent_prefix = client.user_agent_prefix.clone();
     s3.ca_bundle = client.ca_bundle.clone();
+    s3.instance_metadata = client.instance_metadata;
+    s3.network_interfaces = client.interfaces.clone();
     s3
+}
+
+/// Where credentials come from.
+pub(super) fn auth(source: &CredentialsSource) -> Auth {
+    match source {
+        CredentialsSource::Anonymous => Auth::Anonymous,
+        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
+        CredentialsSource::DefaultChain => Auth::DefaultChain,
+    }
 }
 
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
-const FRAGMENT_BYTES: usize = 1 << 20;
+pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
