@@ -19,6 +19,7 @@ use super::{
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions, SigningAlgorithm};
 use crate::crt::{Message, Uri};
+use crate::metrics::S3Metrics;
 
 /// One bucket, reached over the CRT. Clones share the connections.
 ///
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     /// Of `write_part_bytes` each.
     pub(super) buffers: Buffers,
     pub(super) proofs: Proofs,
+    pub(super) metrics: Arc<S3Metrics>,
 }
 
 impl S3Store {

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Addressing, BucketKind, BucketName, Encryption, Prefix, UploadChecksums};
+use crate::metrics::S3Metrics;
 
 /// How to reach a bucket, and with what limits.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct S3Config {
     pub user_agent_prefix: Option<String>,
     /// Certificates to trust instead of the system's: a PEM file.
     pub ca_bundle: Option<PathBuf>,
+    /// What counts the requests. One of its own at first.
+    pub metrics: Arc<S3Metrics>,
 }
 
 /// Where credentials come from.
@@ -107,6 +111,7 @@ impl S3Config {
             upload_checksums: UploadChecksums::default(),
             user_agent_prefix: None,
             ca_bundle: None,
+            metrics: Arc::default(),
         }
     }
 

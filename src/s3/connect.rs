@@ -1,7 +1,7 @@
 //! The way to a [`S3Store`]: credentials, endpoint, region, and one request that proves them.
 
 use std::num::NonZeroU32;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -311,6 +311,7 @@ impl Identity {
             write_part_bytes,
             buffers: Buffers::new(write_part_bytes),
             proofs: Proofs::default(),
+            metrics: Arc::clone(&config.metrics),
         }))
     }
 }
