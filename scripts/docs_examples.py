@@ -131,7 +131,7 @@ def run(example: Example, binaries: Path) -> list[str]:
 def examples(document: Path) -> list[Example]:
     text = document.read_text(encoding="utf-8")
     return [
-        Example(f"{document.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}", match["kind"], match["text"])
+        Example(f"{document.name}:{text.count(chr(10), 0, match.start()) + 1}", match["kind"], match["text"])
         for match in BLOCK.finditer(text)
     ]
 
