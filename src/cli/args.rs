@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
@@ -15,8 +14,9 @@ use super::args_metrics::MetricsArgs;
 use super::args_mount::{MountArgs, WriteMode};
 use super::args_objects::{ObjectArgs, Sse};
 use super::args_transfer::TransferArgs;
-use super::values::{Source, check_directory, parse_prefix};
-use crate::s3::Prefix;
+use super::fstab;
+use super::values::{Source, parse_prefix};
+use crate::s3::{BucketKind, Prefix};
 
 /// The version of this build: the package's, and the revision it was built from.
 pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
@@ -30,17 +30,18 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
                   An index of a data set: mount-s3 index --help\n\
                   Files that are to be fetched ahead of reading: mount-s3 prefetch --help\n\
+                  What is wrong where a bucket cannot be mounted: mount-s3 doctor --help\n\
                   What a mount does: mount-s3 top --help",
     max_term_width = 100
 )]
 pub(super) struct Args {
-    /// Bucket to mount, or s3://bucket/prefix/ to mount only the keys with this prefix
+    /// Bucket to mount, by its name or by an access point's alias or ARN; or s3://bucket/prefix/ to
+    /// mount only the keys with this prefix
     #[arg(value_name = "BUCKET_NAME|S3_URI", value_parser = Source::parse)]
     pub(super) source: Source,
 
-    /// Directory to mount the bucket at
+    /// Directory to mount the bucket at, or /dev/fd/N: a descriptor of /dev/fuse that is mounted
     #[arg(value_name = "DIRECTORY")]
-    #[arg(value_parser = PathBufValueParser::new().try_map(check_directory))]
     pub(super) directory: PathBuf,
 
     /// Mount only the keys with this prefix. Must end in '/'
@@ -50,7 +51,7 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
 
-    /// Kind of the bucket [default: general-purpose]
+    /// Kind of the bucket [default: what its name tells, else general-purpose]
     #[arg(long, help_heading = BUCKET, value_name = "TYPE")]
     pub(super) bucket_type: Option<BucketType>,
 
@@ -97,6 +98,14 @@ impl Args {
         I: IntoIterator<Item = OsString>,
     {
         let mut command = Self::command();
+        let words: Vec<_> = words.into_iter().collect();
+        let words = match fstab::translate(&words) {
+            None => words,
+            Some(Ok(line)) => line.words,
+            Some(Err(text)) => {
+                return Err(Refusal(command.error(ErrorKind::InvalidValue, text)));
+            }
+        };
         for flag in UNSUPPORTED {
             command = command.arg(flag.hidden());
         }
@@ -116,13 +125,22 @@ impl Args {
         }
     }
 
+    /// The kind of the bucket: as typed, or as its name tells.
+    pub(super) fn kind(&self) -> BucketKind {
+        match (self.bucket_type, &self.source) {
+            (Some(BucketType::GeneralPurpose), _) => BucketKind::GeneralPurpose,
+            (Some(BucketType::Directory), _) => BucketKind::Directory,
+            (None, Source::Name(bucket) | Source::Uri(bucket, _)) => bucket.kind(),
+        }
+    }
+
     /// What cannot be true at the same time.
     fn conflict(&self) -> Option<&'static str> {
         if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
             Some("explicit prefix option not allowed with S3 URI")
         } else if self.objects.sse == Some(Sse::S3) && self.objects.sse_kms_key_id.is_some() {
             Some("--sse-kms-key-id can not be used with --sse AES256")
-        } else if self.mount.incremental_upload && self.bucket_type != Some(BucketType::Directory) {
+        } else if self.mount.incremental_upload && self.kind() != BucketKind::Directory {
             Some(
                 "--incremental-upload is only possible in a directory bucket (--bucket-type directory)",
             )
@@ -196,7 +214,6 @@ pub(super) const METRICS: &str = "Metrics options";
 pub(super) const CACHING: &str = "Caching options";
 
 const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("bind"),
     UnsupportedFlag::with_value("cache"),
     UnsupportedFlag::with_value("max-cache-size"),
     UnsupportedFlag::with_value("cache-xz"),
@@ -307,7 +324,7 @@ mod tests {
         let args = parse(&words).expect("valid");
         assert_eq!(args.objects.sse, Some(Sse::KmsDualLayer));
         assert_eq!(args.objects.sse_kms_key_id.as_deref(), Some(ARN));
-        assert_eq!(args.objects.upload_checksums, Checksums::Crc64Nvme);
+        assert_eq!(args.objects.upload_checksums, Some(Checksums::Crc64Nvme));
         for words in [
             "bucket /mnt --bucket-type directory --incremental-upload",
             "bucket /mnt --allow-delete --allow-rename",

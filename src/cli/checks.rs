@@ -3,10 +3,34 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::descriptor;
 use super::exit::Failure;
+
+/// What can be mounted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum MountPoint {
+    /// A directory, by its absolute path without symbolic links.
+    Directory(PathBuf),
+    /// A file descriptor with this number, which somebody else mounts.
+    Descriptor(RawFd),
+}
+
+impl MountPoint {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// As [`check_mount_point`] and [`descriptor::check`].
+    pub(super) fn check(given: &Path) -> Result<Self, Failure> {
+        match descriptor::number_of(given) {
+            Some(number) => descriptor::check(number).map(|()| Self::Descriptor(number)),
+            None => check_mount_point(given).map(Self::Directory),
+        }
+    }
+}
 
 /// Checks the mount point and gives its absolute path without symbolic links.
 ///

@@ -6,9 +6,13 @@
 mod client;
 mod environment;
 mod log;
+mod log_filter;
 mod metrics;
 mod options;
+mod proxies;
+mod tuning;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub(super) use self::client::{ClientOptions, CredentialsSource};
@@ -16,17 +20,19 @@ pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
 pub(super) use self::metrics::MetricsOptions;
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
-use super::args::{Args, BucketType};
+pub(super) use self::tuning::Tuning;
+use super::args::Args;
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
 use super::values::Source;
-use crate::s3::{BucketName, Prefix};
+use crate::s3::{BucketKind, BucketName, Prefix};
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
     pub(super) bucket: BucketName,
+    pub(super) kind: BucketKind,
     pub(super) prefix: Prefix,
     pub(super) directory: PathBuf,
     pub(super) role: Role,
@@ -35,6 +41,11 @@ pub(super) struct Config {
     pub(super) mount: MountOptions,
     pub(super) memory: Memory,
     pub(super) log: LogOptions,
+    pub(super) tuning: Tuning,
+    /// Where the service manager is told how the mount is.
+    pub(super) notify_socket: Option<OsString>,
+    /// Whether the kernel may write the memory of the process to the disk if it fails.
+    pub(super) core_dumps: bool,
     pub(super) metrics: MetricsOptions,
 }
 
@@ -61,34 +72,37 @@ impl Config {
             (false, false) => Role::Launcher,
         };
         let log = log::log_options(&args.log, &environment, role)?;
-        let bucket_type = args.bucket_type.unwrap_or(BucketType::GeneralPurpose);
+        let kind = args.kind();
         let max_threads = args.transfer.max_threads;
-        let mount = MountOptions::new(
-            args.mount,
-            args.caching,
-            bucket_type,
-            max_threads,
-            &environment,
+        let mount = MountOptions::new(args.mount, args.caching, kind, max_threads, &environment);
+        let throughput = Throughput::choose(
+            args.transfer.maximum_throughput_gbps,
+            environment.instance_type(),
+            Path::new("/"),
         );
         let metrics = MetricsOptions::new(args.metrics, &environment)?;
-        let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
         let memory = Memory::new(
             args.transfer.memory_target,
             throughput.gbps,
             args.transfer.read_part_bytes(),
             args.transfer.write_part_bytes(),
         )?;
+        let tuning = Tuning::read(|name| environment.tuning.get(name).cloned())?;
         let (bucket, prefix) = match args.source {
             Source::Name(bucket) => (bucket, args.prefix.unwrap_or_default()),
             Source::Uri(bucket, prefix) => (bucket, prefix),
         };
         Ok(Self {
             bucket,
+            kind,
             prefix,
             directory: args.directory,
             role,
+            tuning,
+            notify_socket: environment.notify_socket.clone(),
+            core_dumps: environment.allows_core_dumps,
             client: ClientOptions::new(args.connect, args.client, throughput, environment)?,
-            objects: ObjectOptions::new(args.objects),
+            objects: ObjectOptions::new(args.objects, kind),
             mount,
             memory,
             log,

@@ -11,22 +11,25 @@ use std::process;
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use time::OffsetDateTime;
 
 use super::config::{LogOptions, LogTarget};
 use super::exit::Failure;
+use super::log_level::LogLevel;
 
-/// Starts logging, panics included. Call it once.
+/// Starts logging, panics included. Call it once. What it gives changes later what is logged; it is
+/// nothing if nothing is logged.
 ///
 /// # Errors
 /// The log directory cannot be made or written to. A missing syslog is no error: the mount works
 /// without it, and the reason goes to standard error.
-pub(super) fn start(options: &LogOptions) -> Result<(), Failure> {
+pub(super) fn start(options: &LogOptions) -> Result<Option<LogLevel>, Failure> {
     let mut builder = Builder::new();
-    builder.parse_filters(&options.filter);
+    // What is logged is decided before.
+    builder.filter_level(LevelFilter::Trace);
     match &options.target {
-        LogTarget::Nowhere => return Ok(()),
+        LogTarget::Nowhere => return Ok(None),
         LogTarget::StandardError => {
             builder.target(Target::Stderr);
         }
@@ -46,35 +49,41 @@ pub(super) fn start(options: &LogOptions) -> Result<(), Failure> {
                     "Warning: nothing will be logged, as there is no syslog at {SYSLOG_SOCKET} \
                      ({error}); use --log-directory for log files, or --no-log"
                 );
-                return Ok(());
+                return Ok(None);
             }
         },
     }
-    let logger = builder.build();
-    let level = logger.filter();
-    log::set_boxed_logger(Box::new(Sifting(logger)))
+    let level = LogLevel::new(&options.filter);
+    let logger = Sifting {
+        logger: builder.build(),
+        level: level.clone(),
+    };
+    log::set_boxed_logger(Box::new(logger))
         .map_err(|error| Failure::new("Failed to start logging").caused_by(&error))?;
-    log::set_max_level(level);
+    log::set_max_level(level.most());
     log_panics(options.target != LogTarget::StandardError);
-    Ok(())
+    Ok(Some(level))
 }
 
-/// A logger that leaves out what looks like a failure and is none.
-struct Sifting<L>(L);
+/// A logger that leaves out what is too detailed now, and what looks like a failure and is none.
+struct Sifting<L> {
+    logger: L,
+    level: LogLevel,
+}
 
 impl<L: Log> Log for Sifting<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.level.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !is_late_reply(record.target(), record.args()) {
-            self.0.log(record);
+        if self.level.matches(record) && !is_late_reply(record.target(), record.args()) {
+            self.logger.log(record);
         }
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.logger.flush();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,15 +9,18 @@ use std::time::Duration;
 use futures::executor::block_on;
 
 use super::args::VERSION;
-use super::checks::check_mount_point;
+use super::checks::MountPoint;
 use super::config::{ClientOptions, Config, CredentialsSource, StageOptions};
+use super::descriptor;
 use super::diagnosis::{connect_failure, session_failure};
 use super::exit::Failure;
 use super::index;
 use super::limits::raise_open_files;
+use super::log_level::LogLevel;
 use super::logging;
+use super::notify::ServiceManager;
 use super::observed::Observers;
-use super::signals::{EndSignals, Forwarding};
+use super::signals::{Forwarding, HeldSignals, Signal};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
@@ -47,18 +49,28 @@ pub(super) struct Mounted {
 ///
 /// # Errors
 /// What could not be done, why, and what helps. Nothing stays mounted.
-pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Mounted, Failure> {
+pub(super) fn start(
+    config: &Config,
+    manager: &ServiceManager,
+    stage: &mut dyn FnMut(&str),
+) -> Result<Mounted, Failure> {
     stage("checking the mount point");
-    let directory = check_mount_point(&config.directory)?;
+    let place = MountPoint::check(&config.directory)?;
     stage("opening the log");
-    logging::start(&config.log)?;
+    let log_level = logging::start(&config.log)?;
     log::debug!("mount-s3 {VERSION}: {config:?}");
     if let Some(warning) = &config.memory.warning {
         log::warn!("{warning}");
     }
+    for name in &config.tuning.ignored {
+        log::warn!("the environment variable {name} has no effect");
+    }
     let throughput = &config.client.throughput;
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let event_loops = throughput.event_loops(cores);
+    let event_loops = config
+        .tuning
+        .event_loops
+        .unwrap_or_else(|| throughput.event_loops(cores));
     log::info!("aiming at {throughput}; {event_loops} event loops on {cores} cores");
     raise_open_files();
     stage("starting the AWS Common Runtime");
@@ -67,7 +79,11 @@ pub(super) fn start(config: &Config, stage: &mut dyn FnMut(&str)) -> Result<Moun
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
-    match mount(config, directory, &runtime, stage) {
+    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, observers)| {
+        let signals = listen(held, &session, log_level, manager.clone())?;
+        Ok((session, signals, observers))
+    });
+    match mounted {
         Ok((session, signals, observers)) => Ok(Mounted {
             session,
             observers,
@@ -113,10 +129,10 @@ impl Mounted {
 
 fn mount(
     config: &Config,
-    directory: PathBuf,
+    place: MountPoint,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, Forwarding, Observers), Failure> {
+) -> Result<(Session, HeldSignals, Observers), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
     let metrics = Metrics::default();
@@ -163,6 +179,7 @@ fn mount(
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
             pages: has_pages(config),
+            ordered: !options.directory_bucket,
         },
         remote.read,
         remote.write,
@@ -196,28 +213,58 @@ fn mount(
         }
         None => (fs, None),
     };
-    let signals = EndSignals::hold()
+    let signals = HeldSignals::hold()
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
-    let session = Session::mount(
-        fs,
-        &MountConfig {
-            directory: directory.clone(),
-            read_only: options.read_only,
-            access: options.access,
-            auto_unmount: options.auto_unmount,
-            max_threads: usize::from(options.max_threads),
-        },
-    )
-    .map_err(|error| session_failure(&error))?;
-    let observers = Observers::start(config, runtime, &directory, session.figures(), told)?;
-    let unmounter = session.unmounter();
-    let signals = signals
-        .forward(move |signal| {
-            log::info!("unmounting, as {signal} asks for it");
-            unmounter.unmount();
-        })
-        .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
+    let kernel = MountConfig {
+        directory: config.directory.clone(),
+        read_only: options.read_only,
+        access: options.access,
+        auto_unmount: options.auto_unmount,
+        max_threads: usize::from(options.max_threads),
+        background: config.tuning.background,
+    };
+    let (session, directory) = match place {
+        MountPoint::Directory(directory) => {
+            let kernel = MountConfig {
+                directory: directory.clone(),
+                ..kernel
+            };
+            (Session::mount(fs, &kernel), Some(directory))
+        }
+        MountPoint::Descriptor(number) => {
+            if kernel.auto_unmount {
+                log::warn!("--auto-unmount has no effect: who hands over a mount unmounts it");
+            }
+            let device = descriptor::take(number)?;
+            (Session::take_over(fs, device, &kernel), None)
+        }
+    };
+    let session = session.map_err(|error| session_failure(&error))?;
+    let observers = Observers::start(config, runtime, directory, session.figures(), told)?;
     Ok((session, signals, observers))
+}
+
+/// Lets signals end the mount, and change what is logged.
+fn listen(
+    held: HeldSignals,
+    session: &Session,
+    log_level: Option<LogLevel>,
+    manager: ServiceManager,
+) -> Result<Forwarding, Failure> {
+    let unmounter = session.unmounter();
+    held.forward(move |signal| match signal {
+        Signal::End(signal) => {
+            log::info!("unmounting, as {signal} asks for it");
+            manager.stopping();
+            unmounter.unmount();
+        }
+        Signal::NextLogLevel => {
+            if let Some(level) = &log_level {
+                level.advance();
+            }
+        }
+    })
+    .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))
 }
 
 /// Whether a lookup may fetch the page of a listing around the name. A directory bucket has another
@@ -272,7 +319,11 @@ fn open_stage(config: &Config, stage: &StageOptions, remote: Remote) -> Result<S
 
 pub(super) fn read_config(config: &Config, budget: Arc<Budget>) -> ReadConfig {
     let part_bytes = config.memory.part_bytes;
-    ReadConfig::for_throughput(part_bytes, config.client.throughput.gbps, budget)
+    let mut read = ReadConfig::for_throughput(part_bytes, config.client.throughput.gbps, budget);
+    if let Some(bytes) = config.tuning.max_window {
+        read.max_window = bytes.get();
+    }
+    read
 }
 
 /// Writing is to reach the throughput that `read` is to, and to have no more bytes under way than one
@@ -292,6 +343,7 @@ pub(super) fn write_config(config: &Config, read: &ReadConfig, budget: Arc<Budge
 
 pub(super) fn s3_config(config: &Config) -> S3Config {
     let mut s3 = client_config(config.bucket.clone(), config.prefix.clone(), &config.client);
+    s3.kind = config.kind;
     s3.part_bytes = config.memory.part_bytes;
     s3.write_part_bytes = config.memory.write_part_bytes;
     s3.storage_class.clone_from(&config.objects.storage_class);
@@ -315,12 +367,10 @@ pub(super) fn client_config(
         path_style: client.force_path_style,
         dual_stack: client.dual_stack,
         accelerate: client.transfer_acceleration,
+        fips: client.fips,
     };
-    s3.auth = match &client.credentials {
-        CredentialsSource::Anonymous => Auth::Anonymous,
-        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
-        CredentialsSource::DefaultChain => Auth::DefaultChain,
-    };
+    s3.likely_region.clone_from(&client.likely_region);
+    s3.auth = auth(&client.credentials);
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;
@@ -329,12 +379,23 @@ pub(super) fn client_config(
     s3.expected_bucket_owner = client.expected_bucket_owner.clone();
     s3.user_agent_prefix = client.user_agent_prefix.clone();
     s3.ca_bundle = client.ca_bundle.clone();
+    s3.instance_metadata = client.instance_metadata;
+    s3.network_interfaces = client.interfaces.clone();
     s3
+}
+
+/// Where credentials come from.
+pub(super) fn auth(source: &CredentialsSource) -> Auth {
+    match source {
+        CredentialsSource::Anonymous => Auth::Anonymous,
+        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
+        CredentialsSource::DefaultChain => Auth::DefaultChain,
+    }
 }
 
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
-const FRAGMENT_BYTES: usize = 1 << 20;
+pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! What shows the figures of a mount.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::time::Instant;
 
@@ -25,22 +25,25 @@ pub(super) struct Observers {
 }
 
 impl Observers {
-    /// Shows `figures` where `config` says, of a mount at `directory`; and lets the user of the
-    /// mount ask for them, and tell `prefetcher` what will be read.
+    /// Shows `figures` where `config` says. Lets the user of the mount ask for them, and tell
+    /// `prefetcher` what will be read, if it is known to be at `directory`.
     ///
     /// # Errors
     /// Figures cannot be shown where they were asked for.
     pub(super) fn start(
         config: &Config,
         runtime: &Runtime,
-        directory: &Path,
+        directory: Option<PathBuf>,
         figures: Figures,
         prefetcher: Option<Weak<Prefetcher>>,
     ) -> Result<Self, Failure> {
-        let source = source(config, directory, figures.clone());
+        let mount_point = directory.as_ref().unwrap_or(&config.directory);
+        let source = source(config, mount_point, figures.clone());
         let no_thread =
             |error| Failure::new("Failed to start a thread for metrics").caused_by(&error);
-        let channel = open_channel(config, directory, source.clone(), figures, prefetcher);
+        let channel = directory.and_then(|directory| {
+            open_channel(config, &directory, source.clone(), figures, prefetcher)
+        });
         let log = config
             .log
             .metrics
@@ -130,7 +133,7 @@ fn open_channel(
             Status::new(mount, &source.snapshot(), figures.top_files(MOST_FILES))
         }),
     };
-    Channel::open(&config.directory, services)
+    Channel::open(directory, services)
         .inspect_err(|error| {
             log::warn!("`mount-s3 top` and `mount-s3 prefetch` will not find this mount: {error}");
         })

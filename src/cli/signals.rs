@@ -1,44 +1,44 @@
-//! Signals that end the mount.
+//! Signals: those that end the mount, and the one that changes what is logged.
 
 use std::fmt;
 use std::io;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals};
 
-/// The signals that end the mount, held back from the moment this exists.
+/// The signals that a mount listens to, held back from the moment this exists.
 ///
 /// A signal that arrives before [`Self::forward`] waits for it, so that none can end the process
 /// between mounting and being able to unmount.
-pub(super) struct EndSignals(Signals);
+pub(super) struct HeldSignals(Signals);
 
 /// Forwards signals until it is dropped.
 #[derive(Debug)]
 pub(super) struct Forwarding(Handle);
 
-impl EndSignals {
-    /// Holds back SIGINT, SIGTERM and SIGHUP.
+impl HeldSignals {
+    /// Holds back SIGINT, SIGTERM, SIGHUP and SIGUSR2.
     ///
     /// # Errors
     /// The system refuses.
     pub(super) fn hold() -> io::Result<Self> {
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Self)
+        Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2]).map(Self)
     }
 
-    /// Calls `end` for each signal, from a thread of its own.
+    /// Calls `act` for each signal, from a thread of its own.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub(super) fn forward(
         self,
-        mut end: impl FnMut(EndSignal) + Send + 'static,
+        mut act: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Forwarding> {
         let mut signals = self.0;
         let forwarding = Forwarding(signals.handle());
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || signals.forever().for_each(|number| end(EndSignal(number))))?;
+            .spawn(move || signals.forever().for_each(|number| act(Signal::of(number))))?;
         Ok(forwarding)
     }
 }
@@ -49,7 +49,25 @@ impl Drop for Forwarding {
     }
 }
 
-/// One signal that arrived.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// To end the mount.
+    End(EndSignal),
+    /// To log more, or as at first again.
+    NextLogLevel,
+}
+
+impl Signal {
+    fn of(number: i32) -> Self {
+        match number {
+            SIGUSR2 => Self::NextLogLevel,
+            other => Self::End(EndSignal(other)),
+        }
+    }
+}
+
+/// One signal that ends the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EndSignal(i32);
 

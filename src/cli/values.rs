@@ -36,7 +36,10 @@ impl Source {
             return parse_bucket(text).map(Self::Name);
         };
         if rest.starts_with("arn:") {
-            return Err("ARNs are not supported in s3:// URIs".to_owned());
+            return Err(
+                "ARNs are not supported in s3:// URIs; name the ARN alone, and use --prefix"
+                    .to_owned(),
+            );
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         Ok(Self::Uri(parse_bucket(bucket)?, parse_prefix(prefix)?))
@@ -96,14 +99,24 @@ fn parse_bucket(text: &str) -> Result<BucketName, String> {
     BucketName::new(text).map_err(|error| match error {
         InvalidBucketName::Length(_) => "bucket names must be 3-255 characters long".to_owned(),
         InvalidBucketName::Character(_) => {
-            "the bucket must have a valid name (only letters, numbers, ., - and _)".to_owned()
+            "the bucket must have a valid name (only letters, numbers, ., - and _) or a valid ARN"
+                .to_owned()
         }
-        InvalidBucketName::Arn(_) | InvalidBucketName::Directory(_) => error.to_string(),
+        InvalidBucketName::Arn(_) | InvalidBucketName::BucketArn(_) => error.to_string(),
     })
 }
 
 pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
     Prefix::new(text).map_err(|error| format!("invalid bucket prefix: {error}"))
+}
+
+/// `true` or `false`, as AWS's tools take it.
+pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be 'true' or 'false'".to_owned()),
+    }
 }
 
 /// How long metadata is believed: a number of seconds, or a word.
@@ -124,19 +137,6 @@ pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
             MAX_TTL.as_secs()
         )),
     }
-}
-
-/// The second argument. Whether it can be mounted on is checked later.
-pub(super) fn check_directory(path: PathBuf) -> Result<PathBuf, String> {
-    let number = path.to_str().and_then(|text| text.strip_prefix("/dev/fd/"));
-    if number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit())) {
-        return Err(
-            "a FUSE file descriptor as mount point is not supported yet by this version; \
-             name a directory"
-                .to_owned(),
-        );
-    }
-    Ok(path)
 }
 
 /// The address of an S3 service. It is logged, so it must not carry a password.
@@ -310,15 +310,6 @@ mod tests {
                     .expect_err(text)
                     .contains("number of seconds")
             );
-        }
-    }
-
-    #[test]
-    fn check_directory_refuses_a_file_descriptor() {
-        assert!(check_directory(PathBuf::from("/dev/fd/3")).is_err());
-        for text in ["/dev/fd/", "/dev/fd/x", "/dev/fd/3/x", "mnt", "/mnt"] {
-            let path = PathBuf::from(text);
-            assert_eq!(check_directory(path.clone()), Ok(path));
         }
     }
 

@@ -25,6 +25,7 @@ use super::directory::directory_reply;
 use super::executor::Executor;
 use super::revealed::Revealed;
 use super::served::Served;
+use super::session::Background;
 use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
 use crate::metrics::Operation;
 
@@ -34,15 +35,21 @@ pub(super) struct Adapter {
     pub(super) served: Arc<Served>,
     pub(super) executor: Executor,
     pub(super) revealed: Revealed,
+    background: Background,
 }
 
 impl Adapter {
     /// Starts the threads that operations continue on after a wait.
-    pub(super) fn new(served: Arc<Served>, revealed: Revealed) -> io::Result<Self> {
+    pub(super) fn new(
+        served: Arc<Served>,
+        revealed: Revealed,
+        background: Background,
+    ) -> io::Result<Self> {
         Ok(Self {
             executor: Executor::new(Arc::clone(&served.metrics.fuse))?,
             served,
             revealed,
+            background,
         })
     }
 
@@ -76,8 +83,11 @@ impl Filesystem for Adapter {
             }
         }
         // Each of these takes any value but 0; on an older kernel they do less or nothing.
-        if config.set_max_background(MAX_BACKGROUND).is_err()
+        let Background { max, congestion } = self.background;
+        let congested = congestion.map(|threshold| config.set_congestion_threshold(threshold));
+        if config.set_max_background(max).is_err()
             || config.set_max_write(MAX_REQUEST_BYTES).is_err()
+            || congested.is_some_and(|set| set.is_err())
         {
             debug!("the kernel keeps its limits");
         }
@@ -561,9 +571,6 @@ const WANTED_CAPABILITIES: [InitFlags; 6] = [
     // An inode stands for one version, so a symbolic link never leads elsewhere.
     InitFlags::FUSE_CACHE_SYMLINKS,
 ];
-
-/// Requests that the kernel sends ahead of a reader's need (read-ahead), at most.
-const MAX_BACKGROUND: u16 = 64;
 
 /// The largest read and write request: as many pages as kernels allow unless told otherwise (256).
 const MAX_REQUEST_BYTES: u32 = 1 << 20;

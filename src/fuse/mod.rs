@@ -18,6 +18,8 @@ mod served;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unmount;
 
 pub use figures::Figures;
-pub use session::{Access, MountConfig, MountError, Session, Unmounter};
+pub use session::{Access, Background, MountConfig, MountError, Session};
+pub use unmount::Unmounter;

@@ -1,22 +1,18 @@
 //! Mounting, serving, unmounting.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::mem::{self, ManuallyDrop};
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use fuser::{MountOption, SessionACL};
 use futures::executor::block_on;
 use log::{info, warn};
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
@@ -24,12 +20,13 @@ use super::figures::Figures;
 use super::readahead;
 use super::revealed::Revealed;
 use super::served::Served;
+use super::unmount::{Event, Place, Unmounter};
 use crate::fs::Fs;
 
 /// How to mount.
 #[derive(Debug, Clone)]
 pub struct MountConfig {
-    /// Where: an existing directory.
+    /// Where: an existing directory. For [`Session::take_over`], a name for it.
     pub directory: PathBuf,
     /// Whether the kernel refuses every change by itself.
     pub read_only: bool,
@@ -40,6 +37,27 @@ pub struct MountConfig {
     /// Threads that take requests from the kernel; at least 1. Each keeps a buffer of 16 MiB of
     /// address space, of which it touches as much as the largest request it has seen.
     pub max_threads: usize,
+    /// What the kernel may have under way.
+    pub background: Background,
+}
+
+/// Requests that the kernel sends before anybody waits for them: those of its read-ahead, and of
+/// direct reads and writes that are asynchronous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Background {
+    /// How many may be under way; at least 1.
+    pub max: u16,
+    /// From how many on the kernel takes the file system for congested; `None` is 3/4 of `max`.
+    pub congestion: Option<u16>,
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            max: MAX_BACKGROUND,
+            congestion: None,
+        }
+    }
 }
 
 /// Who may use a mount. What they may do there is decided by the modes of files and directories.
@@ -94,6 +112,16 @@ pub enum MountError {
         /// What the system said.
         reason: String,
     },
+    /// A descriptor that was handed over has no mount.
+    #[error(
+        "{descriptor} does not serve a mount: {reason}; who hands it over has to call mount(2) with `fd=N` before, and must not serve it"
+    )]
+    NotMounted {
+        /// The descriptor's name.
+        descriptor: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// Threads could not be started.
     #[error("cannot start threads: {0}")]
     Threads(#[source] io::Error),
@@ -122,12 +150,61 @@ impl Session {
     /// [`MountError`] says what to do about it. Nothing stays mounted.
     pub fn mount(fs: Fs, config: &MountConfig) -> Result<Self, MountError> {
         check_device()?;
-        let served = Arc::new(Served::new(fs));
-        let revealed = Revealed::default();
-        let adapter = Adapter::new(Arc::clone(&served), revealed.clone());
-        let adapter = adapter.map_err(MountError::Threads)?;
+        let (served, adapter, revealed) = adapt(fs, config)?;
         let session = fuser::Session::new(adapter, &config.directory, &session_config(config))
             .map_err(|error| diagnose(&config.directory, &error))?;
+        let place = Place::at(&config.directory);
+        let this = Self::serve(session, served, &revealed, config, place)?;
+        this.check_answer(&config.directory)?;
+        this.unmounter.remember_device(&config.directory);
+        readahead::raise(&config.directory);
+        info!("mounted at {}", config.directory.display());
+        Ok(this)
+    }
+
+    /// Serves a mount that somebody else has made with `device`, which is `/dev/fuse`, opened for
+    /// reading and writing. Returns when the kernel was answered once. The mount is not unmounted by
+    /// this process, which may be in another mount namespace: when the session is dropped or this
+    /// process ends, it is disconnected. Who may use it is up to the options it was mounted with,
+    /// but for [`Access::Root`]; [`MountConfig::auto_unmount`] has no effect.
+    ///
+    /// # Errors
+    /// [`MountError`] says what to do about it.
+    pub fn take_over(fs: Fs, device: OwnedFd, config: &MountConfig) -> Result<Self, MountError> {
+        let (served, adapter, revealed) = adapt(fs, config)?;
+        let mut options = session_config(&MountConfig {
+            auto_unmount: false,
+            ..config.clone()
+        });
+        // The device need not be there for us.
+        options.clone_fd = check_device().is_ok();
+        let acl = match config.access {
+            Access::Owner | Access::Other => SessionACL::All,
+            Access::Root => SessionACL::RootAndOwner,
+        };
+        let session = fuser::Session::from_fd(adapter, device, acl, options).map_err(|error| {
+            MountError::NotMounted {
+                descriptor: config.directory.clone(),
+                reason: error.to_string(),
+            }
+        })?;
+        let config = MountConfig {
+            auto_unmount: false,
+            ..config.clone()
+        };
+        let this = Self::serve(session, served, &revealed, &config, Place::Elsewhere)?;
+        info!("serving the mount of {}", config.directory.display());
+        Ok(this)
+    }
+
+    /// Serves a mount on threads of its own.
+    fn serve(
+        session: fuser::Session<Adapter>,
+        served: Arc<Served>,
+        revealed: &Revealed,
+        config: &MountConfig,
+        place: Place,
+    ) -> Result<Self, MountError> {
         revealed
             .start(session.notifier())
             .map_err(MountError::Threads)?;
@@ -147,18 +224,13 @@ impl Session {
         let _kept = ManuallyDrop::new((serving, watched));
 
         let (send, events) = mpsc::channel();
-        let unmounter = Unmounter(Arc::new(Mutex::new(Inner {
-            device: None,
-            directory: config.directory.clone(),
-            ended: false,
-            events: send.clone(),
-        })));
+        let unmounter = Unmounter::new(place, send.clone());
         let this = Self {
             events,
             unmounter,
             served,
         };
-        let inner = Arc::clone(&this.unmounter.0);
+        let unmounter = this.unmounter();
         thread::Builder::new()
             .name("fuse-session".into())
             .spawn(move || {
@@ -166,16 +238,13 @@ impl Session {
                     .join()
                     .unwrap_or_else(|_panic| Err(io::Error::other("its thread has panicked")));
                 // After an error the mount may still be there, with nobody to serve it.
-                lock(&inner).ended = result.is_ok();
+                if result.is_ok() {
+                    unmounter.has_ended();
+                }
                 // Nobody listens any more when the session was dropped.
                 let _unheard = send.send(Event::Ended(result));
             })
             .map_err(MountError::Threads)?;
-
-        this.check_answer(&config.directory)?;
-        lock(&this.unmounter.0).device = device_of(&config.directory);
-        readahead::raise(&config.directory);
-        info!("mounted at {}", config.directory.display());
         Ok(this)
     }
 
@@ -200,6 +269,7 @@ impl Session {
     pub fn wait(self) -> io::Result<()> {
         let result = match self.events.recv() {
             Ok(Event::Ended(result)) => result,
+            Ok(Event::Unmounted) if self.unmounter.is_elsewhere() => Ok(()),
             Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
                 Ok(Event::Ended(result)) => result,
                 Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
@@ -268,92 +338,13 @@ impl Drop for Session {
     }
 }
 
-/// Unmounts a [`Session`] from any thread. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Unmounter(Arc<Mutex<Inner>>);
-
-impl Unmounter {
-    /// Unmounts, so that [`Session::wait`] returns. A mount that is in use is detached: its name
-    /// is gone at once, and the rest ends with the last open file or with this process. Does
-    /// nothing when already unmounted.
-    pub fn unmount(&self) {
-        let mut inner = lock(&self.0);
-        if let Err(error) = inner.unmount() {
-            warn!("cannot unmount {}: {error}", inner.directory.display());
-        }
-        // Nobody listens any more when the session was dropped.
-        let _unheard = inner.events.send(Event::Unmounted);
-    }
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// The mount's device numbers, as `/proc/self/mountinfo` has them.
-    device: Option<String>,
-    directory: PathBuf,
-    /// Whether the mount is gone. From then on the directory may be anybody's.
-    ended: bool,
-    events: Sender<Event>,
-}
-
-impl Inner {
-    fn unmount(&mut self) -> io::Result<()> {
-        if self.ended || !self.is_attached() {
-            return Ok(());
-        }
-        match umount2(&self.directory, MntFlags::empty()) {
-            // Somebody else was faster.
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(Errno::EBUSY) => self.detach()?,
-            Err(Errno::EPERM) => self.ask_helper()?,
-            Err(errno) => return Err(errno.into()),
-        }
-        self.ended = true;
-        Ok(())
-    }
-
-    /// Whether the mount still has a name. A detached one has not, and lives on without.
-    fn is_attached(&self) -> bool {
-        let Some(device) = &self.device else {
-            return true;
-        };
-        fs::read_to_string("/proc/self/mountinfo").map_or(true, |table| {
-            table
-                .lines()
-                .any(|line| line.split(' ').nth(2) == Some(device))
-        })
-    }
-
-    fn detach(&self) -> io::Result<()> {
-        Ok(umount2(&self.directory, MntFlags::MNT_DETACH)?)
-    }
-
-    /// Unmounts as a user other than root.
-    fn ask_helper(&self) -> io::Result<()> {
-        let output = Command::new("fusermount3")
-            .args(["-u", "-z", "--"])
-            .arg(&self.directory)
-            .output()?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            let text = String::from_utf8_lossy(&output.stderr);
-            Err(io::Error::other(text.trim().to_owned()))
-        }
-    }
-}
-
-fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    inner.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What [`Session::wait`] waits for.
-#[derive(Debug)]
-enum Event {
-    /// The kernel has no more requests.
-    Ended(io::Result<()>),
-    /// The mount was removed on request.
-    Unmounted,
+/// What answers the kernel, and what it shares with the session.
+fn adapt(fs: Fs, config: &MountConfig) -> Result<(Arc<Served>, Adapter, Revealed), MountError> {
+    let served = Arc::new(Served::new(fs));
+    let revealed = Revealed::default();
+    let adapter = Adapter::new(Arc::clone(&served), revealed.clone(), config.background)
+        .map_err(MountError::Threads)?;
+    Ok((served, adapter, revealed))
 }
 
 /// Looks for `/dev/fuse` before anything is mounted.
@@ -400,12 +391,6 @@ fn session_config(config: &MountConfig) -> fuser::Config {
     session
 }
 
-/// The device numbers of what is mounted at the directory.
-fn device_of(directory: &Path) -> Option<String> {
-    let device = fs::metadata(directory).ok()?.dev();
-    Some(format!("{}:{}", libc::major(device), libc::minor(device)))
-}
-
 /// Makes advice of what mounting failed with. The helper's errors arrive as its text alone.
 fn diagnose(directory: &Path, error: &io::Error) -> MountError {
     let reason = error.to_string().trim().to_owned();
@@ -430,6 +415,9 @@ const FUSE_DEVICE: &str = "/dev/fuse";
 /// The source of the mount in `/proc/mounts`. Scripts look for this name.
 const FILE_SYSTEM_NAME: &str = "mountpoint-s3";
 
+/// Requests that the kernel sends ahead of a reader's need (read-ahead), at most.
+const MAX_BACKGROUND: u16 = 64;
+
 /// How long a fresh mount may take to answer. No request to S3 is part of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -450,6 +438,7 @@ mod unit {
             access,
             auto_unmount,
             max_threads: 3,
+            background: Background::default(),
         })
     }
 

@@ -61,6 +61,7 @@ impl Mount {
             access: Access::Owner,
             auto_unmount: false,
             max_threads: 4,
+            background: Background::default(),
         };
         change(&mut config);
         let owner = dir.path().metadata().expect("a directory");
@@ -77,6 +78,7 @@ impl Mount {
             negative_ttl: ttl,
             details: look.posix_metadata,
             pages: !(look.posix_metadata || look.xattrs),
+            ordered: true,
         };
         let (read, write) = (ReadConfig::default(), WriteConfig::default());
         let fs = Fs::new(store, tree, read, write, look);

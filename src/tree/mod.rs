@@ -92,6 +92,8 @@ pub struct TreeConfig {
     /// Whether a lookup may fetch the page of a listing around the name: the store lists in byte
     /// order, and nothing is needed that only a HEAD says.
     pub pages: bool,
+    /// Whether listings come in byte order. If not, they go page by page.
+    pub ordered: bool,
 }
 
 /// How new an answer must be.

@@ -2,10 +2,16 @@
 
 mod background;
 mod connecting;
+mod credentials;
+mod doctor;
 mod failures;
 mod index;
+mod metadata;
 mod metrics;
 mod otlp;
+mod proxies;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod store;
 mod support;
 mod usage;

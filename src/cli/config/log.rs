@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::Role;
 use super::environment::{Environment, parsed};
+use super::{Role, log_filter};
 use crate::cli::args_logging::LogArgs;
 use crate::cli::exit::Failure;
 use crate::telemetry::MetricsLog;
@@ -72,7 +72,7 @@ fn log_filter(
     environment: &Environment,
 ) -> Result<String, Failure> {
     let directives = environment.log_filter.clone();
-    if let Some(directives) = parsed("MOUNTPOINT_LOG", directives, |text| Ok(text.to_owned()))? {
+    if let Some(directives) = parsed("MOUNTPOINT_LOG", directives, log_filter::translate)? {
         return Ok(directives);
     }
     let own = if debug { ",mount_s3=debug" } else { "" };

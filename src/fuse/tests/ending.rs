@@ -101,6 +101,7 @@ fn mount_of_a_missing_directory_is_an_error_that_names_it() {
         access: Access::Owner,
         auto_unmount: false,
         max_threads: 1,
+        background: Background::default(),
     };
     let error = Session::mount(fs, &config).expect_err("no directory");
     assert!(
@@ -117,6 +118,7 @@ fn file_system() -> Fs {
         negative_ttl: Ttl::Minimal,
         details: false,
         pages: true,
+        ordered: true,
     };
     Fs::new(
         Arc::new(FakeStore::new()),

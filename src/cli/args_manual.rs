@@ -1,0 +1,66 @@
+//! What the manual page of the program says that no flag does.
+
+/// A heading, and what stands below it: terms with their texts; a text without a term is a paragraph.
+pub(super) type Section = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// The sections that follow those of the flags.
+pub(super) const SECTIONS: &[Section] = &[
+    (
+        "FSTAB",
+        &[
+            (
+                "",
+                "Installed as mount.mount-s3, the program is what mount(8) runs for lines of this kind:",
+            ),
+            (
+                "s3://BUCKET/PREFIX/ /mnt/data mount-s3 _netdev,nosuid,nodev,nofail,rw,allow-delete 0 0",
+                "Options are the flags without their hyphens, with commas between them. A comma, a \
+                 quotation mark or a backslash in a value takes a backslash before it. ro stands for \
+                 --read-only. The program stays in the background.",
+            ),
+        ],
+    ),
+    (
+        "ENVIRONMENT",
+        &[
+            (
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, \
+                 AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE, AWS_ROLE_ARN, \
+                 AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_CREDENTIALS_FULL_URI, \
+                 AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_EC2_METADATA_DISABLED",
+                "Where credentials come from, as for other programs of AWS.",
+            ),
+            ("AWS_REGION", "As --region, which counts first."),
+            ("AWS_ENDPOINT_URL", "As --endpoint-url, which counts first."),
+            ("AWS_CA_BUNDLE", "As --ca-bundle, which counts first."),
+            (
+                "AWS_MAX_ATTEMPTS",
+                "Attempts at one request, 10 by default.",
+            ),
+            (
+                "MOUNTPOINT_LOG",
+                "What is logged: a level (error, warn, info, debug, trace, off), or several with their \
+                 targets, such as warn,mount_s3=debug,crt::http=trace. Counts before --debug and \
+                 --debug-crt.",
+            ),
+        ],
+    ),
+    (
+        "SIGNALS",
+        &[(
+            "SIGINT, SIGTERM, SIGHUP",
+            "Unmount, and end the program when what was closed is stored.",
+        )],
+    ),
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "The mount has ended; in the background: it answers."),
+            (
+                "1",
+                "It could not be made. Standard error says why, and what helps.",
+            ),
+            ("2", "The command line is wrong."),
+        ],
+    ),
+];
