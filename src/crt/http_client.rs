@@ -276,14 +276,16 @@ impl Connection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        // SAFETY: our reference, not used again; from any thread. What is not shutting down is shut
-        // down by this (aws/http/connection.h).
+        // A request under way holds a reference, too.
+        // SAFETY: live by our reference; from any thread, in any state (aws/http/connection.h).
+        unsafe { sys::aws_http_connection_close(self.0.as_ptr()) };
+        // SAFETY: our reference, not used again; from any thread (aws/http/connection.h).
         unsafe { sys::aws_http_connection_release(self.0.as_ptr()) };
     }
 }
 
-// SAFETY: a connection's reference count is atomic, and it may be released on any thread, which is
-// all that is done with it besides its own callbacks (connection.c, h1_connection.c).
+// SAFETY: a connection may be closed and released on any thread, which is all that is done with it
+// outside of its own callbacks (connection.c, h1_connection.c).
 unsafe impl Send for OpenConnection {}
 
 impl State {
