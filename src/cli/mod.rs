@@ -12,7 +12,7 @@
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`,
-//! `log_level`).
+//! `log_file`, `log_level`).
 
 mod args;
 mod args_caching;
@@ -39,6 +39,7 @@ mod generate;
 mod index;
 mod instances;
 mod limits;
+mod log_file;
 mod log_level;
 mod logging;
 mod machine;

@@ -2,8 +2,16 @@
 
 mod background;
 mod connecting;
+mod credentials;
+mod descriptor;
+mod ending;
 mod failures;
+mod flags;
+mod fstab;
+mod generate;
 mod index;
+mod process;
+mod secrets;
 mod store;
 mod support;
 mod usage;
