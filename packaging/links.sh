@@ -23,7 +23,7 @@ link() { # link TARGET-IN-THIS-FOLDER NAME
 }
 
 case ${1:-} in
-    '') action=make ;;
+    '') action=link ;;
     --remove) action=remove ;;
     *) echo "usage: links.sh [--remove]" >&2; exit 2 ;;
 esac

@@ -26,7 +26,7 @@ import() { # import NAME [SOURCE DESTINATION]...
         buildah add --quiet "$container" "$1" "$2" >/dev/null
         shift 2
     done
-    buildah config --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+    buildah config --env PATH=/usr/local/rust/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
     buildah commit --quiet --rm "$container" "$name" >/dev/null
 }
 

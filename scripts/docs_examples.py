@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs the examples of a document, and compares what they print with what the document says.
 
-Usage: docs_examples.py [--bin DIRECTORY] [DOCUMENT.md ...]   (default: target/debug, docs/semantics.md)
+Usage: docs_examples.py [--bin DIRECTORY] [DOCUMENT.md ...]   (default: target/debug, those with examples)
 
 An example is a fenced block that is marked `console`: lines that begin with `$ ` are commands of one bash session
-(`> ` continues one), the lines after them what it prints. A line `...` stands for any lines. Each example begins with
+(`> ` continues one), the lines after them what it prints. A line `...` stands for any lines, `...` at the end of a
+line for the rest of it. Each example begins with
 an empty bucket `my-bucket` on the local S3 server (marked `console directory-bucket`, one that appends and renames)
 and an empty directory /mnt/data, both for itself: it runs in a mount namespace of its own, so that nothing is seen
 outside. `mount-s3` and `aws` are the real programs, told in their environment where S3 is. Exits 0 if every example
@@ -26,6 +27,7 @@ from mounts import ACCESS_KEY, SECRET_KEY, Server, Wrong
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```console(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 30
+DOCUMENTS = ("semantics.md", "troubleshooting.md")
 
 
 class Example:
@@ -102,8 +104,13 @@ class Session:
 
 def as_said(said: list[str], printed: list[str]) -> bool:
     """Whether the lines are those that the document has, in which `...` stands for any lines."""
-    pattern = "".join("(?:.*\n)*?" if line == "..." else re.escape(f"{line}\n") for line in said)
-    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
+
+    def pattern(line: str) -> str:
+        if line == "...":
+            return r"(?:.*\n)*?"
+        return re.escape(line.removesuffix("...")) + (r".*\n" if line.endswith("...") else r"\n")
+
+    return re.fullmatch("".join(map(pattern, said)), "".join(f"{line}\n" for line in printed)) is not None
 
 
 def run(example: Example, binaries: Path) -> list[str]:
@@ -124,7 +131,7 @@ def run(example: Example, binaries: Path) -> list[str]:
 def examples(document: Path) -> list[Example]:
     text = document.read_text(encoding="utf-8")
     return [
-        Example(f"{document.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}", match["kind"], match["text"])
+        Example(f"{document.name}:{text.count(chr(10), 0, match.start()) + 1}", match["kind"], match["text"])
         for match in BLOCK.finditer(text)
     ]
 
@@ -133,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the examples of documents.")
     parser.add_argument("--bin", type=Path, default=ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("documents", nargs="*", type=Path, default=[ROOT / "docs/semantics.md"])
+    parser.add_argument("documents", nargs="*", type=Path, default=[ROOT / "docs" / name for name in DOCUMENTS])
     arguments = parser.parse_args()
     if not arguments.inside:
         user = [] if os.geteuid() == 0 else ["--map-root-user"]

@@ -30,11 +30,7 @@ INSTALLED = (
     "opt/mount-s3/bin/mount-s3", "opt/mount-s3/LICENSE", "opt/mount-s3/THIRD_PARTY_LICENSES", "opt/mount-s3/VERSION",
     "usr/bin/mount-s3", "usr/sbin/mount.mount-s3",
 )  # fmt: skip
-COMPLETIONS = {
-    "deb": ("bash-completion/completions/mount-s3", "zsh/vendor-completions/_mount-s3", "fish/vendor_completions.d/mount-s3.fish"),
-    "rpm": ("bash-completion/completions/mount-s3", "zsh/site-functions/_mount-s3", "fish/vendor_completions.d/mount-s3.fish"),
-    "tarball": ("bash-completion/completions/mount-s3", "zsh/site-functions/_mount-s3", "fish/vendor_completions.d/mount-s3.fish"),
-}  # fmt: skip
+COMPLETIONS = ("usr/share/bash-completion/completions/mount-s3", "usr/share/fish/vendor_completions.d/mount-s3.fish")
 
 
 def output_of(*command, **more) -> str:
@@ -78,8 +74,9 @@ class System:
         found = set()
         for path, directories, files in os.walk(self.directory):
             names = {os.path.relpath(os.path.join(path, name), self.directory) for name in (*directories, *files)}
-            directories[:] = [one for one in directories if not kept.match(os.path.relpath(os.path.join(path, one), self.directory))]
             found |= {name for name in names if not kept.match(name)}
+            below = os.path.relpath(path, self.directory)
+            directories[:] = [one for one in directories if not kept.match(os.path.normpath(f"{below}/{one}"))]
         return found
 
 
@@ -160,7 +157,9 @@ KINDS = {
 def check_installed(system: System, kind: str) -> None:
     pages = [f"usr/share/man/man1/mount-s3.1{'' if kind == 'tarball' else '.gz'}"]
     pages.append(pages[0].replace("man1/mount-s3.1", "man8/mount.mount-s3.8"))
-    for name in (*INSTALLED, *pages, *(f"usr/share/{one}" for one in COMPLETIONS[kind])):
+    # Of zsh's two folders, Debian's own programs use the first.
+    zsh = f"usr/share/zsh/{'vendor-completions' if kind == 'deb' else 'site-functions'}/_mount-s3"
+    for name in (*INSTALLED, *pages, *COMPLETIONS, zsh):
         if not system.run("readlink", "-e", f"/{name}"):
             raise Wrong(f"{name} was not installed")
     pager = "cat" if kind == "tarball" else "zcat"
@@ -178,7 +177,9 @@ def check_mounts(system: System, server: Server) -> None:
     ways = {
         "by root": (0, ["mount-s3", BUCKET, "/mnt", "--read-only", *options]),
         "by a user, through fusermount3": (NOBODY, ["mount-s3", BUCKET, "/mnt", *options]),
-        "by mount(8), as for a line of /etc/fstab": (0, ["mount", "-t", "mount-s3", f"s3://{BUCKET}/", "/mnt", "-o", as_fstab]),
+        "by mount(8), as for a line of /etc/fstab": (
+            0, ["mount", "-t", "mount-s3", f"s3://{BUCKET}/", "/mnt", "-o", as_fstab],
+        ),
     }
     for way, (user, command) in ways.items():
         os.chown(system.directory / "mnt", user, user)

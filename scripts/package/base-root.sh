@@ -10,7 +10,8 @@ if [ ! -e $archive ]; then
     mirror=
     if command -v apt-get >/dev/null; then
         # Of Debian's main archive, not of its updates or of other publishers.
-        mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' | awk '$2 == "Debian" && $3 == "Debian" { print $1; exit }')
+        mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' |
+            awk '$2 == "Debian" && $3 == "Debian" && !found { print $1; found = 1 }')
     fi
     root=$(mktemp -d target/roots/new.XXXXXX)
     trap 'rm -rf "$root"' EXIT

@@ -110,7 +110,8 @@ def opening_comment(path):
     """The first comment of a C file, where single files that a library embeds state their terms."""
     match = re.match(r"\s*/\*(.*?)\*/", read(path), re.DOTALL)
     text = match.group(1) if match else ""
-    return text if re.search(r"copyright", text, re.IGNORECASE) and re.search(r"licen[cs]e|permission", text, re.IGNORECASE) else ""
+    is_licence = re.search(r"copyright", text, re.IGNORECASE) and re.search(r"licen[cs]e", text, re.IGNORECASE)
+    return text if is_licence else ""
 
 
 def libraries():

@@ -7,6 +7,7 @@ mod client;
 mod environment;
 mod log;
 mod log_filter;
+mod metrics;
 mod options;
 mod proxies;
 mod tuning;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
+pub(super) use self::metrics::MetricsOptions;
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
 pub(super) use self::tuning::Tuning;
 use super::args::Args;
@@ -44,6 +46,7 @@ pub(super) struct Config {
     pub(super) notify_socket: Option<OsString>,
     /// Whether the kernel may write the memory of the process to the disk if it fails.
     pub(super) core_dumps: bool,
+    pub(super) metrics: MetricsOptions,
 }
 
 /// What this process is to do.
@@ -77,6 +80,7 @@ impl Config {
             environment.instance_type(),
             Path::new("/"),
         );
+        let metrics = MetricsOptions::new(args.metrics, &environment)?;
         let memory = Memory::new(
             args.transfer.memory_target,
             throughput.gbps,
@@ -102,6 +106,7 @@ impl Config {
             mount,
             memory,
             log,
+            metrics,
         })
     }
 

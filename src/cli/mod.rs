@@ -12,6 +12,8 @@
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
 //! `mount-s3 doctor` (`args_doctor`, `doctor`) looks at everything that a mount needs.
+//! `mount-s3 top` (`args_top`, `top`) shows what a mount says of itself (`status`) there; what else
+//! shows its figures is begun in `observed`.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`,
 //! `log_level`).
 
@@ -23,11 +25,13 @@ mod args_generate;
 mod args_index;
 mod args_logging;
 mod args_manual;
+mod args_metrics;
 mod args_mount;
 mod args_objects;
 mod args_prefetch;
 mod args_staged;
 mod args_subcommand;
+mod args_top;
 mod args_transfer;
 mod channel;
 mod checks;
@@ -50,10 +54,13 @@ mod memory;
 mod metadata;
 mod mount;
 mod notify;
+mod observed;
 mod prefetch;
 mod progress;
 mod signals;
 mod staged;
+mod status;
+mod top;
 mod values;
 
 use std::env;
@@ -82,6 +89,12 @@ pub fn main() -> ExitCode {
     if args_prefetch::is_meant(&words) {
         return match args_subcommand::parse(&words) {
             Ok(args) => prefetch::main(&args),
+            Err(status) => status,
+        };
+    }
+    if args_top::is_meant(&words) {
+        return match args_subcommand::parse(&words) {
+            Ok(args) => top::main(&args),
             Err(status) => status,
         };
     }

@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::metrics::{RESOURCE_ATTRIBUTES, TEMPORALITY};
 use super::proxies::Proxies;
 use super::tuning;
 use crate::cli::exit::Failure;
@@ -24,6 +25,8 @@ pub(in crate::cli) struct Environment {
     pub(super) max_attempts: Option<OsString>,
     pub(super) ca_bundle: Option<OsString>,
     pub(super) log_filter: Option<OsString>,
+    pub(super) temporality: Option<OsString>,
+    pub(super) resource_attributes: Option<OsString>,
     pub(super) background: bool,
     /// Where the service manager is told how the mount is: systemd(1), sd_notify(3).
     pub(super) notify_socket: Option<OsString>,
@@ -89,6 +92,8 @@ impl Environment {
             max_attempts: read(MAX_ATTEMPTS),
             ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
+            temporality: read(TEMPORALITY),
+            resource_attributes: read(RESOURCE_ATTRIBUTES),
             background: read(BACKGROUND_VARIABLE).is_some(),
             notify_socket: read("NOTIFY_SOCKET"),
             tuning: tuning::names()
