@@ -32,6 +32,7 @@ declare -A only_in=(
     [parquet]='src/index/'
     [indicatif]='src/cli/progress'
     [httparse]='src/telemetry/listener'
+    [crossterm]='src/cli/top/screen'
     [prost]='src/telemetry/otlp/'
 )
 failures=0

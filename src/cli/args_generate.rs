@@ -11,6 +11,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::{Args, VERSION};
+use super::args_doctor::DoctorArgs;
 use super::args_index::IndexArgs;
 use super::args_manual::SECTIONS;
 use super::args_prefetch::PrefetchArgs;
@@ -114,6 +115,7 @@ fn subcommands() -> Vec<(&'static str, Command)> {
         ("staged", StagedArgs::command()),
         ("index", IndexArgs::command()),
         ("prefetch", PrefetchArgs::command()),
+        ("doctor", DoctorArgs::command()),
     ]
 }
 

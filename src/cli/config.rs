@@ -7,7 +7,9 @@ mod client;
 mod environment;
 mod log;
 mod log_filter;
+mod metrics;
 mod options;
+mod proxies;
 mod tuning;
 
 use std::ffi::OsString;
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
+pub(super) use self::metrics::MetricsOptions;
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
 pub(super) use self::tuning::Tuning;
 use super::args::Args;
@@ -43,6 +46,7 @@ pub(super) struct Config {
     pub(super) notify_socket: Option<OsString>,
     /// Whether the kernel may write the memory of the process to the disk if it fails.
     pub(super) core_dumps: bool,
+    pub(super) metrics: MetricsOptions,
 }
 
 /// What this process is to do.
@@ -71,7 +75,12 @@ impl Config {
         let kind = args.kind();
         let max_threads = args.transfer.max_threads;
         let mount = MountOptions::new(args.mount, args.caching, kind, max_threads, &environment);
-        let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
+        let throughput = Throughput::choose(
+            args.transfer.maximum_throughput_gbps,
+            environment.instance_type(),
+            Path::new("/"),
+        );
+        let metrics = MetricsOptions::new(args.metrics, &environment)?;
         let memory = Memory::new(
             args.transfer.memory_target,
             throughput.gbps,
@@ -97,6 +106,7 @@ impl Config {
             mount,
             memory,
             log,
+            metrics,
         })
     }
 

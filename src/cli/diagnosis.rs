@@ -63,6 +63,15 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
             Some(region) => return Some(format!("use --region {region}")),
             None => "check --region and AWS_REGION",
         },
+        ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout
+            if let Some(proxy) = client.proxies.of(client.endpoint_url.as_deref()) =>
+        {
+            return Some(format!(
+                "check the proxy {} that {} names, and whether it allows the endpoint; or list the \
+                 endpoint's host in NO_PROXY to do without it",
+                proxy.url, proxy.variable
+            ));
+        }
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
             match client.endpoint_url.as_deref() {
                 Some(url) if url.starts_with("https:") => {

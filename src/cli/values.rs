@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::metrics::{Label, names};
 use crate::s3::{BucketName, InvalidBucketName, Key, Prefix};
 use crate::tree::Ttl;
 
@@ -154,6 +155,38 @@ pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// A time of a tenth of a second to an hour, in seconds.
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok();
+    let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be a number of seconds from 0.1 to 3600".to_owned())
+}
+
+/// The URL of a receiver of metrics, to which a path is added.
+pub(super) fn parse_receiver(text: &str) -> Result<String, String> {
+    let url = parse_endpoint(text)?;
+    if url.contains(['?', '#']) {
+        return Err("must not have a query or a fragment".to_owned());
+    }
+    Ok(url)
+}
+
+/// A label of metrics: `key=value`.
+pub(super) fn parse_label(text: &str) -> Result<Label, String> {
+    let (name, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins || !name.chars().all(is_part) || name.starts_with("__") {
+        return Err("the key must be letters, digits and underscores".to_owned());
+    }
+    if names::LABELS.contains(&name) {
+        return Err(format!("the key {name} is taken"));
+    }
+    Ok(Label::new(name.to_owned(), value.to_owned()))
+}
+
 /// A text that goes into a host name or a header: no blanks, no control characters.
 pub(super) fn parse_word(text: &str) -> Result<String, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -300,6 +333,17 @@ mod tests {
             let error = parse_endpoint(text).expect_err(text);
             assert!(error.contains(reason), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn parse_label_takes_what_prometheus_takes() {
+        assert_eq!(parse_label("team=a=b"), Ok(Label::new("team", "a=b")));
+        assert_eq!(parse_label("_x1="), Ok(Label::new("_x1", "")));
+        for text in ["team", "=x", "1a=x", "a-b=x", "__a=x", "le=x", "bucket=x"] {
+            assert!(parse_label(text).is_err(), "{text}");
+        }
+        assert!(parse_receiver("http://h:4318/x").is_ok());
+        assert!(parse_receiver("http://h:4318/?key=x").is_err());
     }
 
     #[test]

@@ -120,6 +120,21 @@ metrics! {
         "Time since the mount began.";
 }
 
+/// The labels of all of them, of the mount, and of buckets of histograms.
+pub const LABELS: &[&str] = &[
+    "bucket",
+    "prefix",
+    "mount_point",
+    "fuse_request",
+    "errno",
+    "s3_request",
+    "http_status",
+    "answered_by",
+    "kind",
+    "mode",
+    "le",
+];
+
 /// The metric of this name.
 pub fn find(name: &str) -> Option<&'static Metric> {
     ALL.iter().copied().find(|metric| metric.name == name)

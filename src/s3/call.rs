@@ -84,7 +84,7 @@ fn begin<T: Send + 'static>(
         let _unheard = done.send(read(reply));
     };
     let call = Call {
-        observer: Observer::new(&shared.metrics, subject, draft.body.len()),
+        observer: Observer::new(shared, subject, draft.body.len()),
         state: Mutex::new(State {
             reply: Reply::default(),
             too_large: false,
@@ -178,7 +178,7 @@ impl RequestEvents for Call {
         let result = match outcome {
             _ if too_large => Err(self.observer.subject().protocol("the answer is too large")),
             Ok(_) => Ok(reply),
-            Err(error) => Err(self.observer.subject().ended(&error)),
+            Err(error) => Err(self.observer.failed(&error)),
         };
         if let Some(ended) = ended {
             ended(result);

@@ -18,7 +18,7 @@ use super::{
     rename, upload,
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions, SigningAlgorithm};
-use crate::crt::{Message, Uri};
+use crate::crt::{CredentialsProvider, Message, Uri};
 use crate::metrics::S3Metrics;
 
 /// One bucket, reached over the CRT. Clones share the connections.
@@ -31,6 +31,7 @@ pub struct S3Store(Arc<Shared>);
 /// What all requests of a store use.
 pub(super) struct Shared {
     pub(super) client: Client,
+    pub(super) credentials: Arc<CredentialsProvider>,
     pub(super) endpoint: Uri,
     pub(super) common: Common,
     pub(super) bucket: String,

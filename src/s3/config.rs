@@ -60,6 +60,11 @@ pub struct S3Config {
     pub user_agent_prefix: Option<String>,
     /// Certificates to trust instead of the system's: a PEM file.
     pub ca_bundle: Option<PathBuf>,
+    /// Whether credentials may be asked of the metadata service of EC2 instances; so at first.
+    pub instance_metadata: bool,
+    /// Network interfaces over which connections to S3 are spread, by name. None leaves it to the
+    /// system's routes.
+    pub network_interfaces: Vec<String>,
     /// What counts the requests. One of its own at first.
     pub metrics: Arc<S3Metrics>,
 }
@@ -111,6 +116,8 @@ impl S3Config {
             upload_checksums: UploadChecksums::default(),
             user_agent_prefix: None,
             ca_bundle: None,
+            instance_metadata: true,
+            network_interfaces: Vec::new(),
             metrics: Arc::default(),
         }
     }

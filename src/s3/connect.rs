@@ -1,7 +1,7 @@
 //! The way to a [`S3Store`]: credentials, endpoint, region, and one request that proves them.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use futures::future::{Either, select};
 use super::buffers::Buffers;
 use super::classify::{LIST, Subject};
 use super::client::{S3Store, Shared};
+use super::credentials::Search;
 use super::endpoint::{Endpoint, Query};
 use super::message::Common;
 use super::proof::Proofs;
 use super::{Auth, BucketKind, Context, Error, ErrorKind, ListRequest, S3Config, Store, session};
 use crate::crt::s3::{Client, ClientConfig, Stall};
 use crate::crt::{
-    CredentialsProvider, EndpointRules, ErrorKind as CrtErrorKind, FailedHandshakes,
-    ProfileOptions, Runtime, TlsContext, Trust, Uri,
+    CredentialsProvider, EndpointRules, ErrorKind as CrtErrorKind, FailedHandshakes, Runtime,
+    TlsContext, Trust, Uri,
 };
 
 impl S3Store {
@@ -43,43 +44,71 @@ impl S3Store {
             key: config.prefix.as_str().to_owned(),
             region: config.region.clone().unwrap_or_default(),
         };
-        let connecting = std::pin::pin!(connect(runtime, &config, &subject));
+        let step = Step::default();
+        let connecting = std::pin::pin!(connect(runtime, &config, &subject, &step));
         match select(connecting, deadline.elapsed).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => Err(subject.error(ErrorKind::Timeout, no_answer(&config))),
+            Either::Right(_) => Err(match step.credentials() {
+                Some(source) => subject.error(
+                    ErrorKind::NoCredentials,
+                    no_answer(&format!("the source of the credentials ({source})")),
+                ),
+                None => subject.error(ErrorKind::Timeout, no_answer(&s3(&config))),
+            }),
         }
+    }
+
+    /// Where a bucket's requests go first: scheme, host and, if it is not the scheme's own, port.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`]: settings that do not fit together.
+    pub fn origin(runtime: &Runtime, config: &S3Config) -> Result<String, Error> {
+        let subject = Subject {
+            operation: LIST,
+            bucket: config.bucket.to_string(),
+            key: config.prefix.as_str().to_owned(),
+            region: config.region.clone().unwrap_or_default(),
+        };
+        Ok(Place::first(runtime, config, &subject)?.endpoint.origin)
+    }
+}
+
+/// The source of credentials that is being asked, if one is.
+#[derive(Default)]
+struct Step(Mutex<Option<String>>);
+
+impl Step {
+    fn set(&self, source: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = source.map(str::to_owned);
+    }
+
+    fn credentials(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// Nothing came before the deadline.
-fn no_answer(config: &S3Config) -> String {
-    let s3 = match config.endpoint_url.as_deref() {
+fn no_answer(who: &str) -> String {
+    let seconds = CONNECT_DEADLINE.as_secs();
+    format!("no answer from {who} within {seconds} seconds")
+}
+
+fn s3(config: &S3Config) -> String {
+    match config.endpoint_url.as_deref() {
         Some(url) if is_https(url) => format!("{url} over TLS"),
         Some(url) => url.to_owned(),
         None => "S3".to_owned(),
-    };
-    let credentials = match config.auth {
-        Auth::DefaultChain | Auth::Profile(_) => " or from the source of the credentials",
-        Auth::Anonymous | Auth::Static { .. } => "",
-    };
-    let seconds = CONNECT_DEADLINE.as_secs();
-    format!("no answer from {s3}{credentials} within {seconds} seconds")
+    }
 }
 
 async fn connect(
     runtime: &Runtime,
     config: &S3Config,
     subject: &Subject,
+    step: &Step,
 ) -> Result<S3Store, Error> {
     let place = Place::first(runtime, config, subject)?;
-    let identity = Identity::new(runtime, config, subject)?;
-    if !matches!(config.auth, Auth::Anonymous) {
-        identity
-            .credentials
-            .load()
-            .await
-            .map_err(|error| no_credentials(subject, error))?;
-    }
+    let identity = Identity::find(runtime, config, subject, step).await?;
     match probe(runtime, config, &identity, subject, &place).await {
         Ok(()) => identity.store(runtime, config, subject, &place, Tries::Configured),
         Err(error) if error.kind() == ErrorKind::WrongRegion => {
@@ -210,7 +239,12 @@ struct Identity {
 }
 
 impl Identity {
-    fn new(runtime: &Runtime, config: &S3Config, subject: &Subject) -> Result<Self, Error> {
+    async fn find(
+        runtime: &Runtime,
+        config: &S3Config,
+        subject: &Subject,
+        step: &Step,
+    ) -> Result<Self, Error> {
         let trust = match &config.ca_bundle {
             Some(path) => Trust::CaFile(path),
             None => Trust::System,
@@ -222,28 +256,23 @@ impl Identity {
             };
             caused(subject, ErrorKind::Tls, text, error)
         })?;
-        let credentials = match &config.auth {
-            Auth::DefaultChain => CredentialsProvider::default_chain(runtime, &tls, None),
-            Auth::Profile(name) => {
-                let options = ProfileOptions {
-                    name: Some(name),
-                    ..ProfileOptions::default()
-                };
-                CredentialsProvider::profile(runtime, &tls, &options)
-            }
-            Auth::Anonymous => CredentialsProvider::anonymous(runtime),
-            Auth::Static {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => CredentialsProvider::fixed(
-                runtime,
-                access_key_id,
-                secret_access_key,
-                session_token.as_deref(),
-            ),
+        let search = Search {
+            runtime,
+            tls: &tls,
+            auth: &config.auth,
+            region: config.region.as_deref(),
+            instance_metadata: config.instance_metadata,
         };
-        let credentials = credentials.map_err(|error| no_credentials(subject, error))?;
+        let signer = search.run(&|source| step.set(Some(source))).await;
+        step.set(None);
+        let signer = signer.map_err(|error| {
+            let context = Context {
+                message: Some(error.to_string()),
+                ..subject.context()
+            };
+            Error::with_source(ErrorKind::NoCredentials, context, error)
+        })?;
+        let credentials = signer.provider;
         Ok(Self { tls, credentials })
     }
 
@@ -267,6 +296,7 @@ impl Identity {
         client.throughput_target_gbps = Some(config.throughput_target_gbps);
         client.memory_limit_bytes = config.memory_limit_bytes;
         client.backpressure = true;
+        client.network_interfaces = &config.network_interfaces;
         client.backoff_base = Some(BACKOFF_BASE);
         let stall_timeout = match tries {
             Tries::Few { failed } => {
@@ -293,6 +323,7 @@ impl Identity {
         let write_part_bytes = usize::try_from(write_part_bytes).unwrap_or(usize::MAX);
         Ok(S3Store::new(Shared {
             client: Client::new(runtime, &client).map_err(failed)?,
+            credentials: Arc::new(self.credentials.clone()),
             endpoint: Uri::parse(runtime, &endpoint.origin).map_err(failed)?,
             common: Common {
                 path: endpoint.path.clone(),
@@ -314,11 +345,6 @@ impl Identity {
             metrics: Arc::clone(&config.metrics),
         }))
     }
-}
-
-fn no_credentials(subject: &Subject, error: crate::crt::Error) -> Error {
-    let text = format!("no credentials could be loaded: {error}");
-    caused(subject, ErrorKind::NoCredentials, text, error)
 }
 
 fn wrong_region(error: &Error, region: &str, right: Option<&str>) -> Error {

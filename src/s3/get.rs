@@ -36,7 +36,7 @@ pub(super) fn start(
     let message = shared
         .message(&draft)
         .map_err(|error| subject.failed(error))?;
-    let delivery = Delivery::new(Observer::new(&shared.metrics, &subject, 0), request, sink);
+    let delivery = Delivery::new(Observer::new(shared, &subject, 0), request, sink);
     let request = shared
         .client
         .start(message, &options, delivery)

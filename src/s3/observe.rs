@@ -8,14 +8,17 @@
 use std::sync::Arc;
 
 use super::classify::{GET, Subject};
-use crate::crt::s3::RequestMetrics;
-use crate::crt::{Error, ErrorKind};
+use super::client::Shared;
+use super::credentials::reconsider;
+use crate::crt::s3::{RequestError, RequestMetrics};
+use crate::crt::{CredentialsProvider, Error, ErrorKind};
 use crate::metrics::{Ended, Failure, S3Metrics};
 
 /// Hears how the HTTP requests go that are made for one request.
 #[derive(Debug)]
 pub(super) struct Observer {
     metrics: Arc<S3Metrics>,
+    credentials: Arc<CredentialsProvider>,
     subject: Subject,
     /// Bytes of the body that each of them sends.
     body_bytes: u64,
@@ -23,9 +26,10 @@ pub(super) struct Observer {
 
 impl Observer {
     /// An observer of a request for `subject`, with a body of so many bytes.
-    pub(super) fn new(metrics: &Arc<S3Metrics>, subject: &Subject, body_bytes: usize) -> Self {
+    pub(super) fn new(shared: &Shared, subject: &Subject, body_bytes: usize) -> Self {
         Self {
-            metrics: Arc::clone(metrics),
+            metrics: Arc::clone(&shared.metrics),
+            credentials: Arc::clone(&shared.credentials),
             subject: subject.clone(),
             body_bytes: body_bytes as u64,
         }
@@ -34,6 +38,13 @@ impl Observer {
     /// What the request is about.
     pub(super) fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// The error of a request that ended without success.
+    pub(super) fn failed(&self, error: &RequestError) -> super::Error {
+        let error = self.subject.ended(error);
+        reconsider(&self.credentials, &error);
+        error
     }
 
     /// Counts bytes of a body that have arrived.

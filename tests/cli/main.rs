@@ -2,8 +2,14 @@
 
 mod background;
 mod connecting;
+mod credentials;
+mod doctor;
 mod failures;
 mod index;
+mod metadata;
+mod proxies;
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod store;
 mod support;
 mod usage;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::environment::{
     DUAL_STACK, ENDPOINT_URL, Environment, FIPS, MAX_ATTEMPTS, REGION, parsed,
 };
+use super::proxies::Proxies;
 use crate::cli::args_connect::{ClientArgs, ConnectArgs};
 use crate::cli::exit::Failure;
 use crate::cli::machine::Throughput;
@@ -29,6 +30,13 @@ pub(in crate::cli) struct ClientOptions {
     pub(in crate::cli) max_attempts: Option<NonZeroU32>,
     pub(in crate::cli) ca_bundle: Option<PathBuf>,
     pub(in crate::cli) user_agent_prefix: Option<String>,
+    /// Where the instance is, and so perhaps the bucket.
+    pub(in crate::cli) likely_region: Option<String>,
+    /// Whether credentials may be asked of the metadata service of EC2 instances.
+    pub(in crate::cli) instance_metadata: bool,
+    pub(in crate::cli) proxies: Proxies,
+    /// Network interfaces for connections to S3, by name.
+    pub(in crate::cli) interfaces: Vec<String>,
 }
 
 /// Where credentials come from.
@@ -84,6 +92,13 @@ impl ClientOptions {
                 .ca_bundle
                 .or_else(|| environment.ca_bundle.map(PathBuf::from)),
             user_agent_prefix: client.user_agent_prefix,
+            likely_region: environment
+                .instance
+                .map(|instance| instance.region)
+                .filter(|region| !region.is_empty()),
+            instance_metadata: !environment.metadata_disabled,
+            proxies: environment.proxies,
+            interfaces: client.bind,
         })
     }
 }

@@ -56,6 +56,9 @@ pub struct ClientConfig<'a> {
     pub stall: Option<Stall>,
     /// How long a connection may take to come up; default 3 s. Whole milliseconds.
     pub connect_timeout: Option<Duration>,
+    /// Names of network interfaces that connections are made over, one after the other; none leaves
+    /// it to the system's routes. Linux, SO_BINDTODEVICE: needs Linux 5.7 or root.
+    pub network_interfaces: &'a [String],
     /// Whether GET requests keep to a read window: [`RequestOptions::read_window`] and
     /// [`Request::extend_window`].
     pub backpressure: bool,
@@ -109,6 +112,7 @@ impl<'a> ClientConfig<'a> {
             backoff_limit: None,
             stall: None,
             connect_timeout: None,
+            network_interfaces: &[],
             backpressure: false,
         }
     }
@@ -118,7 +122,7 @@ impl Client {
     /// Makes a client. Nothing is connected yet. Wraps `aws_s3_client_new`.
     ///
     /// # Errors
-    /// A memory limit that is smaller than a part.
+    /// A memory limit that is smaller than a part; a network interface that does not exist.
     pub fn new(runtime: &Runtime, config: &ClientConfig<'_>) -> Result<Self, Error> {
         let shared = runtime.shared();
         let signing = config.signing.raw(config.credentials.as_ptr());
@@ -166,6 +170,13 @@ impl Client {
         } else {
             0
         };
+        let interfaces: Vec<_> = config
+            .network_interfaces
+            .iter()
+            .map(|name| cursor(name.as_bytes()))
+            .collect();
+        raw.network_interface_names_array = interfaces.as_ptr();
+        raw.num_network_interface_names = interfaces.len();
         raw.shutdown_callback = Some(on_shutdown);
         raw.shutdown_callback_user_data = user_data.cast();
         let mut pool = None;

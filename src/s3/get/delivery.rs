@@ -71,7 +71,7 @@ impl RequestEvents for Delivery {
         let checked = self.checks().end(outcome.is_ok());
         let result = match (checked, outcome) {
             (Err(Refusal { kind, reason }), _) => Err(self.observer.subject().error(kind, reason)),
-            (Ok(()), Err(error)) => Err(self.observer.subject().ended(&error)),
+            (Ok(()), Err(error)) => Err(self.observer.failed(&error)),
             (Ok(()), Ok(_)) => Ok(()),
         };
         self.sink.finish(result);
