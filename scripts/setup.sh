@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that building and testing need, and says what it does.
 # Asks before using sudo, unless run as root or with YES=1. Does nothing when all is there.
+# Usage: setup.sh [packages]   (packages: also what making and testing packages needs)
 set -euo pipefail
 
 missing=()
@@ -36,6 +37,14 @@ need 'command -v rsync' rsync rsync
 need 'command -v zip' zip zip
 need 'command -v unzip' unzip unzip
 need 'command -v tar' tar tar
+if [ "${1:-}" = packages ]; then
+    need 'command -v dpkg-shlibdeps' dpkg-dev dpkg-dev
+    need 'command -v lintian' lintian lintian
+    need 'command -v rpmbuild' rpm rpm-build
+    need 'command -v rpmlint' rpmlint rpmlint
+    need 'PATH=$PATH:/usr/sbin command -v debootstrap' debootstrap debootstrap
+    need 'command -v buildah' buildah buildah
+fi
 # What scripts/rgw.sh runs. Without what it recommends, which are daemons that it does not need here.
 ceph=''
 for program in radosgw ceph-mon ceph-osd ceph; do

@@ -4,9 +4,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`metrics`] | what a mount counts and measures; any module may import it |
 //! | `turn` | work that a thread puts off until it holds no lock |
 //! | [`crt`] | the AWS Common Runtime, made safe |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
+//! | [`telemetry`] | where figures go: Prometheus, OTLP, the log |
 //! | [`index`] | what a bucket holds, in a file: made of a listing or an inventory, and a store that answers from it |
 //! | [`tree`] | the namespace: inodes over keys |
 //! | [`memory`] | one budget for the buffers of every open file |
@@ -24,10 +26,12 @@ pub mod fs;
 pub mod fuse;
 pub mod index;
 pub mod memory;
+pub mod metrics;
 pub mod prefetch;
 pub mod read;
 pub mod s3;
 pub mod stage;
+pub mod telemetry;
 pub mod tree;
 mod turn;
 pub mod write;

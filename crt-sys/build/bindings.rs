@@ -105,6 +105,7 @@ const HEADERS: &[&str] = &[
     "aws/sdkutils/resource_name.h",
     "aws/sdkutils/sdkutils.h",
     "aws/auth/auth.h",
+    "aws/auth/aws_imds_client.h",
     "aws/auth/credentials.h",
     "aws/auth/signable.h",
     "aws/auth/signing.h",

@@ -43,7 +43,12 @@ pub const LIBRARIES: &[Library] = &[
     library("aws-c-sdkutils"),
     library("aws-c-auth"),
     library("aws-checksums"),
-    library("aws-c-s3"),
+    Library {
+        dir: "aws-c-s3",
+        archive: "aws-c-s3",
+        // The rules that find a bucket's endpoint are left out by default.
+        defines: &["AWS_ENABLE_S3_ENDPOINT_RESOLVER=ON"],
+    },
 ];
 
 /// cmake definitions of every library.

@@ -10,12 +10,13 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, V
 use super::args_caching::CachingArgs;
 use super::args_connect::{ClientArgs, ConnectArgs};
 use super::args_logging::LogArgs;
+use super::args_metrics::MetricsArgs;
 use super::args_mount::{MountArgs, WriteMode};
 use super::args_objects::{ObjectArgs, Sse};
 use super::args_transfer::TransferArgs;
 use super::fstab;
 use super::values::{Source, parse_prefix};
-use crate::s3::Prefix;
+use crate::s3::{BucketKind, Prefix};
 
 /// The version of this build: the package's, and the revision it was built from.
 pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
@@ -28,11 +29,14 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     about = "Mounts an Amazon S3 bucket as a file system",
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
                   An index of a data set: mount-s3 index --help\n\
-                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help",
+                  Files that are to be fetched ahead of reading: mount-s3 prefetch --help\n\
+                  What is wrong where a bucket cannot be mounted: mount-s3 doctor --help\n\
+                  What a mount does: mount-s3 top --help",
     max_term_width = 100
 )]
 pub(super) struct Args {
-    /// Bucket to mount, or s3://bucket/prefix/ to mount only the keys with this prefix
+    /// Bucket to mount, by its name or by an access point's alias or ARN; or s3://bucket/prefix/ to
+    /// mount only the keys with this prefix
     #[arg(value_name = "BUCKET_NAME|S3_URI", value_parser = Source::parse)]
     pub(super) source: Source,
 
@@ -47,7 +51,7 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
 
-    /// Kind of the bucket [default: general-purpose]
+    /// Kind of the bucket [default: what its name tells, else general-purpose]
     #[arg(long, help_heading = BUCKET, value_name = "TYPE")]
     pub(super) bucket_type: Option<BucketType>,
 
@@ -65,6 +69,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     pub(super) log: LogArgs,
+
+    #[command(flatten)]
+    pub(super) metrics: MetricsArgs,
 
     #[command(flatten)]
     pub(super) caching: CachingArgs,
@@ -118,13 +125,22 @@ impl Args {
         }
     }
 
+    /// The kind of the bucket: as typed, or as its name tells.
+    pub(super) fn kind(&self) -> BucketKind {
+        match (self.bucket_type, &self.source) {
+            (Some(BucketType::GeneralPurpose), _) => BucketKind::GeneralPurpose,
+            (Some(BucketType::Directory), _) => BucketKind::Directory,
+            (None, Source::Name(bucket) | Source::Uri(bucket, _)) => bucket.kind(),
+        }
+    }
+
     /// What cannot be true at the same time.
     fn conflict(&self) -> Option<&'static str> {
         if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
             Some("explicit prefix option not allowed with S3 URI")
         } else if self.objects.sse == Some(Sse::S3) && self.objects.sse_kms_key_id.is_some() {
             Some("--sse-kms-key-id can not be used with --sse AES256")
-        } else if self.mount.incremental_upload && self.bucket_type != Some(BucketType::Directory) {
+        } else if self.mount.incremental_upload && self.kind() != BucketKind::Directory {
             Some(
                 "--incremental-upload is only possible in a directory bucket (--bucket-type directory)",
             )
@@ -165,40 +181,20 @@ impl Refusal {
 /// nobody believes it to be in force.
 struct UnsupportedFlag {
     name: &'static str,
-    takes_value: bool,
 }
 
 impl UnsupportedFlag {
-    const fn switch(name: &'static str) -> Self {
-        Self {
-            name,
-            takes_value: false,
-        }
-    }
-
     const fn with_value(name: &'static str) -> Self {
-        Self {
-            name,
-            takes_value: true,
-        }
+        Self { name }
     }
 
     fn hidden(&self) -> Arg {
         let arg = Arg::new(self.name).long(self.name).hide(true);
-        if self.takes_value {
-            arg.action(ArgAction::Append)
-        } else {
-            arg.action(ArgAction::Count)
-        }
+        arg.action(ArgAction::Append)
     }
 
     fn check(&self, matches: &ArgMatches) -> Result<(), String> {
-        let given = if self.takes_value {
-            matches.contains_id(self.name)
-        } else {
-            matches.get_count(self.name) > 0
-        };
-        if given {
+        if matches.contains_id(self.name) {
             return Err(format!(
                 "--{} is not supported yet by this version; remove it to mount without it",
                 self.name
@@ -214,13 +210,10 @@ pub(super) const MOUNT: &str = "Mount options";
 pub(super) const CLIENT: &str = "Client options";
 pub(super) const OBJECTS: &str = "New object options";
 pub(super) const LOGGING: &str = "Logging options";
+pub(super) const METRICS: &str = "Metrics options";
 pub(super) const CACHING: &str = "Caching options";
 
 const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("bind"),
-    UnsupportedFlag::switch("log-metrics"),
-    UnsupportedFlag::with_value("otlp-endpoint"),
-    UnsupportedFlag::with_value("otlp-export-interval"),
     UnsupportedFlag::with_value("cache"),
     UnsupportedFlag::with_value("max-cache-size"),
     UnsupportedFlag::with_value("cache-xz"),
@@ -255,11 +248,7 @@ mod tests {
     fn parse_refuses_every_unsupported_flag_by_name() {
         for flag in UNSUPPORTED {
             let name = format!("--{}", flag.name);
-            let mut words = vec!["bucket", "/mnt", &name];
-            if flag.takes_value {
-                words.push("value");
-            }
-            let error = parse(&words).expect_err(&name);
+            let error = parse(&["bucket", "/mnt", &name, "value"]).expect_err(&name);
             assert!(
                 error.contains(&format!("{name} is not supported yet")),
                 "{error}"
@@ -274,6 +263,7 @@ mod tests {
             &["--no-log", "--debug"],
             &["--no-log", "--debug-crt"],
             &["--no-log", "-l", "/tmp"],
+            &["--no-log", "--log-metrics"],
             &["--part-size", "8388608", "--read-part-size", "8388608"],
             &["--part-size", "8388608", "--write-part-size", "8388608"],
             &["--index", "data.idx", "--allow-delete"],
@@ -313,6 +303,10 @@ mod tests {
             (&["--sse", "aes"], "invalid value 'aes'"),
             (&["--upload-checksums", "md5"], "invalid value 'md5'"),
             (&["--incremental-upload"], "--bucket-type directory"),
+            (&["--otlp-export-interval", "5"], "--otlp-endpoint"),
+            (&["--otlp-endpoint", "h:4318"], "must start with"),
+            (&["--metrics-listen", "9100"], "must be ADDRESS:PORT"),
+            (&["--metrics-label", "le=1"], "is taken"),
             (&["--allow-rename"], "--allow-delete"),
             (&["--allow-rename", "--allow-overwrite"], "--allow-delete"),
             (
@@ -330,7 +324,7 @@ mod tests {
         let args = parse(&words).expect("valid");
         assert_eq!(args.objects.sse, Some(Sse::KmsDualLayer));
         assert_eq!(args.objects.sse_kms_key_id.as_deref(), Some(ARN));
-        assert_eq!(args.objects.upload_checksums, Checksums::Crc64Nvme);
+        assert_eq!(args.objects.upload_checksums, Some(Checksums::Crc64Nvme));
         for words in [
             "bucket /mnt --bucket-type directory --incremental-upload",
             "bucket /mnt --allow-delete --allow-rename",

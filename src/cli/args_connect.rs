@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::{BUCKET, CLIENT, CREDENTIALS};
+use super::interfaces::parse_interface;
 use super::values::{parse_endpoint, parse_header_text, parse_word};
 
 /// Where the bucket is, and who asks.
@@ -53,6 +54,11 @@ pub(super) struct ClientArgs {
     /// Trust the certificates in this file (PEM) instead of the system's [default: AWS_CA_BUNDLE]
     #[arg(long, help_heading = CLIENT, value_name = "FILE")]
     pub(super) ca_bundle: Option<PathBuf>,
+
+    /// Network interface to reach S3 over. May be given several times: connections are then made over
+    /// each in turn
+    #[arg(long, help_heading = CLIENT, value_name = "INTERFACE", value_parser = parse_interface)]
+    pub(super) bind: Vec<String>,
 
     /// Text to put in front of the User-Agent header
     #[arg(long, help_heading = CLIENT, value_name = "PREFIX", value_parser = parse_header_text)]

@@ -11,11 +11,13 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::{Args, VERSION};
+use super::args_doctor::DoctorArgs;
 use super::args_index::IndexArgs;
 use super::args_manual::SECTIONS;
 use super::args_prefetch::PrefetchArgs;
 use super::args_staged::StagedArgs;
 use super::args_subcommand as subcommand;
+use super::args_top::TopArgs;
 
 /// What to generate, for who makes a package.
 #[derive(Debug, Clone, Parser)]
@@ -114,6 +116,8 @@ fn subcommands() -> Vec<(&'static str, Command)> {
         ("staged", StagedArgs::command()),
         ("index", IndexArgs::command()),
         ("prefetch", PrefetchArgs::command()),
+        ("doctor", DoctorArgs::command()),
+        ("top", TopArgs::command()),
     ]
 }
 

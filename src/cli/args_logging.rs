@@ -21,8 +21,12 @@ pub(super) struct LogArgs {
     #[arg(long, help_heading = LOGGING)]
     pub(super) debug_crt: bool,
 
+    /// Log metrics each 5 seconds
+    #[arg(long, help_heading = LOGGING)]
+    pub(super) log_metrics: bool,
+
     /// Do not log
     #[arg(long, help_heading = LOGGING)]
-    #[arg(conflicts_with_all = ["log_directory", "debug", "debug_crt"])]
+    #[arg(conflicts_with_all = ["log_directory", "debug", "debug_crt", "log_metrics"])]
     pub(super) no_log: bool,
 }

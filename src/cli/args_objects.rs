@@ -21,9 +21,10 @@ pub(super) struct ObjectArgs {
     #[arg(requires = "sse")]
     pub(super) sse_kms_key_id: Option<String>,
 
-    /// Checksums of uploads, which S3 compares with what it received
-    #[arg(long, help_heading = OBJECTS, value_name = "ALGORITHM", default_value = "crc32c")]
-    pub(super) upload_checksums: Checksums,
+    /// Checksums of uploads, which S3 compares with what it received [default: crc32c; off on
+    /// Outposts, which knows none]
+    #[arg(long, help_heading = OBJECTS, value_name = "ALGORITHM")]
+    pub(super) upload_checksums: Option<Checksums>,
 
     /// Give new objects a Content-Type after the ending of their names
     #[arg(long, help_heading = OBJECTS)]

@@ -1,26 +1,34 @@
-//! The socket at which a mount is told in which order its files will be read.
+//! The socket at which the user of a mount asks it for something.
 //!
-//! It lies in a directory that belongs to the user who mounts and that nobody else can enter, under
-//! the device number of the mount. A client sends the paths below the mount point, one a line, and
-//! ends its half of the connection. The answer is a line `missing N` for each path that is no file
-//! which can be read, counted from 0, and at last `found N`, or `error TEXT`.
+//! A client sends a line with what it wants, and ends its half of the connection:
+//!
+//! * `status`: the answer is a [`Status`] as JSON.
+//! * `prefetch`, and the paths below the mount point of files in the order in which they will be
+//!   read, one a line: the answer is a line `missing N` for each path that is no file which can be
+//!   read, counted from 0, and at last `found N`.
+//!
+//! A line `error TEXT` says why there is no answer.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+mod follow;
+mod place;
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use futures::executor::block_on;
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::unistd::getuid;
+pub(super) use follow::MOST_PATHS;
+pub(super) use place::{connect, devices};
 
+use super::status::Status;
 use crate::prefetch::Prefetcher;
-use crate::s3::{Key, Prefix};
+use crate::s3::Prefix;
 
 /// The mount's end. Dropping it removes the socket.
 #[derive(Debug)]
@@ -29,18 +37,24 @@ pub(super) struct Channel {
     ends: Arc<AtomicBool>,
 }
 
+/// What a mount does for those who ask.
+pub(super) struct Services {
+    /// Of the keys of the files of the mount.
+    pub(super) prefix: Prefix,
+    /// Hears what will be read, if that is of use.
+    pub(super) prefetcher: Option<Weak<Prefetcher>>,
+    /// Tells how the mount is.
+    pub(super) status: Box<dyn Fn() -> Status + Send + Sync>,
+}
+
 impl Channel {
-    /// Listens for what will be read of the mount at `mount_point`, whose keys start with `prefix`.
+    /// Listens for who has something to ask of the mount at `mount_point`.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub(super) fn open(
-        mount_point: &Path,
-        prefix: Prefix,
-        prefetcher: Weak<Prefetcher>,
-    ) -> io::Result<Self> {
+    pub(super) fn open(mount_point: &Path, services: Services) -> io::Result<Self> {
         let device = fs::metadata(mount_point)?.dev();
-        let path = make_directory()?.join(name(device));
+        let path = place::prepare(device)?;
         // One of a mount that was killed. No other mount that lives has this number.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -49,16 +63,18 @@ impl Channel {
         let listener = UnixListener::bind(&path)?;
         let ends = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&ends);
+        let services = Arc::new(services);
         thread::Builder::new()
-            .name("prefetch-list".into())
+            .name("channel".into())
             .spawn(move || {
+                let clients = Arc::<AtomicUsize>::default();
                 for client in listener.incoming() {
                     if is_over.load(Ordering::Acquire) {
                         return;
                     }
-                    let answered = client.and_then(|client| answer(&client, &prefix, &prefetcher));
-                    if let Err(error) = answered {
-                        log::warn!("an order of files to fetch ahead: {error}");
+                    let begun = client.and_then(|client| begin(client, &services, &clients));
+                    if let Err(error) = begun {
+                        log::warn!("a client of this mount: {error}");
                     }
                 }
             })?;
@@ -69,7 +85,7 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
-        // Wakes the thread, which is not waited for: it may be with a client.
+        // Wakes the thread, which is not waited for.
         let woken = UnixStream::connect(&self.path).map(drop);
         if let Err(error) = woken.and_then(|()| fs::remove_file(&self.path)) {
             log::debug!("{}: {error}", self.path.display());
@@ -77,147 +93,100 @@ impl Drop for Channel {
     }
 }
 
-/// Connects to the mount with this device number, if it is one of this user's that listens.
+/// Asks the mount with this device number how it is.
 ///
 /// # Errors
-/// There is none.
-pub(super) fn connect(device: u64) -> io::Result<UnixStream> {
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for directory in directories() {
-        if !is_private(&directory) {
-            continue;
+/// It does not listen, or gives no answer.
+pub(super) fn ask_status(device: u64) -> io::Result<Status> {
+    let mut stream = connect(device)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(STATUS.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST_STATUS).read_to_end(&mut answer)?;
+    serde_json::from_slice(&answer).map_err(|error| {
+        let answer = String::from_utf8_lossy(&answer);
+        match answer.strip_prefix("error ") {
+            Some(text) => io::Error::other(text.trim_end().to_owned()),
+            None => io::Error::new(io::ErrorKind::InvalidData, error),
         }
-        match UnixStream::connect(directory.join(name(device))) {
-            Ok(stream) => {
-                check_peer(&stream)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn name(device: u64) -> String {
-    format!("{device}.sock")
-}
-
-/// Where sockets may lie, the best place first.
-fn directories() -> impl Iterator<Item = PathBuf> {
-    let uid = getuid();
-    [
-        format!("/run/user/{uid}/mount-s3"),
-        format!("/tmp/mount-s3-{uid}"),
-    ]
-    .into_iter()
-    .map(PathBuf::from)
-}
-
-fn make_directory() -> io::Result<PathBuf> {
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for directory in directories() {
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => failure = error,
-            _ if is_private(&directory) => return Ok(directory),
-            _ => {
-                let text = format!("{} is not private", directory.display());
-                failure = io::Error::new(io::ErrorKind::PermissionDenied, text);
-            }
-        }
-    }
-    Err(failure)
-}
-
-/// Whether a directory is this user's, and no link, and closed to others.
-fn is_private(directory: &Path) -> bool {
-    fs::symlink_metadata(directory).is_ok_and(|found| {
-        found.is_dir()
-            && found.uid() == getuid().as_raw()
-            && found.permissions().mode() & 0o077 == 0
     })
 }
 
-/// Refuses another user, who could only be here if the directory was opened to others.
-fn check_peer(stream: &UnixStream) -> io::Result<()> {
-    let peer = getsockopt(stream, PeerCredentials)?.uid();
-    if peer == getuid().as_raw() || peer == 0 {
-        return Ok(());
-    }
-    let text = format!("user {peer} is at the other end");
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
-}
-
-fn answer(client: &UnixStream, prefix: &Prefix, prefetcher: &Weak<Prefetcher>) -> io::Result<()> {
-    check_peer(client)?;
+/// Serves a client on a thread of its own, so that one who waits for a long answer holds up nobody.
+fn begin(
+    client: UnixStream,
+    services: &Arc<Services>,
+    clients: &Arc<AtomicUsize>,
+) -> io::Result<()> {
+    place::check_peer(&client)?;
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
-    let mut reply = BufWriter::new(client);
-    match read_and_follow(client, prefix, prefetcher) {
-        Ok(found) => {
-            let missing = found.iter().enumerate().filter(|(_, is_found)| !**is_found);
-            for (number, _) in missing {
-                writeln!(reply, "missing {number}")?;
+    let place = Seat::take(clients);
+    if place.is_none() {
+        return (&client).write_all(b"error too many ask this mount at the same time\n");
+    }
+    let services = Arc::clone(services);
+    thread::Builder::new()
+        .name("channel-client".into())
+        .spawn(move || {
+            let _place = place;
+            if let Err(error) = answer(&client, &services) {
+                log::debug!("a client of this mount: {error}");
             }
-            let count = found.iter().filter(|is_found| **is_found).count();
-            log::debug!("{count} of {} files are fetched as told", found.len());
-            writeln!(reply, "found {count}")?;
+        })
+        .map(drop)
+}
+
+/// One of those who are served at the same time.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let seat = Self(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::Relaxed) < MOST_CLIENTS).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn answer(client: &UnixStream, services: &Services) -> io::Result<()> {
+    let (mut request, mut reply) = (BufReader::new(client), BufWriter::new(client));
+    let mut wanted = String::new();
+    (&mut request).take(LONGEST_NAME).read_line(&mut wanted)?;
+    let answered = match wanted.as_str() {
+        STATUS => {
+            let status = (services.status)();
+            serde_json::to_writer(&mut reply, &status).map_err(|error| error.to_string())
         }
-        Err(text) => writeln!(reply, "error {}", text.replace('\n', " "))?,
+        PREFETCH => {
+            let prefetcher = services.prefetcher.as_ref();
+            follow::follow(request, &mut reply, &services.prefix, prefetcher)
+        }
+        _ => Err("this version of mount-s3 does not know what it is asked for".to_owned()),
+    };
+    if let Err(text) = answered {
+        writeln!(reply, "error {}", text.replace('\n', " "))?;
     }
     reply.flush()
 }
 
-/// Which of the files whose paths the client sends were found. They are followed.
-fn read_and_follow(
-    client: &UnixStream,
-    prefix: &Prefix,
-    prefetcher: &Weak<Prefetcher>,
-) -> Result<Vec<bool>, String> {
-    let mut keys = Vec::new();
-    for line in BufReader::new(client).lines() {
-        let line = line.map_err(|error| error.to_string())?;
-        if keys.len() == MOST_PATHS {
-            return Err(format!("more than {MOST_PATHS} paths: tell them in parts"));
-        }
-        let key = Key::new(format!("{}{line}", prefix.as_str()));
-        keys.push(key.map_err(|error| format!("{line:?}: {error}"))?);
-    }
-    let prefetcher = prefetcher.upgrade().ok_or("the mount ends")?;
-    block_on(prefetcher.follow(keys)).map_err(|error| error.to_string())
-}
+const STATUS: &str = "status\n";
 
-/// Paths in one order: each takes about 200 bytes of memory.
-pub(super) const MOST_PATHS: usize = 500_000;
+/// The line before the paths of files that will be read.
+pub(super) const PREFETCH: &str = "prefetch\n";
 
-/// How long a client may be silent.
+const LONGEST_NAME: u64 = 64;
+
+/// Far above what a mount has to tell.
+const LONGEST_STATUS: u64 = 16 << 20;
+
+const MOST_CLIENTS: usize = 16;
+
+/// How long a client, or a mount, may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn only_a_directory_that_is_closed_to_others_is_private() {
-        let place = tempfile::tempdir().expect("a directory");
-        let directory = place.path().join("d");
-        assert!(!is_private(&directory));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .expect("made");
-        assert!(is_private(&directory));
-        let link = place.path().join("l");
-        symlink(&directory, &link).expect("made");
-        assert!(!is_private(&link));
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o750)).expect("changed");
-        assert!(!is_private(&directory));
-    }
-
-    #[test]
-    fn peer_of_the_same_user_is_served() {
-        let (one, _other) = UnixStream::pair().expect("a pair");
-        assert!(check_peer(&one).is_ok());
-    }
-}

@@ -7,7 +7,9 @@ mod client;
 mod environment;
 mod log;
 mod log_filter;
+mod metrics;
 mod options;
+mod proxies;
 mod tuning;
 
 use std::ffi::OsString;
@@ -16,19 +18,21 @@ use std::path::{Path, PathBuf};
 pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
+pub(super) use self::metrics::MetricsOptions;
 pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
 pub(super) use self::tuning::Tuning;
-use super::args::{Args, BucketType};
+use super::args::Args;
 use super::exit::Failure;
 use super::machine::Throughput;
 use super::memory::Memory;
 use super::values::Source;
-use crate::s3::{BucketName, Prefix};
+use crate::s3::{BucketKind, BucketName, Prefix};
 
 /// Everything a mount is made from. Holds no credentials, so that it can be logged.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
     pub(super) bucket: BucketName,
+    pub(super) kind: BucketKind,
     pub(super) prefix: Prefix,
     pub(super) directory: PathBuf,
     pub(super) role: Role,
@@ -42,6 +46,7 @@ pub(super) struct Config {
     pub(super) notify_socket: Option<OsString>,
     /// Whether the kernel may write the memory of the process to the disk if it fails.
     pub(super) core_dumps: bool,
+    pub(super) metrics: MetricsOptions,
 }
 
 /// What this process is to do.
@@ -67,16 +72,15 @@ impl Config {
             (false, false) => Role::Launcher,
         };
         let log = log::log_options(&args.log, &environment, role)?;
-        let bucket_type = args.bucket_type.unwrap_or(BucketType::GeneralPurpose);
+        let kind = args.kind();
         let max_threads = args.transfer.max_threads;
-        let mount = MountOptions::new(
-            args.mount,
-            args.caching,
-            bucket_type,
-            max_threads,
-            &environment,
+        let mount = MountOptions::new(args.mount, args.caching, kind, max_threads, &environment);
+        let throughput = Throughput::choose(
+            args.transfer.maximum_throughput_gbps,
+            environment.instance_type(),
+            Path::new("/"),
         );
-        let throughput = Throughput::choose(args.transfer.maximum_throughput_gbps, Path::new("/"));
+        let metrics = MetricsOptions::new(args.metrics, &environment)?;
         let memory = Memory::new(
             args.transfer.memory_target,
             throughput.gbps,
@@ -90,6 +94,7 @@ impl Config {
         };
         Ok(Self {
             bucket,
+            kind,
             prefix,
             directory: args.directory,
             role,
@@ -97,10 +102,11 @@ impl Config {
             notify_socket: environment.notify_socket.clone(),
             core_dumps: environment.allows_core_dumps,
             client: ClientOptions::new(args.connect, args.client, throughput, environment)?,
-            objects: ObjectOptions::new(args.objects),
+            objects: ObjectOptions::new(args.objects, kind),
             mount,
             memory,
             log,
+            metrics,
         })
     }
 

@@ -51,6 +51,9 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
         ErrorKind::BadCredentials => {
             "check the credentials and their expiry, and the clock of this machine"
         }
+        ErrorKind::Denied if signed && error.context().operation == CREATE_SESSION => {
+            "the credentials need s3express:CreateSession for this bucket"
+        }
         ErrorKind::Denied if signed => {
             "the credentials need s3:ListBucket and s3:GetObject for this bucket and prefix"
         }
@@ -60,6 +63,15 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
             Some(region) => return Some(format!("use --region {region}")),
             None => "check --region and AWS_REGION",
         },
+        ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout
+            if let Some(proxy) = client.proxies.of(client.endpoint_url.as_deref()) =>
+        {
+            return Some(format!(
+                "check the proxy {} that {} names, and whether it allows the endpoint; or list the \
+                 endpoint's host in NO_PROXY to do without it",
+                proxy.url, proxy.variable
+            ));
+        }
         ErrorKind::Dns | ErrorKind::Connection | ErrorKind::Timeout => {
             match client.endpoint_url.as_deref() {
                 Some(url) if url.starts_with("https:") => {
@@ -69,11 +81,19 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
                 None => "check --region (or AWS_REGION) and the network",
             }
         }
+        ErrorKind::Settings => {
+            "check the bucket's name or ARN, --region (or AWS_REGION), --endpoint-url, \
+             --force-path-style, --transfer-acceleration, --dual-stack \
+             (or AWS_USE_DUALSTACK_ENDPOINT) and AWS_USE_FIPS_ENDPOINT"
+        }
         ErrorKind::Tls => "if the endpoint has certificates of its own, name them with --ca-bundle",
         _ => return None,
     };
     Some(text.to_owned())
 }
+
+/// What is asked of a directory bucket before anything else.
+const CREATE_SESSION: &str = "CreateSession";
 
 /// Where S3 knows every bucket's region.
 const DEFAULT_REGION: &str = "us-east-1";

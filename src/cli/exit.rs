@@ -41,6 +41,11 @@ impl Failure {
         self
     }
 
+    /// What the user can do about it.
+    pub(super) fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
     /// Says what the user can do about it.
     pub(super) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());

@@ -76,7 +76,7 @@ pub(super) fn main(args: IndexArgs) -> ExitCode {
 /// Makes the index, or compares it and gives the number of differences.
 fn run(args: IndexArgs, environment: Environment) -> Result<u64, Failure> {
     logging::start(&LogOptions::of_command(args.debug, &environment)?)?;
-    let throughput = Throughput::choose(None, Path::new("/"));
+    let throughput = Throughput::choose(None, None, Path::new("/"));
     let client = ClientOptions::new(args.connect, args.client, throughput, environment)?;
     let runtime = Runtime::start(RuntimeConfig::default()).map_err(|error| {
         Failure::new("Failed to start the AWS Common Runtime").caused_by(&error)

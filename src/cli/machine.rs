@@ -25,12 +25,18 @@ enum Source {
 }
 
 impl Throughput {
-    /// What was asked for; else what the EC2 instance type has; else the speed of the fastest
-    /// network interface; else 10 Gbit/s. `root` is where to look for `/sys`.
-    pub(super) fn choose(asked_gbps: Option<u32>, root: &Path) -> Self {
+    /// What was asked for; else what the EC2 instance type has, as the firmware or its metadata
+    /// service tells it; else the speed of the fastest network interface; else 10 Gbit/s. `root` is
+    /// where to look for `/sys`.
+    pub(super) fn choose(
+        asked_gbps: Option<u32>,
+        instance_type: Option<&str>,
+        root: &Path,
+    ) -> Self {
         let (gbps, source) = asked_gbps
             .map(|gbps| (f64::from(gbps), Source::Flag))
             .or_else(|| instance(root))
+            .or_else(|| of_type(instance_type?))
             .or_else(|| interface(root))
             .unwrap_or((DEFAULT_GBPS, Source::Nowhere));
         Self { gbps, source }
@@ -69,10 +75,17 @@ fn instance(root: &Path) -> Option<(f64, Source)> {
     if read("sys_vendor")?.trim() != "Amazon EC2" {
         return None;
     }
-    let product = read("product_name")?;
-    let name = product.trim();
+    of_type(read("product_name")?.trim())
+}
+
+fn of_type(name: &str) -> Option<(f64, Source)> {
     let gbps = instances::network_gbps(name)?;
     Some((gbps, Source::InstanceType(name.to_owned())))
+}
+
+/// Whether the firmware tells the throughput of this machine. `root` is where to look for `/sys`.
+pub(super) fn knows_instance(root: &Path) -> bool {
+    instance(root).is_some()
 }
 
 /// The fastest interface that is up and belongs to a device, which bridges, tunnels and the loopback
@@ -122,7 +135,7 @@ mod tests {
     }
 
     fn chosen(files: &[(&str, &str)]) -> (f64, Source) {
-        let Throughput { gbps, source } = Throughput::choose(None, machine(files).path());
+        let Throughput { gbps, source } = Throughput::choose(None, None, machine(files).path());
         (gbps, source)
     }
 
@@ -142,12 +155,29 @@ mod tests {
     fn choose_prefers_flag_then_instance_then_interface_then_default() {
         let files = [&[EC2, C5N][..], &ETH0].concat();
         let root = machine(&files);
-        let flag = Throughput::choose(Some(7), root.path());
+        let flag = Throughput::choose(Some(7), None, root.path());
         assert_eq!((flag.gbps, flag.source), (7.0, Source::Flag));
         let instance = Source::InstanceType("c5n.18xlarge".to_owned());
         assert_eq!(chosen(&files), (100.0, instance));
         assert_eq!(chosen(&ETH0), (25.0, interface_named("eth0")));
         assert_eq!(chosen(&[]), (10.0, Source::Nowhere));
+    }
+
+    #[test]
+    fn choose_takes_the_type_that_the_metadata_service_tells() {
+        let chosen = |files: &[_], told| {
+            let Throughput { gbps, source } =
+                Throughput::choose(None, Some(told), machine(files).path());
+            (gbps, source)
+        };
+        let named = |name: &str| Source::InstanceType(name.to_owned());
+        assert_eq!(chosen(&ETH0, "m6i.large"), (12.5, named("m6i.large")));
+        assert_eq!(
+            chosen(&[EC2, C5N], "m6i.large"),
+            (100.0, named("c5n.18xlarge"))
+        );
+        assert_eq!(chosen(&ETH0, "x99.huge"), (25.0, interface_named("eth0")));
+        assert_eq!(chosen(&[], ""), (10.0, Source::Nowhere));
     }
 
     #[test]
@@ -189,7 +219,7 @@ mod tests {
     #[test]
     fn display_tells_where_the_throughput_comes_from() {
         let text =
-            |asked, files: &[_]| Throughput::choose(asked, machine(files).path()).to_string();
+            |asked, files: &[_]| Throughput::choose(asked, None, machine(files).path()).to_string();
         assert_eq!(
             text(Some(40), &[]),
             "40 Gbit/s, as --maximum-throughput-gbps says"
@@ -211,7 +241,7 @@ mod tests {
     #[test]
     fn event_loops_follow_the_throughput_up_to_half_the_cores() {
         let loops = |gbps, cores| {
-            let asked = Throughput::choose(Some(gbps), Path::new("/nowhere"));
+            let asked = Throughput::choose(Some(gbps), None, Path::new("/nowhere"));
             asked.event_loops(cores).get()
         };
         assert_eq!(loops(10, 1), 1);

@@ -2,30 +2,36 @@
 //!
 //! [`main`] reads the arguments (`args`, its groups `args_*`, `values`), also as mount(8) writes them
 //! (`fstab`), joins them with the environment (`config`) and the machine (`machine`, `instances`,
-//! `limits`), checks the mount point (`checks`, `descriptor`), starts itself again in the background
-//! (`daemon`) unless told otherwise, and serves the mount (`mount`) until a signal (`signals`) or an
-//! unmount ends it. The service manager is told how it goes (`notify`).
+//! `metadata`, `interfaces`, `limits`), checks the mount point (`checks`, `descriptor`), starts itself
+//! again in the background (`daemon`) unless told otherwise, and serves the mount (`mount`) until a
+//! signal (`signals`) or an unmount ends it. The service manager is told how it goes (`notify`).
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
 //! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
 //! with its bucket. All reach S3 by the same flags (`args_connect`).
 //! `mount-s3 generate` (`args_generate`, `args_manual`, `generate`) writes manual pages and completions.
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
+//! `mount-s3 doctor` (`args_doctor`, `doctor`) looks at everything that a mount needs.
+//! `mount-s3 top` (`args_top`, `top`) shows what a mount says of itself (`status`) there; what else
+//! shows its figures is begun in `observed`.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`,
 //! `log_file`, `log_level`).
 
 mod args;
 mod args_caching;
 mod args_connect;
+mod args_doctor;
 mod args_generate;
 mod args_index;
 mod args_logging;
 mod args_manual;
+mod args_metrics;
 mod args_mount;
 mod args_objects;
 mod args_prefetch;
 mod args_staged;
 mod args_subcommand;
+mod args_top;
 mod args_transfer;
 mod channel;
 mod checks;
@@ -33,23 +39,29 @@ mod config;
 mod daemon;
 mod descriptor;
 mod diagnosis;
+mod doctor;
 mod exit;
 mod fstab;
 mod generate;
 mod index;
 mod instances;
+mod interfaces;
 mod limits;
 mod log_file;
 mod log_level;
 mod logging;
 mod machine;
 mod memory;
+mod metadata;
 mod mount;
 mod notify;
+mod observed;
 mod prefetch;
 mod progress;
 mod signals;
 mod staged;
+mod status;
+mod top;
 mod values;
 
 use std::env;
@@ -81,9 +93,21 @@ pub fn main() -> ExitCode {
             Err(status) => status,
         };
     }
+    if args_top::is_meant(&words) {
+        return match args_subcommand::parse(&words) {
+            Ok(args) => top::main(&args),
+            Err(status) => status,
+        };
+    }
     if args_index::is_meant(&words) {
         return match args_subcommand::parse(&words) {
             Ok(args) => index::main(args),
+            Err(status) => status,
+        };
+    }
+    if args_doctor::is_meant(&words) {
+        return match args_subcommand::parse(&words) {
+            Ok(args) => doctor::main(args),
             Err(status) => status,
         };
     }
@@ -93,7 +117,7 @@ pub fn main() -> ExitCode {
             Err(status) => status,
         };
     }
-    let environment = Environment::read();
+    let mut environment = Environment::read();
     let line = fstab::translate(&words);
     if line.is_some() && !environment.is_of_background() {
         // A caller who closed the pipe does not want to know.
@@ -103,6 +127,10 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(refusal) => return refusal.report(),
     };
+    if args.mount.foreground || environment.is_of_background() {
+        let has_throughput = args.transfer.maximum_throughput_gbps.is_some();
+        environment.ask_instance(args.connect.region.is_some(), has_throughput);
+    }
     let config = match Config::new(args, environment) {
         Ok(config) => config,
         Err(failure) => return fail(&failure),

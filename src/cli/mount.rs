@@ -2,14 +2,13 @@
 
 use std::env;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
 
 use super::args::VERSION;
-use super::channel::Channel;
 use super::checks::MountPoint;
 use super::config::{ClientOptions, Config, CredentialsSource, StageOptions};
 use super::descriptor;
@@ -20,12 +19,14 @@ use super::limits::raise_open_files;
 use super::log_level::LogLevel;
 use super::logging;
 use super::notify::ServiceManager;
+use super::observed::Observers;
 use super::signals::{Forwarding, HeldSignals, Signal};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
 use crate::index::IndexedStore;
 use crate::memory::Budget;
+use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
@@ -37,7 +38,7 @@ use crate::write::{Places, SendWindow, WriteConfig};
 #[derive(Debug)]
 pub(super) struct Mounted {
     session: Session,
-    channel: Option<Channel>,
+    observers: Observers,
     // Outlives the session, so that no signal kills the process before it has unmounted.
     signals: Forwarding,
     // Outlives everything that makes requests.
@@ -78,14 +79,14 @@ pub(super) fn start(
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
-    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, channel)| {
+    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, observers)| {
         let signals = listen(held, &session, log_level, manager.clone())?;
-        Ok((session, signals, channel))
+        Ok((session, signals, observers))
     });
     match mounted {
-        Ok((session, signals, channel)) => Ok(Mounted {
+        Ok((session, signals, observers)) => Ok(Mounted {
             session,
-            channel,
+            observers,
             signals,
             runtime,
         }),
@@ -104,14 +105,14 @@ impl Mounted {
     pub(super) fn serve(self) {
         let Self {
             session,
-            channel,
+            observers,
             signals,
             runtime,
         } = self;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        drop(channel);
+        drop(observers);
         // What does not end in time ends with the process.
         if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
             log::warn!("{error}");
@@ -131,10 +132,12 @@ fn mount(
     place: MountPoint,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, HeldSignals, Option<Channel>), Failure> {
+) -> Result<(Session, HeldSignals, Observers), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
+    let metrics = Metrics::default();
     let mut s3 = s3_config(config);
+    s3.metrics = Arc::clone(&metrics.s3);
     if prefetches(config) {
         let target = &mut s3.throughput_target_gbps;
         *target = target.max(LEAST_TARGET_TO_PREFETCH);
@@ -176,6 +179,7 @@ fn mount(
             negative_ttl: options.negative_metadata_ttl,
             details: options.posix_metadata,
             pages: has_pages(config),
+            ordered: !options.directory_bucket,
         },
         remote.read,
         remote.write,
@@ -196,6 +200,7 @@ fn mount(
             xattrs: options.xattrs,
         },
     );
+    let fs = fs.observed(metrics);
     let fs = match stage {
         Some(stage) => fs.staged(stage),
         None => fs,
@@ -218,25 +223,25 @@ fn mount(
         max_threads: usize::from(options.max_threads),
         background: config.tuning.background,
     };
-    let (session, channel) = match place {
+    let (session, directory) = match place {
         MountPoint::Directory(directory) => {
             let kernel = MountConfig {
-                directory,
+                directory: directory.clone(),
                 ..kernel
             };
-            let session = Session::mount(fs, &kernel).map_err(|error| session_failure(&error))?;
-            (session, told.and_then(|told| open_channel(config, told)))
+            (Session::mount(fs, &kernel), Some(directory))
         }
         MountPoint::Descriptor(number) => {
             if kernel.auto_unmount {
                 log::warn!("--auto-unmount has no effect: who hands over a mount unmounts it");
             }
             let device = descriptor::take(number)?;
-            let session = Session::take_over(fs, device, &kernel);
-            (session.map_err(|error| session_failure(&error))?, None)
+            (Session::take_over(fs, device, &kernel), None)
         }
     };
-    Ok((session, signals, channel))
+    let session = session.map_err(|error| session_failure(&error))?;
+    let observers = Observers::start(config, runtime, directory, session.figures(), told)?;
+    Ok((session, signals, observers))
 }
 
 /// Lets signals end the mount, and change what is logged.
@@ -285,14 +290,6 @@ fn start_prefetcher(config: &Config, remote: &Remote) -> Result<Option<Prefetche
     Prefetcher::start(store, read, &config.prefix)
         .map(Some)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))
-}
-
-/// Lets the mount be told what will be read. Without that it is still a mount.
-fn open_channel(config: &Config, told: Weak<Prefetcher>) -> Option<Channel> {
-    let opened = Channel::open(&config.directory, config.prefix.clone(), told);
-    opened
-        .inspect_err(|error| log::warn!("`mount-s3 prefetch` will not find this mount: {error}"))
-        .ok()
 }
 
 /// Makes a place for staged files, and tells of those that an earlier mount has left.
@@ -346,6 +343,7 @@ pub(super) fn write_config(config: &Config, read: &ReadConfig, budget: Arc<Budge
 
 pub(super) fn s3_config(config: &Config) -> S3Config {
     let mut s3 = client_config(config.bucket.clone(), config.prefix.clone(), &config.client);
+    s3.kind = config.kind;
     s3.part_bytes = config.memory.part_bytes;
     s3.write_part_bytes = config.memory.write_part_bytes;
     s3.storage_class.clone_from(&config.objects.storage_class);
@@ -369,12 +367,10 @@ pub(super) fn client_config(
         path_style: client.force_path_style,
         dual_stack: client.dual_stack,
         accelerate: client.transfer_acceleration,
+        fips: client.fips,
     };
-    s3.auth = match &client.credentials {
-        CredentialsSource::Anonymous => Auth::Anonymous,
-        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
-        CredentialsSource::DefaultChain => Auth::DefaultChain,
-    };
+    s3.likely_region.clone_from(&client.likely_region);
+    s3.auth = auth(&client.credentials);
     s3.throughput_target_gbps = client.throughput.gbps;
     if let Some(attempts) = client.max_attempts {
         s3.max_attempts = attempts;
@@ -383,12 +379,23 @@ pub(super) fn client_config(
     s3.expected_bucket_owner = client.expected_bucket_owner.clone();
     s3.user_agent_prefix = client.user_agent_prefix.clone();
     s3.ca_bundle = client.ca_bundle.clone();
+    s3.instance_metadata = client.instance_metadata;
+    s3.network_interfaces = client.interfaces.clone();
     s3
+}
+
+/// Where credentials come from.
+pub(super) fn auth(source: &CredentialsSource) -> Auth {
+    match source {
+        CredentialsSource::Anonymous => Auth::Anonymous,
+        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
+        CredentialsSource::DefaultChain => Auth::DefaultChain,
+    }
 }
 
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
-const FRAGMENT_BYTES: usize = 1 << 20;
+pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use super::args_prefetch::PrefetchArgs;
-use super::channel::{self, MOST_PATHS};
+use super::channel::{self, MOST_PATHS, PREFETCH};
 use super::exit::Failure;
 use crate::s3::Key;
 
@@ -152,15 +152,13 @@ fn tell<'a>(place: &Place, lines: &'a [Line]) -> Result<Vec<&'a Line>, Failure> 
     let stream = channel::connect(place.device).map_err(|error| {
         Failure::new(format!("No mount listens at {mount_point}"))
             .caused_by(&error)
-            .with_remedy(
-                "name a directory that this user has mounted with a --metadata-ttl of at least \
-                 1 second",
-            )
+            .with_remedy("name a directory that this user has mounted")
     })?;
     let failed = |error: io::Error| {
         Failure::new(format!("Failed to tell the mount at {mount_point}")).caused_by(&error)
     };
     let mut out = BufWriter::new(&stream);
+    out.write_all(PREFETCH.as_bytes()).map_err(failed)?;
     for (_, path) in lines {
         writeln!(out, "{path}").map_err(failed)?;
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::metrics::{Label, names};
 use crate::s3::{BucketName, InvalidBucketName, Key, Prefix};
 use crate::tree::Ttl;
 
@@ -35,7 +36,10 @@ impl Source {
             return parse_bucket(text).map(Self::Name);
         };
         if rest.starts_with("arn:") {
-            return Err("ARNs are not supported in s3:// URIs".to_owned());
+            return Err(
+                "ARNs are not supported in s3:// URIs; name the ARN alone, and use --prefix"
+                    .to_owned(),
+            );
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         Ok(Self::Uri(parse_bucket(bucket)?, parse_prefix(prefix)?))
@@ -95,14 +99,24 @@ fn parse_bucket(text: &str) -> Result<BucketName, String> {
     BucketName::new(text).map_err(|error| match error {
         InvalidBucketName::Length(_) => "bucket names must be 3-255 characters long".to_owned(),
         InvalidBucketName::Character(_) => {
-            "the bucket must have a valid name (only letters, numbers, ., - and _)".to_owned()
+            "the bucket must have a valid name (only letters, numbers, ., - and _) or a valid ARN"
+                .to_owned()
         }
-        InvalidBucketName::Arn(_) | InvalidBucketName::Directory(_) => error.to_string(),
+        InvalidBucketName::Arn(_) | InvalidBucketName::BucketArn(_) => error.to_string(),
     })
 }
 
 pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
     Prefix::new(text).map_err(|error| format!("invalid bucket prefix: {error}"))
+}
+
+/// `true` or `false`, as AWS's tools take it.
+pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be 'true' or 'false'".to_owned()),
+    }
 }
 
 /// How long metadata is believed: a number of seconds, or a word.
@@ -139,6 +153,38 @@ pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
         return Err("must name a host".to_owned());
     }
     Ok(text)
+}
+
+/// A time of a tenth of a second to an hour, in seconds.
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok();
+    let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be a number of seconds from 0.1 to 3600".to_owned())
+}
+
+/// The URL of a receiver of metrics, to which a path is added.
+pub(super) fn parse_receiver(text: &str) -> Result<String, String> {
+    let url = parse_endpoint(text)?;
+    if url.contains(['?', '#']) {
+        return Err("must not have a query or a fragment".to_owned());
+    }
+    Ok(url)
+}
+
+/// A label of metrics: `key=value`.
+pub(super) fn parse_label(text: &str) -> Result<Label, String> {
+    let (name, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins || !name.chars().all(is_part) || name.starts_with("__") {
+        return Err("the key must be letters, digits and underscores".to_owned());
+    }
+    if names::LABELS.contains(&name) {
+        return Err(format!("the key {name} is taken"));
+    }
+    Ok(Label::new(name.to_owned(), value.to_owned()))
 }
 
 /// A text that goes into a host name or a header: no blanks, no control characters.
@@ -214,14 +260,18 @@ mod tests {
             ("bu!cket", "only letters, numbers, ., - and _"),
             ("bücket", "only letters, numbers, ., - and _"),
             ("bucket/prefix/", "only letters, numbers, ., - and _"),
-            ("arn:aws:s3:::bucket", "ARNs are not supported yet"),
+            ("bu!cket", "or a valid ARN"),
+            ("arn:aws:s3:::bucket", "use its name: bucket"),
+            (
+                "arn:aws:sns:us-east-1:123456789012:topic",
+                "not the ARN of an S3 access point",
+            ),
             (
                 "s3://arn:aws:s3:::bucket/",
                 "ARNs are not supported in s3:// URIs",
             ),
             ("s3://", "3-255 characters"),
             ("s3://bucket/prefix", "prefix must end in '/'"),
-            ("data--usw2-az1--x-s3", "directory buckets"),
         ];
         for (text, reason) in cases {
             let error = Source::parse(text).expect_err(text);
@@ -287,6 +337,17 @@ mod tests {
             let error = parse_endpoint(text).expect_err(text);
             assert!(error.contains(reason), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn parse_label_takes_what_prometheus_takes() {
+        assert_eq!(parse_label("team=a=b"), Ok(Label::new("team", "a=b")));
+        assert_eq!(parse_label("_x1="), Ok(Label::new("_x1", "")));
+        for text in ["team", "=x", "1a=x", "a-b=x", "__a=x", "le=x", "bucket=x"] {
+            assert!(parse_label(text).is_err(), "{text}");
+        }
+        assert!(parse_receiver("http://h:4318/x").is_ok());
+        assert!(parse_receiver("http://h:4318/?key=x").is_err());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Connection,
     /// No credentials, or they cannot be loaded or used.
     Credentials,
+    /// The server refused a session to a directory bucket.
+    Session,
     /// Bytes that arrived do not match their checksum.
     Checksum,
     /// The server answered with a status that is not a success.
@@ -198,6 +200,7 @@ fn kind_of(code: u32) -> ErrorKind {
         sys::AWS_AUTH_SIGNING_UNSUPPORTED_ALGORITHM..=sys::AWS_AUTH_ERROR_END_RANGE
         | sys::AWS_AUTH_PROFILE_PARSE_RECOVERABLE_ERROR
         | sys::AWS_AUTH_PROFILE_PARSE_FATAL_ERROR => ErrorKind::Credentials,
+        sys::AWS_ERROR_S3EXPRESS_CREATE_SESSION_FAILED => ErrorKind::Session,
         sys::AWS_ERROR_S3_RESPONSE_CHECKSUM_MISMATCH => ErrorKind::Checksum,
         sys::AWS_ERROR_S3_SLOW_DOWN => ErrorKind::Throttled,
         sys::AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED => ErrorKind::ClockSkew,

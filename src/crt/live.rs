@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Buffer,
     /// A client, until its shutdown callback.
     Client,
-    /// A credentials provider, until its shutdown callback.
+    /// A credentials provider or a client of a metadata service, until its shutdown callback.
     Credentials,
     /// The client bootstrap, until its shutdown callback.
     Bootstrap,

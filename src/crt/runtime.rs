@@ -128,6 +128,11 @@ impl Runtime {
             .map_or(ptr::null_mut(), Handle::as_ptr)
     }
 
+    /// A reference to the bootstrap; `None` while the runtime is shut down.
+    pub(super) fn bootstrap_handle(&self) -> Option<Handle<sys::aws_client_bootstrap>> {
+        self.bootstrap.clone()
+    }
+
     fn start_with(config: &RuntimeConfig, traced: bool) -> Result<Self, Error> {
         let library = LibraryUse::enter(traced, config.max_fragment_bytes)?;
         let mut runtime = Self {

@@ -9,10 +9,11 @@ use std::ptr;
 use crt_sys as sys;
 use futures::channel::mpsc::UnboundedSender;
 
+use super::bytes::cursor;
 use super::callback::guard_or_log;
 use super::error::{Error, check, static_text};
 use super::handle::{Handle, ThreadSafe, ref_counted};
-use super::live::{Keep, Kind};
+use super::live::{Keep, Kind, Shared};
 use super::runtime::Runtime;
 
 /// Whom to trust.
@@ -108,6 +109,19 @@ impl ConnectionOptions {
                 failed.cast_mut().cast(),
             );
         }
+    }
+
+    /// Expects a certificate for `host`. Wraps `aws_tls_connection_options_set_server_name`.
+    pub(super) fn set_server_name(&mut self, shared: &Shared, host: &str) -> Result<(), Error> {
+        let host = cursor(host.as_bytes());
+        // SAFETY: initialised options; the name is copied (aws/io/tls_channel_handler.h).
+        check(unsafe {
+            sys::aws_tls_connection_options_set_server_name(
+                &raw mut self.0,
+                shared.allocator(),
+                &raw const host,
+            )
+        })
     }
 
     pub(super) fn as_ptr(&self) -> *const sys::aws_tls_connection_options {

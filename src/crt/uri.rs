@@ -64,6 +64,11 @@ impl Uri {
         self.component(self.raw.path)
     }
 
+    /// The path and the query, as typed; may be empty.
+    pub fn path_and_query(&self) -> String {
+        self.component(self.raw.path_and_query)
+    }
+
     /// The URI, live as long as `self`.
     pub(super) fn as_ptr(&self) -> *const sys::aws_uri {
         &raw const self.raw

@@ -245,6 +245,7 @@ fn of_s3(error: &s3::Error) -> (Errno, Level) {
         | ErrorKind::Integrity
         | ErrorKind::Protocol
         | ErrorKind::Invalid
+        | ErrorKind::Settings
         | ErrorKind::TooLarge
         | ErrorKind::Canceled
         | ErrorKind::Other => (Errno::EIO, Level::Warn),

@@ -33,15 +33,17 @@ impl Fs {
             Ok(file) => file,
             Err(error) => return Some(Err(error)),
         };
-        let writer = match &*file {
-            OpenFile::Staged(handle) => return handle.staged.write_now(offset, data),
-            file => match self.writer(file) {
-                Ok(writer) => writer,
-                Err(error) => return Some(Err(error)),
+        let result = match &*file {
+            OpenFile::Staged(handle) => handle.staged.write_now(offset, data)?,
+            open => match self.writer(open) {
+                Ok(writer) => {
+                    let result = writer.handle.write_now(offset, data)?;
+                    written(writer, offset, data.len(), result)
+                }
+                Err(error) => Err(error),
             },
         };
-        let result = writer.handle.write_now(offset, data)?;
-        Some(written(writer, offset, data.len(), result))
+        Some(counted(&file, data.len(), result))
     }
 
     /// Writes at `offset`, which has to be the end of the file.
@@ -55,13 +57,15 @@ impl Fs {
     /// A dropped write makes the file fail.
     pub async fn write(&self, file: HandleNo, offset: u64, data: Bytes) -> Result<(), Error> {
         let file = self.files.get(file)?;
-        if let OpenFile::Staged(handle) = &*file {
-            return handle.staged.write(offset, &data).await;
-        }
-        let writer = self.writer(&file)?;
         let length = data.len();
-        let result = writer.handle.write(offset, data).await;
-        written(writer, offset, length, result)
+        let result = if let OpenFile::Staged(handle) = &*file {
+            handle.staged.write(offset, &data).await
+        } else {
+            let writer = self.writer(&file)?;
+            let result = writer.handle.write(offset, data).await;
+            written(writer, offset, length, result)
+        };
+        counted(&file, length, result)
     }
 
     /// Does what closing a descriptor asks for, on behalf of the thread `by`: stores what was
@@ -80,7 +84,7 @@ impl Fs {
                 return Ok(());
             }
             OpenFile::Staged(handle) => return self.flush_staged(handle, by).await,
-            OpenFile::Writer(writer) => writer,
+            OpenFile::Writer { writer, .. } => writer,
         };
         self.opens.close(writer);
         match writer.handle.progress().await {
@@ -107,7 +111,7 @@ impl Fs {
         let writer = match &*file {
             OpenFile::Reader { .. } => return Ok(()),
             OpenFile::Staged(handle) => return self.fsync_staged(handle).await,
-            OpenFile::Writer(writer) => writer,
+            OpenFile::Writer { writer, .. } => writer,
         };
         self.opens.resume(writer)?;
         if self.config.incremental_upload {
@@ -128,7 +132,7 @@ impl Fs {
         let (ino, result) = match &*file {
             OpenFile::Reader { ino, .. } => (*ino, Ok(())),
             OpenFile::Staged(handle) => (handle.ino(), Ok(())),
-            OpenFile::Writer(writer) => (writer.ino, self.finish(writer).await),
+            OpenFile::Writer { writer, .. } => (writer.ino, self.finish(writer).await),
         };
         self.pins.remove(ino);
         self.leave_staged(ino).await?;
@@ -202,11 +206,12 @@ impl Fs {
         if self.config.posix_metadata {
             handle = posix::describing(handle, Arc::clone(&file), replaced, is_appended);
         }
+        let file_use = self.metrics.files.open(key.as_str());
         let writer = Writer::new(ino, key, Arc::clone(&file), handle, is_new, by);
         opening.take(&writer);
         self.pins.add(ino, Pinned::Local(file));
         Ok(Opened {
-            file: self.files.insert(OpenFile::Writer(writer)),
+            file: self.files.insert(OpenFile::Writer { writer, file_use }),
             kind: OpenKind::Writes,
         })
     }
@@ -231,7 +236,7 @@ impl Fs {
     fn writer<'a>(&self, file: &'a OpenFile) -> Result<&'a Arc<Writer>, Error> {
         match file {
             OpenFile::Reader { .. } | OpenFile::Staged(_) => Err(Error::NotOpenForWriting),
-            OpenFile::Writer(writer) => {
+            OpenFile::Writer { writer, .. } => {
                 self.opens.resume(writer)?;
                 Ok(writer)
             }
@@ -257,6 +262,11 @@ pub(super) enum WriterKind {
     Replace(ObjectInfo),
     /// An object that is to be appended to.
     Append(ObjectInfo),
+}
+
+/// Counts what was written, if it was.
+fn counted(file: &OpenFile, length: usize, result: Result<(), Error>) -> Result<(), Error> {
+    result.inspect(|()| file.file_use().written.add(length as u64))
 }
 
 fn written(

@@ -70,6 +70,12 @@ impl<T> HandleTable<T> {
             .ok_or(Error::UnknownHandle(self.kind))
     }
 
+    /// Shows all that is open to `look`, which must not open or close anything.
+    pub(super) fn for_each(&self, mut look: impl FnMut(&T)) {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().for_each(|value| look(value));
+    }
+
     /// Closes `handle`. Operations that are under way keep what it stands for alive.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod posix;
 mod process;
 mod refuse;
 mod rename;
+mod report;
 mod staged;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub use xattr::Xattr;
 
 pub use crate::tree::{Caching, Emit, InodeNo};
 
+use crate::metrics::{FileUse, Metrics};
 use crate::prefetch::{Prefetcher, Visit};
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
@@ -76,6 +78,7 @@ pub struct Fs {
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
     prefetcher: Option<Arc<Prefetcher>>,
+    metrics: Metrics,
 }
 
 /// What a name leads to.
@@ -155,6 +158,7 @@ impl Fs {
             dirs: HandleTable::new(HandleKind::Directory),
             stages: None,
             prefetcher: None,
+            metrics: Metrics::default(),
         }
     }
 
@@ -175,6 +179,12 @@ impl Fs {
             prefetcher: Some(prefetcher),
             ..self
         }
+    }
+
+    /// Counts what happens in `metrics`.
+    #[must_use]
+    pub fn observed(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Finds `name` in the directory `parent` on behalf of the thread `by`, and counts one more
@@ -310,6 +320,7 @@ impl Fs {
         open::check_version(&key, &info)?;
         self.pins.add(ino, Pinned::Version(info));
         let file = self.files.insert(OpenFile::Reader {
+            file_use: self.metrics.files.open(key.as_str()),
             ino,
             reader,
             reading,
@@ -333,15 +344,24 @@ impl Fs {
     /// A dropped read loses nothing: the next one may read the same bytes again.
     pub async fn read(&self, file: HandleNo, offset: u64, size: u32) -> Result<Bytes, Error> {
         let file = self.files.get(file)?;
-        let (ino, reader, reading, visit) = match &*file {
+        let result = self.read_open(&file, offset, size).await;
+        if let Ok(bytes) = &result {
+            file.file_use().read.add(bytes.len() as u64);
+        }
+        result
+    }
+
+    async fn read_open(&self, file: &OpenFile, offset: u64, size: u32) -> Result<Bytes, Error> {
+        let (ino, reader, reading, visit) = match file {
             OpenFile::Reader {
                 ino,
                 reader,
                 reading,
                 visit,
+                ..
             } => (ino, reader, reading, visit),
             OpenFile::Staged(handle) => return handle.staged.read(offset, size).await,
-            OpenFile::Writer(_) => return Err(Error::NotOpenForReading),
+            OpenFile::Writer { .. } => return Err(Error::NotOpenForReading),
         };
         // Somebody else may have opened it for writing since.
         if let Some(staged) = self.staged_of(*ino) {
@@ -455,9 +475,23 @@ enum OpenFile {
         reading: Reading,
         /// Of a file that was opened without a doubt about its version.
         visit: Option<Box<Visit>>,
+        file_use: Arc<FileUse>,
     },
-    Writer(Arc<Writer>),
+    Writer {
+        writer: Arc<Writer>,
+        file_use: Arc<FileUse>,
+    },
     Staged(StagedHandle),
+}
+
+impl OpenFile {
+    /// What counts its bytes.
+    fn file_use(&self) -> &FileUse {
+        match self {
+            Self::Reader { file_use, .. } | Self::Writer { file_use, .. } => file_use,
+            Self::Staged(handle) => &handle.file_use,
+        }
+    }
 }
 
 /// How long the attributes of a file that is open for reading are believed. Its version cannot change; what the

@@ -21,6 +21,7 @@ use super::pins::Pinned;
 use super::process::Pid;
 use super::rename::{Name, Outcome};
 use super::{Fs, OpenFile, OpenKind, Opened, posix};
+use crate::metrics::FileUse;
 use crate::s3::{Key, ObjectInfo};
 use crate::stage::{self, Stage, StagedFile, Version};
 use crate::tree::{self, Freshness, InodeNo, LocalFile, Named, NodeKind};
@@ -49,6 +50,7 @@ pub(super) struct StagedHandle {
     pub(super) staged: Arc<Staged>,
     writes: bool,
     opened_by: Pid,
+    pub(super) file_use: Arc<FileUse>,
 }
 
 /// What an open file is staged from.
@@ -195,6 +197,7 @@ impl Fs {
             return Err(error);
         }
         let handle = StagedHandle {
+            file_use: self.metrics.files.open(staged.file.key().as_str()),
             staged,
             writes: flags.asks_for_change(),
             opened_by: by,

@@ -37,6 +37,7 @@ fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
         negative_ttl: ttl,
         details: false,
         pages: true,
+        ordered: true,
     };
     let (read, write) = (ReadConfig::default(), WriteConfig::default());
     Fs::new(Arc::new(store.clone()), tree, read, write, CONFIG)
@@ -459,6 +460,7 @@ fn cold_open_without_memory_asks_by_head() {
         negative_ttl: Ttl::Minimal,
         details: false,
         pages: true,
+        ordered: true,
     };
     let budget = crate::memory::Budget::new(0, 1);
     let reads = ReadConfig::for_throughput(8 << 20, 10.0, budget);

@@ -19,7 +19,6 @@ use fuser::{
 };
 use log::debug;
 
-use super::answer::fail;
 use super::change::{open_reply, time};
 use super::convert::{handle, inode};
 use super::directory::directory_reply;
@@ -28,6 +27,7 @@ use super::revealed::Revealed;
 use super::served::Served;
 use super::session::Background;
 use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
+use crate::metrics::Operation;
 
 /// Serves an [`Fs`] to the kernel.
 #[derive(Debug)]
@@ -46,8 +46,8 @@ impl Adapter {
         background: Background,
     ) -> io::Result<Self> {
         Ok(Self {
+            executor: Executor::new(Arc::clone(&served.metrics.fuse))?,
             served,
-            executor: Executor::new()?,
             revealed,
             background,
         })
@@ -58,7 +58,8 @@ impl Adapter {
             Ok(fs) => fs.refuse(operation),
             Err(closed) => closed,
         };
-        fail(operation.name(), format_args!("inode {ino}"), &error)
+        self.served
+            .fail(request(operation), format_args!("inode {ino}"), &error)
     }
 }
 
@@ -98,7 +99,7 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, count: u64) {
-        self.executor.run_now("forget", || {
+        self.executor.run_now(Operation::Forget, |_timer| {
             if let Ok(fs) = self.served.fs() {
                 fs.forget(inode(ino), count);
             }
@@ -106,7 +107,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _file: Option<FileHandle>, reply: ReplyAttr) {
-        self.run_attr("getattr", ino, reply, move |fs| async move {
+        self.run_attr(Operation::Getattr, ino, reply, move |fs| async move {
             fs.getattr(inode(ino)).await
         });
     }
@@ -114,11 +115,13 @@ impl Filesystem for Adapter {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let served = Arc::clone(&self.served);
         let (flags, by) = (fs::OpenFlags(flags.0), Pid(req.pid()));
-        self.executor.run("open", async move {
+        self.executor.run(Operation::Open, async move {
             let open = async |fs: Arc<Fs>| fs.open(inode(ino), flags, by).await;
             match served.run(open).await {
                 Ok(opened) => reply.opened(FileHandle(opened.file.0), open_reply(opened.kind)),
-                Err(error) => reply.error(fail("open", format_args!("inode {ino}"), &error)),
+                Err(error) => {
+                    reply.error(served.fail(Operation::Open, format_args!("inode {ino}"), &error))
+                }
             }
         });
     }
@@ -135,12 +138,15 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let served = Arc::clone(&self.served);
-        self.executor.run("read", async move {
+        self.executor.run(Operation::Read, async move {
             let read = async |fs: Arc<Fs>| fs.read(handle(file), offset, size).await;
             match served.run(read).await {
-                Ok(bytes) => reply.data(&bytes),
-                Err(error) => reply.error(fail(
-                    "read",
+                Ok(bytes) => {
+                    served.metrics.fuse.note_read(bytes.len());
+                    reply.data(&bytes);
+                }
+                Err(error) => reply.error(served.fail(
+                    Operation::Read,
                     format_args!("{size} bytes at {offset} of inode {ino}"),
                     &error,
                 )),
@@ -200,13 +206,17 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let served = Arc::clone(&self.served);
-        self.executor.run("opendir", async move {
+        self.executor.run(Operation::Opendir, async move {
             let opendir = async |fs: Arc<Fs>| fs.opendir(inode(ino)).await;
             match served.run(opendir).await {
                 Ok(OpenedDir { dir, caching }) => {
                     reply.opened(FileHandle(dir.0), directory_reply(caching));
                 }
-                Err(error) => reply.error(fail("opendir", format_args!("inode {ino}"), &error)),
+                Err(error) => reply.error(served.fail(
+                    Operation::Opendir,
+                    format_args!("inode {ino}"),
+                    &error,
+                )),
             }
         });
     }
@@ -241,12 +251,13 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.run_empty("releasedir", ino, reply, move |fs| async move {
+        self.run_empty(Operation::Releasedir, ino, reply, move |fs| async move {
             fs.releasedir(handle(dir))
         });
     }
 
     fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let _timer = self.served.metrics.fuse.start(Operation::Statfs);
         match self.served.fs() {
             Ok(fs) => {
                 let fs::StatFs {
@@ -259,7 +270,11 @@ impl Filesystem for Adapter {
                     block_size,
                 );
             }
-            Err(closed) => reply.error(fail("statfs", format_args!("inode {ino}"), &closed)),
+            Err(closed) => reply.error(self.served.fail(
+                Operation::Statfs,
+                format_args!("inode {ino}"),
+                &closed,
+            )),
         }
     }
 
@@ -521,6 +536,27 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         reply.error(self.refuse(Refused::CopyFileRange, ino_in));
+    }
+}
+
+/// The request that is refused.
+fn request(refused: Refused) -> Operation {
+    match refused {
+        Refused::Access => Operation::Access,
+        Refused::Bmap => Operation::Bmap,
+        Refused::CopyFileRange => Operation::CopyFileRange,
+        Refused::Fallocate => Operation::Fallocate,
+        Refused::Fsyncdir => Operation::Fsyncdir,
+        Refused::Getlk => Operation::Getlk,
+        Refused::Ioctl => Operation::Ioctl,
+        Refused::Link => Operation::Link,
+        Refused::Lseek => Operation::Lseek,
+        Refused::Poll => Operation::Poll,
+        Refused::Readlink => Operation::Readlink,
+        Refused::Removexattr => Operation::Removexattr,
+        Refused::Setlk => Operation::Setlk,
+        Refused::Setxattr => Operation::Setxattr,
+        Refused::Symlink => Operation::Symlink,
     }
 }
 

@@ -1,22 +1,21 @@
 //! How operations are run and answered.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use fuser::{INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry};
-use log::log;
 
 use super::adapter::Adapter;
 use super::convert::{GENERATION, file_attr};
 use crate::fs::{Entry, Error, Fs};
+use crate::metrics::Operation;
 
 impl Adapter {
     /// Runs an operation on `ino` that has no result.
     pub(super) fn run_empty<F>(
         &self,
-        name: &'static str,
+        request: Operation,
         ino: INodeNo,
         reply: ReplyEmpty,
         operation: impl FnOnce(Arc<Fs>) -> F + Send + 'static,
@@ -24,10 +23,12 @@ impl Adapter {
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let served = Arc::clone(&self.served);
-        self.executor.run(name, async move {
+        self.executor.run(request, async move {
             match served.run(async move |fs| operation(fs).await).await {
                 Ok(()) => reply.ok(),
-                Err(error) => reply.error(fail(name, format_args!("inode {ino}"), &error)),
+                Err(error) => {
+                    reply.error(served.fail(request, format_args!("inode {ino}"), &error))
+                }
             }
         });
     }
@@ -35,7 +36,7 @@ impl Adapter {
     /// Runs an operation that says what `ino` is.
     pub(super) fn run_attr<F>(
         &self,
-        name: &'static str,
+        request: Operation,
         ino: INodeNo,
         reply: ReplyAttr,
         operation: impl FnOnce(Arc<Fs>) -> F + Send + 'static,
@@ -43,10 +44,12 @@ impl Adapter {
         F: Future<Output = Result<Entry, Error>> + Send + 'static,
     {
         let served = Arc::clone(&self.served);
-        self.executor.run(name, async move {
+        self.executor.run(request, async move {
             match served.run(async move |fs| operation(fs).await).await {
                 Ok(entry) => reply.attr(&entry.valid_for, &file_attr(&entry.attr)),
-                Err(error) => reply.error(fail(name, format_args!("inode {ino}"), &error)),
+                Err(error) => {
+                    reply.error(served.fail(request, format_args!("inode {ino}"), &error))
+                }
             }
         });
     }
@@ -54,7 +57,7 @@ impl Adapter {
     /// Runs an operation that says what `name` in `parent` leads to.
     pub(super) fn run_entry<F>(
         &self,
-        operation: &'static str,
+        request: Operation,
         parent: INodeNo,
         name: &OsStr,
         reply: ReplyEntry,
@@ -63,25 +66,18 @@ impl Adapter {
         F: Future<Output = Result<Entry, Error>> + Send + 'static,
     {
         let (served, name) = (Arc::clone(&self.served), name.to_owned());
-        self.executor.run(operation, async move {
+        self.executor.run(request, async move {
             let wanted = name.clone();
             match served.run(async move |fs| find(fs, wanted).await).await {
                 Ok(entry) => {
                     reply.entry(&entry.valid_for, &file_attr(&entry.attr), GENERATION);
                 }
-                Err(error) => reply.error(fail(
-                    operation,
+                Err(error) => reply.error(served.fail(
+                    request,
                     format_args!("{name:?} in inode {parent}"),
                     &error,
                 )),
             }
         });
     }
-}
-
-/// Logs the failure of an operation, once, and gives what the kernel gets.
-pub(super) fn fail(operation: &str, subject: fmt::Arguments<'_>, error: &Error) -> fuser::Errno {
-    let errno = error.errno();
-    log!(error.level(), "{operation} of {subject}: {errno}: {error}");
-    fuser::Errno::from_i32(errno.code())
 }

@@ -7,24 +7,26 @@ use std::sync::Arc;
 use fuser::{INodeNo, ReplyData, ReplyEntry, ReplyXattr, Request};
 
 use super::adapter::Adapter;
-use super::answer::fail;
 use super::convert::{creator, inode};
+use super::served::Served;
 use crate::fs::{Error, Fs, Xattr};
+use crate::metrics::Operation;
 
 impl Adapter {
     pub(super) fn do_getxattr(&self, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (served, name) = (Arc::clone(&self.served), name.to_owned());
-        self.executor.run("getxattr", async move {
+        self.executor.run(Operation::Getxattr, async move {
             let getxattr = async |fs: Arc<Fs>| fs.getxattr(inode(ino), &name, size).await;
-            answer("getxattr", ino, served.run(getxattr).await, reply);
+            let result = served.run(getxattr).await;
+            answer(&served, Operation::Getxattr, ino, result, reply);
         });
     }
 
     pub(super) fn do_listxattr(&self, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.executor.run_now("listxattr", || {
+        self.executor.run_now(Operation::Listxattr, |_timer| {
             let list = self.served.fs();
             let list = list.and_then(|fs| fs.listxattr(inode(ino), size));
-            answer("listxattr", ino, list, reply);
+            answer(&self.served, Operation::Listxattr, ino, list, reply);
         });
     }
 
@@ -37,28 +39,44 @@ impl Adapter {
         reply: ReplyEntry,
     ) {
         let (creator, target) = (creator(request, libc::S_IFLNK), target.to_owned());
-        self.run_entry("symlink", parent, name, reply, move |fs, name| async move {
-            fs.symlink(inode(parent), &name, target.as_os_str(), creator)
-                .await
-        });
+        self.run_entry(
+            Operation::Symlink,
+            parent,
+            name,
+            reply,
+            move |fs, name| async move {
+                fs.symlink(inode(parent), &name, target.as_os_str(), creator)
+                    .await
+            },
+        );
     }
 
     pub(super) fn do_readlink(&self, ino: INodeNo, reply: ReplyData) {
         let served = Arc::clone(&self.served);
-        self.executor.run("readlink", async move {
+        self.executor.run(Operation::Readlink, async move {
             let readlink = async |fs: Arc<Fs>| fs.readlink(inode(ino)).await;
             match served.run(readlink).await {
                 Ok(target) => reply.data(&target),
-                Err(error) => reply.error(fail("readlink", format_args!("inode {ino}"), &error)),
+                Err(error) => reply.error(served.fail(
+                    Operation::Readlink,
+                    format_args!("inode {ino}"),
+                    &error,
+                )),
             }
         });
     }
 }
 
-fn answer(operation: &str, ino: INodeNo, result: Result<Xattr, Error>, reply: ReplyXattr) {
+fn answer(
+    served: &Served,
+    request: Operation,
+    ino: INodeNo,
+    result: Result<Xattr, Error>,
+    reply: ReplyXattr,
+) {
     match result {
         Ok(Xattr::Size(bytes)) => reply.size(bytes),
         Ok(Xattr::Bytes(bytes)) => reply.data(&bytes),
-        Err(error) => reply.error(fail(operation, format_args!("inode {ino}"), &error)),
+        Err(error) => reply.error(served.fail(request, format_args!("inode {ino}"), &error)),
     }
 }

@@ -11,9 +11,9 @@ use fuser::{
 };
 
 use super::adapter::Adapter;
-use super::answer::fail;
 use super::convert::{GENERATION, creator, file_attr, handle, inode};
 use crate::fs::{Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
+use crate::metrics::Operation;
 
 impl Adapter {
     /// Writes. Bytes that fit into the file's buffer are copied there, and the answer leaves at
@@ -28,15 +28,19 @@ impl Adapter {
     ) {
         // A request has no more bytes than it has room for their number.
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let served = Arc::clone(&self.served);
         let answer = move |result: Result<(), Error>, reply: ReplyWrite| match result {
-            Ok(()) => reply.written(size),
-            Err(error) => reply.error(fail(
-                "write",
+            Ok(()) => {
+                served.metrics.fuse.note_written(size);
+                reply.written(size);
+            }
+            Err(error) => reply.error(served.fail(
+                Operation::Write,
                 format_args!("{size} bytes at {offset} of inode {ino}"),
                 &error,
             )),
         };
-        self.executor.run_now("write", || {
+        self.executor.run_now(Operation::Write, |timer| {
             let fs = match self.served.fs() {
                 Ok(fs) => fs,
                 Err(closed) => return answer(Err(closed), reply),
@@ -45,7 +49,7 @@ impl Adapter {
                 return answer(result, reply);
             }
             let (served, data) = (Arc::clone(&self.served), Bytes::copy_from_slice(data));
-            self.executor.run("write", async move {
+            self.executor.go_on(timer, async move {
                 let write = async |fs: Arc<Fs>| fs.write(handle(file), offset, data).await;
                 answer(served.run(write).await, reply);
             });
@@ -60,19 +64,19 @@ impl Adapter {
         reply: ReplyEmpty,
     ) {
         let by = Pid(request.pid());
-        self.run_empty("flush", ino, reply, move |fs| async move {
+        self.run_empty(Operation::Flush, ino, reply, move |fs| async move {
             fs.flush(handle(file), by).await
         });
     }
 
     pub(super) fn do_fsync(&self, ino: INodeNo, file: FileHandle, reply: ReplyEmpty) {
-        self.run_empty("fsync", ino, reply, move |fs| async move {
+        self.run_empty(Operation::Fsync, ino, reply, move |fs| async move {
             fs.fsync(handle(file)).await
         });
     }
 
     pub(super) fn do_release(&self, ino: INodeNo, file: FileHandle, reply: ReplyEmpty) {
-        self.run_empty("release", ino, reply, move |fs| async move {
+        self.run_empty(Operation::Release, ino, reply, move |fs| async move {
             fs.release(handle(file)).await
         });
     }
@@ -89,7 +93,7 @@ impl Adapter {
         let (served, name) = (Arc::clone(&self.served), name.to_owned());
         let (creator, flags) = (creator(request, mode), OpenFlags(flags));
         let by = Pid(request.pid());
-        self.executor.run("create", async move {
+        self.executor.run(Operation::Create, async move {
             let create =
                 async |fs: Arc<Fs>| fs.create(inode(parent), &name, creator, flags, by).await;
             match served.run(create).await {
@@ -100,8 +104,8 @@ impl Adapter {
                     FileHandle(opened.file.0),
                     open_reply(opened.kind),
                 ),
-                Err(error) => reply.error(fail(
-                    "create",
+                Err(error) => reply.error(served.fail(
+                    Operation::Create,
                     format_args!("{name:?} in inode {parent}"),
                     &error,
                 )),
@@ -118,27 +122,35 @@ impl Adapter {
         reply: ReplyEntry,
     ) {
         let creator = creator(request, mode);
-        self.run_entry("mknod", parent, name, reply, move |fs, name| async move {
-            fs.mknod(inode(parent), &name, creator).await
-        });
+        self.run_entry(
+            Operation::Mknod,
+            parent,
+            name,
+            reply,
+            move |fs, name| async move { fs.mknod(inode(parent), &name, creator).await },
+        );
     }
 
     pub(super) fn do_mkdir(&self, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.run_entry("mkdir", parent, name, reply, move |fs, name| async move {
-            fs.mkdir(inode(parent), &name).await
-        });
+        self.run_entry(
+            Operation::Mkdir,
+            parent,
+            name,
+            reply,
+            move |fs, name| async move { fs.mkdir(inode(parent), &name).await },
+        );
     }
 
     pub(super) fn do_unlink(&self, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.run_empty("unlink", parent, reply, move |fs| async move {
+        self.run_empty(Operation::Unlink, parent, reply, move |fs| async move {
             fs.unlink(inode(parent), &name).await
         });
     }
 
     pub(super) fn do_rmdir(&self, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.run_empty("rmdir", parent, reply, move |fs| async move {
+        self.run_empty(Operation::Rmdir, parent, reply, move |fs| async move {
             fs.rmdir(inode(parent), &name).await
         });
     }
@@ -158,14 +170,14 @@ impl Adapter {
         } else {
             RenameMode::Other
         };
-        self.run_empty("rename", parent, reply, move |fs| async move {
+        self.run_empty(Operation::Rename, parent, reply, move |fs| async move {
             let (from, to) = ((inode(parent), &*name), (inode(new_parent), &*new_name));
             fs.rename(from, to, mode).await
         });
     }
 
     pub(super) fn do_setattr(&self, ino: INodeNo, change: SetAttr, reply: ReplyAttr) {
-        self.run_attr("setattr", ino, reply, move |fs| async move {
+        self.run_attr(Operation::Setattr, ino, reply, move |fs| async move {
             fs.setattr(inode(ino), change).await
         });
     }

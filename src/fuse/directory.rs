@@ -6,14 +6,14 @@ use std::sync::Arc;
 use fuser::{FileHandle, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry};
 
 use super::adapter::Adapter;
-use super::answer::fail;
 use super::convert::{GENERATION, absent_attr, file_attr, file_type, handle, inode};
 use crate::fs::{Caching, DirEntry, Emit, Entry, Fs, Lookup, Pid};
+use crate::metrics::Operation;
 
 impl Adapter {
     pub(super) fn do_lookup(&self, parent: INodeNo, name: &OsStr, by: Pid, reply: ReplyEntry) {
         let (served, name) = (Arc::clone(&self.served), name.to_owned());
-        self.executor.run("lookup", async move {
+        self.executor.run(Operation::Lookup, async move {
             let lookup = async |fs: Arc<Fs>| fs.lookup(inode(parent), &name, by).await;
             match served.run(lookup).await {
                 Ok(Lookup::Found(Entry { attr, valid_for })) => {
@@ -22,8 +22,8 @@ impl Adapter {
                 Ok(Lookup::Missing { valid_for }) => {
                     reply.entry(&valid_for, &absent_attr(), GENERATION);
                 }
-                Err(error) => reply.error(fail(
-                    "lookup",
+                Err(error) => reply.error(served.fail(
+                    Operation::Lookup,
                     format_args!("{name:?} in inode {parent}"),
                     &error,
                 )),
@@ -39,7 +39,7 @@ impl Adapter {
         mut reply: ReplyDirectory,
     ) {
         let (served, revealed) = (Arc::clone(&self.served), self.revealed.clone());
-        self.executor.run("readdir", async move {
+        self.executor.run(Operation::Readdir, async move {
             let mut emit = |entry: DirEntry<'_>| {
                 let attr = &entry.entry.attr;
                 emitted(reply.add(
@@ -53,7 +53,11 @@ impl Adapter {
                 async |fs: Arc<Fs>| fs.readdir(handle(dir), offset, false, &mut emit).await;
             match served.run(readdir).await {
                 Ok(()) => reply.ok(),
-                Err(error) => reply.error(fail("readdir", format_args!("inode {ino}"), &error)),
+                Err(error) => reply.error(served.fail(
+                    Operation::Readdir,
+                    format_args!("inode {ino}"),
+                    &error,
+                )),
             }
             // The reply has attributes of its own for the kernel where they were asked for.
             if let Ok(fs) = served.fs() {
@@ -70,7 +74,7 @@ impl Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let served = Arc::clone(&self.served);
-        self.executor.run("readdirplus", async move {
+        self.executor.run(Operation::Readdirplus, async move {
             let mut emit = |entry: DirEntry<'_>| {
                 let Entry { attr, valid_for } = &entry.entry;
                 emitted(reply.add(
@@ -87,7 +91,11 @@ impl Adapter {
             match served.run(readdir).await {
                 Ok(()) => reply.ok(),
                 Err(error) => {
-                    reply.error(fail("readdirplus", format_args!("inode {ino}"), &error));
+                    reply.error(served.fail(
+                        Operation::Readdirplus,
+                        format_args!("inode {ino}"),
+                        &error,
+                    ));
                 }
             }
         });

@@ -14,6 +14,7 @@ use futures::executor::{ThreadPool, ThreadPoolBuilder};
 use futures::task::{ArcWake, waker_ref};
 use log::error;
 
+use crate::metrics::{FuseMetrics, Operation, Timer};
 use crate::turn;
 
 /// Runs operations: on the caller's thread as far as they get without waiting; then on the thread
@@ -21,11 +22,12 @@ use crate::turn;
 #[derive(Debug)]
 pub(super) struct Executor {
     pool: ThreadPool,
+    metrics: Arc<FuseMetrics>,
 }
 
 impl Executor {
-    /// Starts the pool.
-    pub(super) fn new() -> io::Result<Self> {
+    /// Starts the pool. What is run is measured in `metrics`.
+    pub(super) fn new(metrics: Arc<FuseMetrics>) -> io::Result<Self> {
         let threads = available_parallelism().map_or(MIN_THREADS, |cores| {
             cores.get().clamp(MIN_THREADS, MAX_THREADS)
         });
@@ -33,29 +35,40 @@ impl Executor {
             .pool_size(threads)
             .name_prefix("fs-")
             .create()?;
-        Ok(Self { pool })
+        Ok(Self { pool, metrics })
     }
 
     /// Runs an operation to its end. A panic ends that operation alone: what it owns is dropped,
     /// among it its reply, which answers the request with `EIO`.
     pub(super) fn run(
         &self,
-        name: &'static str,
-        operation: impl Future<Output = ()> + Send + 'static,
+        operation: Operation,
+        work: impl Future<Output = ()> + Send + 'static,
     ) {
+        self.go_on(self.metrics.start(operation), work);
+    }
+
+    /// Runs the rest of an operation that is being measured, as [`Self::run`] does.
+    pub(super) fn go_on(&self, timer: Timer, work: impl Future<Output = ()> + Send + 'static) {
+        let name = timer.operation().name();
+        let work = async move {
+            work.await;
+            drop(timer);
+        };
         let task = Task {
             name,
-            operation: Mutex::new(Some(Box::pin(operation))),
+            work: Mutex::new(Some(Box::pin(work))),
             state: AtomicU8::new(WOKEN),
             pool: self.pool.clone(),
         };
         Arc::new(task).poll();
     }
 
-    /// Runs an operation that never waits.
-    pub(super) fn run_now(&self, name: &'static str, operation: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(operation)) {
-            log_panic(name, panic.as_ref());
+    /// Runs an operation that never waits. It is measured until it drops what it is given.
+    pub(super) fn run_now(&self, operation: Operation, work: impl FnOnce(Timer)) {
+        let timer = self.metrics.start(operation);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(timer))) {
+            log_panic(operation.name(), panic.as_ref());
         }
     }
 }
@@ -64,12 +77,12 @@ impl Executor {
 struct Task {
     name: &'static str,
     /// Locked by the one thread that polls.
-    operation: Mutex<Option<Operation>>,
+    work: Mutex<Option<Work>>,
     state: AtomicU8,
     pool: ThreadPool,
 }
 
-type Operation = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Waits to be woken.
 const IDLE: u8 = 0;
@@ -84,11 +97,8 @@ impl Task {
     fn poll(self: &Arc<Self>) {
         let waker = waker_ref(self);
         let mut context = Context::from_waker(&waker);
-        let mut operation = self
-            .operation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while let Some(running) = operation.as_mut() {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(running) = work.as_mut() {
             self.state.store(POLLED, Ordering::Release);
             match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context))) {
                 Ok(Poll::Pending) => {
@@ -102,9 +112,9 @@ impl Task {
                         return;
                     }
                 }
-                Ok(Poll::Ready(())) => *operation = None,
+                Ok(Poll::Ready(())) => *work = None,
                 Err(panic) => {
-                    *operation = None;
+                    *work = None;
                     log_panic(self.name, panic.as_ref());
                 }
             }
@@ -153,8 +163,8 @@ mod tests {
     #[test]
     fn run_of_a_ready_operation_stays_on_the_thread() {
         let (send, receive) = mpsc::channel();
-        let executor = Executor::new().expect("threads");
-        executor.run("ready", async move {
+        let executor = Executor::new(Arc::default()).expect("threads");
+        executor.run(Operation::Read, async move {
             send.send(thread::current().id()).expect("a listener");
         });
         assert_eq!(receive.try_recv(), Ok(thread::current().id()));
@@ -164,8 +174,8 @@ mod tests {
     fn run_of_a_waiting_operation_goes_on_elsewhere() {
         let (send, receive) = mpsc::channel();
         let (wake, gate) = oneshot::channel::<()>();
-        let executor = Executor::new().expect("threads");
-        executor.run("waiting", async move {
+        let executor = Executor::new(Arc::default()).expect("threads");
+        executor.run(Operation::Read, async move {
             gate.await.expect("a sender");
             send.send(thread::current().id()).expect("a listener");
         });
@@ -177,13 +187,13 @@ mod tests {
 
     #[test]
     fn panic_ends_one_operation_and_no_thread() {
-        let executor = Executor::new().expect("threads");
-        executor.run("at once", async { panic!("planted") });
-        executor.run_now("now", || panic!("planted"));
+        let executor = Executor::new(Arc::default()).expect("threads");
+        executor.run(Operation::Read, async { panic!("planted") });
+        executor.run_now(Operation::Forget, |_timer| panic!("planted"));
         for _ in 0..2 * MAX_THREADS {
             let (wake, gate) = oneshot::channel::<()>();
             let (held, dropped) = mpsc::channel::<()>();
-            executor.run("later", async move {
+            executor.run(Operation::Read, async move {
                 let _held = held;
                 gate.await.expect("a sender");
                 panic!("planted");

@@ -11,6 +11,7 @@ mod change;
 mod convert;
 mod directory;
 mod executor;
+mod figures;
 mod readahead;
 mod revealed;
 mod served;
@@ -19,5 +20,6 @@ mod session;
 mod tests;
 mod unmount;
 
+pub use figures::Figures;
 pub use session::{Access, Background, MountConfig, MountError, Session};
 pub use unmount::Unmounter;

@@ -1,12 +1,15 @@
 //! The file system for as long as it is served.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::channel::oneshot::{self, Receiver, Sender};
 use futures::future::{Either, FutureExt, Shared, select};
+use log::log;
 
 use crate::fs::{Error, Fs};
+use crate::metrics::{Metrics, Operation};
 
 /// Lends a file system to operations until it is closed.
 ///
@@ -14,6 +17,8 @@ use crate::fs::{Error, Fs};
 /// file system, its open files and its requests before that.
 #[derive(Debug)]
 pub(super) struct Served {
+    /// What counts, also after [`Self::close`].
+    pub(super) metrics: Metrics,
     fs: RwLock<Option<Arc<Fs>>>,
     /// Dropped by [`Self::close`], which is what `closed` sees.
     open: Mutex<Option<Sender<()>>>,
@@ -24,6 +29,7 @@ impl Served {
     pub(super) fn new(fs: Fs) -> Self {
         let (open, closed) = oneshot::channel();
         Self {
+            metrics: fs.metrics().clone(),
             fs: RwLock::new(Some(Arc::new(fs))),
             open: Mutex::new(Some(open)),
             closed: closed.shared(),
@@ -61,6 +67,19 @@ impl Served {
             Either::Left((Err(error), _)) => self.fs().and(Err(error)),
             Either::Right(_) => Err(Error::Unmounted),
         }
+    }
+
+    /// Counts and logs the failure of an operation, once, and gives what the kernel gets.
+    pub(super) fn fail(
+        &self,
+        operation: Operation,
+        subject: fmt::Arguments<'_>,
+        error: &Error,
+    ) -> fuser::Errno {
+        let (name, errno) = (operation.name(), error.errno());
+        log!(error.level(), "{name} of {subject}: {errno}: {error}");
+        self.metrics.fuse.note_error(operation, errno.code());
+        fuser::Errno::from_i32(errno.code())
     }
 
     /// The file system, for an operation that does not wait.

@@ -16,6 +16,7 @@ use log::{info, warn};
 use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
+use super::figures::Figures;
 use super::readahead;
 use super::revealed::Revealed;
 use super::served::Served;
@@ -245,6 +246,11 @@ impl Session {
             })
             .map_err(MountError::Threads)?;
         Ok(this)
+    }
+
+    /// What tells the figures of the mount.
+    pub fn figures(&self) -> Figures {
+        Figures::new(&self.served)
     }
 
     /// What unmounts from elsewhere.

@@ -78,6 +78,7 @@ impl Mount {
             negative_ttl: ttl,
             details: look.posix_metadata,
             pages: !(look.posix_metadata || look.xattrs),
+            ordered: true,
         };
         let (read, write) = (ReadConfig::default(), WriteConfig::default());
         let fs = Fs::new(store, tree, read, write, look);

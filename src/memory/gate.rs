@@ -55,6 +55,10 @@ impl Gate {
         self.lock().used
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     pub(super) fn enter(self: &Arc<Self>, bytes: u64) -> Entry {
         Entry {
             gate: Arc::clone(self),

@@ -110,6 +110,11 @@ impl Budget {
         })
     }
 
+    /// Bytes that leases may hold.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes that leases hold now.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -118,6 +123,11 @@ impl Budget {
     /// Bytes that permits hold now.
     pub fn permitted(&self) -> u64 {
         self.gate.used()
+    }
+
+    /// How many wait for a permit.
+    pub fn waiting(&self) -> usize {
+        self.gate.waiting()
     }
 
     /// Bytes that may be held for what is only expected to be read: so many that memory is not

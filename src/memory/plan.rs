@@ -13,6 +13,7 @@ use super::Budget;
 /// | what open files may hold | the rest |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
+    target: u64,
     buffers: u64,
     reserve: u64,
 }
@@ -28,6 +29,7 @@ impl MemoryPlan {
         // Whole MiB, as the pool of buffers has them.
         let buffers = buffers - buffers % MIB;
         Self {
+            target,
             buffers,
             reserve: (64 * MIB).min(buffers / 4),
         }
@@ -40,6 +42,11 @@ impl MemoryPlan {
         let most = available / 100 * 95;
         let useful = window.saturating_mul(USEFUL_STREAMS);
         most.min(useful).max(Self::SMALLEST_TARGET)
+    }
+
+    /// What is divided.
+    pub fn target(&self) -> u64 {
+        self.target
     }
 
     /// The budget of open files.

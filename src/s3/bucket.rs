@@ -1,24 +1,45 @@
-//! Names of buckets.
+//! Names of buckets, and what they tell.
+
+mod zone;
 
 use std::fmt;
 
-/// The name of a general purpose bucket, or of an access point's alias that stands for one.
+/// What stands for a bucket in requests: its name, or the alias or ARN of an access point.
 ///
 /// Looser than S3's rules for new buckets, because old ones and other stores allow more: 3 to 255
 /// letters, digits, `.`, `-` and `_`.
-/// S3: [bucket naming rules](https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
+/// S3: [bucket naming rules](https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html),
+/// [access points](https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-referencing.html).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketName(String);
+pub struct BucketName {
+    text: String,
+    kind: BucketKind,
+}
+
+/// The kind of store that a name stands for, as far as it decides what can be asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketKind {
+    /// A general purpose bucket, an access point of any kind before one, or a bucket of another
+    /// store.
+    GeneralPurpose,
+    /// A directory bucket (S3 Express One Zone), or an access point before one.
+    Directory,
+    /// An access point of S3 on Outposts.
+    Outposts,
+}
 
 /// A text that cannot be the name of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBucketName {
-    /// The text is an ARN.
-    #[error("access points and other ARNs are not supported yet: {0:?}")]
+    /// The text begins as an ARN and is none of an access point.
+    #[error(
+        "not the ARN of an S3 access point \
+         (arn:PARTITION:s3:REGION:ACCOUNT_ID:accesspoint/NAME): {0:?}"
+    )]
     Arn(String),
-    /// The text names a directory bucket (S3 Express One Zone).
-    #[error("directory buckets are not supported yet: {0:?}")]
-    Directory(String),
+    /// The text is the ARN of a bucket.
+    #[error("this is a bucket's ARN; use its name: {0}")]
+    BucketArn(String),
     /// The text is too short or too long.
     #[error("a bucket name has 3 to 255 characters: {0:?}")]
     Length(String),
@@ -28,81 +49,123 @@ pub enum InvalidBucketName {
 }
 
 impl BucketName {
-    /// Checks `text` and makes it a name.
+    /// Checks `text` and makes it a name. What an ARN says is checked when its endpoint is looked
+    /// up; here it has to have the form of one.
     ///
     /// # Errors
     /// [`InvalidBucketName`] says what the text is instead.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidBucketName> {
         let text = text.into();
-        if text.starts_with("arn:") {
-            return Err(InvalidBucketName::Arn(text));
-        }
-        if text.ends_with("--x-s3") {
-            return Err(InvalidBucketName::Directory(text));
-        }
         if !(3..=255).contains(&text.len()) {
             return Err(InvalidBucketName::Length(text));
+        }
+        if text.starts_with("arn:") {
+            return match service_of_arn(&text) {
+                Ok("s3-outposts") => Ok(Self::of(text, BucketKind::Outposts)),
+                Ok(_) => Ok(Self::of(text, BucketKind::GeneralPurpose)),
+                Err(None) => Err(InvalidBucketName::Arn(text)),
+                Err(Some(bucket)) => Err(InvalidBucketName::BucketArn(bucket.to_owned())),
+            };
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if !text.bytes().all(allowed) || text.bytes().all(|byte| byte == b'.') {
             return Err(InvalidBucketName::Character(text));
         }
-        Ok(Self(text))
+        let ends = |suffixes: [&str; 2]| suffixes.iter().any(|suffix| text.ends_with(suffix));
+        let kind = if ends(DIRECTORY_SUFFIXES) {
+            BucketKind::Directory
+        } else if text.ends_with(OUTPOSTS_SUFFIX) {
+            BucketKind::Outposts
+        } else {
+            BucketKind::GeneralPurpose
+        };
+        Ok(Self::of(text, kind))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What the name stands for.
+    pub fn kind(&self) -> BucketKind {
+        self.kind
+    }
+
+    /// The region that the name tells: that of an ARN, or of a directory bucket's zone.
+    pub fn region(&self) -> Option<String> {
+        if self.is_arn() {
+            let region = self.text.split(':').nth(3);
+            return region
+                .filter(|region| !region.is_empty())
+                .map(str::to_owned);
+        }
+        let stem = DIRECTORY_SUFFIXES
+            .iter()
+            .find_map(|suffix| self.text.strip_suffix(suffix))?;
+        let (_, zone) = stem.rsplit_once("--")?;
+        zone::region_of(zone)
+    }
+
+    /// Whether the name is an ARN.
+    pub(super) fn is_arn(&self) -> bool {
+        self.text.starts_with("arn:")
     }
 
     /// Whether the name can be a label of a host name that TLS certificates of S3 cover.
     pub(super) fn fits_host(&self) -> bool {
         let lower = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = self.0.as_bytes();
+        let bytes = self.text.as_bytes();
         bytes.len() <= 63
             && bytes.iter().all(|byte| lower(byte) || *byte == b'-')
             && bytes.first().is_some_and(lower)
             && bytes.last().is_some_and(lower)
     }
+
+    fn of(text: String, kind: BucketKind) -> Self {
+        Self { text, kind }
+    }
+}
+
+/// The service of an access point's ARN; otherwise, of the ARN of a bucket, the bucket's name.
+fn service_of_arn(text: &str) -> Result<&str, Option<&str>> {
+    let fields: Vec<&str> = text.splitn(6, ':').collect();
+    let &[_, partition, service, region, account, resource] = &fields[..] else {
+        return Err(None);
+    };
+    let plain = |text: &str, more: &[u8]| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
+        text.bytes().all(allowed)
+    };
+    let services = ["s3", "s3-object-lambda", "s3-outposts"];
+    if service == "s3" && region.is_empty() && account.is_empty() && plain(resource, b".-_") {
+        return Err(Some(resource).filter(|bucket| !bucket.is_empty()));
+    }
+    let well_formed = plain(partition, b"-")
+        && plain(region, b"-")
+        && plain(account, b"-")
+        && plain(resource, b".-_:/")
+        && [partition, account, resource]
+            .iter()
+            .all(|field| !field.is_empty());
+    if well_formed && services.contains(&service) {
+        Ok(service)
+    } else {
+        Err(None)
+    }
 }
 
 impl fmt::Display for BucketName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
+
+/// Ends of the names of directory buckets, and of access points before them.
+const DIRECTORY_SUFFIXES: [&str; 2] = ["--x-s3", "--xa-s3"];
+
+/// The end of the alias of an access point on Outposts.
+const OUTPOSTS_SUFFIX: &str = "--op-s3";
 
 #[cfg(test)]
-mod tests {
-    use super::{BucketName, InvalidBucketName};
-
-    #[test]
-    fn new_accepts_what_stores_allow() {
-        for text in ["abc", "my.bucket", "Old_Bucket", "ap-alias-s3alias", "a-1"] {
-            assert_eq!(BucketName::new(text).unwrap().as_str(), text);
-        }
-    }
-
-    #[test]
-    fn new_refuses_with_the_reason() {
-        let refusal = |text: &str| BucketName::new(text).unwrap_err();
-        let arn = "arn:aws:s3:us-east-1:123456789012:accesspoint/x";
-        assert!(matches!(refusal(arn), InvalidBucketName::Arn(_)));
-        let express = "logs--use1-az5--x-s3";
-        assert!(matches!(refusal(express), InvalidBucketName::Directory(_)));
-        assert!(matches!(refusal("ab"), InvalidBucketName::Length(_)));
-        assert!(matches!(refusal(""), InvalidBucketName::Length(_)));
-        for text in ["a/b/c", "a b c", "...", "evil.com#x", "bücket", "a\r\nb"] {
-            assert!(matches!(refusal(text), InvalidBucketName::Character(_)));
-        }
-    }
-
-    #[test]
-    fn fits_host_needs_a_single_lower_case_label() {
-        let fits = |text: &str| BucketName::new(text).unwrap().fits_host();
-        assert!(fits("my-bucket-1"));
-        for text in ["my.bucket", "Bucket", "a_b", "-ab", "ab-", &"x".repeat(64)] {
-            assert!(!fits(text), "{text}");
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,8 @@ use futures::channel::oneshot;
 use super::classify::Subject;
 use super::client::Shared;
 use super::message::Draft;
-use super::{Error, ErrorKind, observe};
+use super::observe::Observer;
+use super::{Error, ErrorKind};
 use crate::crt::s3::{
     BodyPart, Finished, Flow, Request, RequestError, RequestEvents, RequestKind, RequestMetrics,
 };
@@ -83,7 +84,7 @@ fn begin<T: Send + 'static>(
         let _unheard = done.send(read(reply));
     };
     let call = Call {
-        subject: subject.clone(),
+        observer: Observer::new(shared, subject, draft.body.len()),
         state: Mutex::new(State {
             reply: Reply::default(),
             too_large: false,
@@ -131,7 +132,7 @@ impl<T> Sending<T> {
 type Ended = Box<dyn FnOnce(Result<Reply, Error>) + Send>;
 
 struct Call {
-    subject: Subject,
+    observer: Observer,
     state: Mutex<State>,
 }
 
@@ -160,11 +161,12 @@ impl RequestEvents for Call {
             return Flow::Cancel;
         }
         state.reply.body.extend_from_slice(&part);
+        self.observer.received(part.len());
         Flow::Continue
     }
 
     fn telemetry(&self, metrics: &RequestMetrics<'_>) {
-        observe::http_request(&self.subject, metrics);
+        self.observer.http_request(metrics);
     }
 
     fn finish(&self, outcome: Result<Finished, RequestError>) {
@@ -174,9 +176,9 @@ impl RequestEvents for Call {
             (reply, state.too_large, state.ended.take())
         };
         let result = match outcome {
-            _ if too_large => Err(self.subject.protocol("the answer is too large")),
+            _ if too_large => Err(self.observer.subject().protocol("the answer is too large")),
             Ok(_) => Ok(reply),
-            Err(error) => Err(self.subject.ended(&error)),
+            Err(error) => Err(self.observer.failed(&error)),
         };
         if let Some(ended) = ended {
             ended(result);

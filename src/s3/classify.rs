@@ -14,7 +14,7 @@ pub(super) struct Subject {
     pub(super) bucket: String,
     /// The key or the prefix.
     pub(super) key: String,
-    /// The region that requests are signed for.
+    /// The region that requests are signed for, or [`EVERYWHERE`].
     pub(super) region: String,
 }
 
@@ -98,7 +98,7 @@ impl Subject {
             .or_else(|| body.region.as_deref().map(printable));
         let elsewhere = right_region
             .as_deref()
-            .is_some_and(|right| right != self.region);
+            .is_some_and(|right| right != self.region && self.region != EVERYWHERE);
         let kind = kind_of_answer(self.operation, answer.status, &body, elsewhere);
         let request_id = answer.request_id.or(body.request_id.as_deref());
         let context = Context {
@@ -147,6 +147,7 @@ fn kind_of_failure(error: crt::Error) -> ErrorKind {
         crt::ErrorKind::Protocol => ErrorKind::Protocol,
         crt::ErrorKind::Throttled => ErrorKind::Throttled,
         crt::ErrorKind::ClockSkew => ErrorKind::BadCredentials,
+        crt::ErrorKind::Session => ErrorKind::Denied,
         _ => ErrorKind::Other,
     }
 }
@@ -224,8 +225,12 @@ fn printable(text: &str) -> String {
     text.trim().chars().take(LONGEST).map(clean).collect()
 }
 
+/// The set of regions in signatures that hold in all of them.
+const EVERYWHERE: &str = "*";
+
 pub(super) const HEAD: &str = "HeadObject";
 pub(super) const GET: &str = "GetObject";
+pub(super) const CREATE_SESSION: &str = "CreateSession";
 pub(super) const LIST: &str = "ListObjectsV2";
 pub(super) const PUT: &str = "PutObject";
 pub(super) const DELETE: &str = "DeleteObject";

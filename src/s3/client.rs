@@ -8,7 +8,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::buffers::Buffers;
-use super::classify::{GET, HEAD, LIST, Subject};
+use super::classify::{COPY, CREATE_SESSION, GET, HEAD, LIST, Subject, UPLOAD_PART_COPY};
+use super::endpoint::Scheme;
 use super::message::{Common, Draft};
 use super::proof::Proofs;
 use super::{
@@ -16,8 +17,9 @@ use super::{
     PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, get, head, list, put,
     rename, upload,
 };
-use crate::crt::s3::{Client, RequestKind, RequestOptions};
-use crate::crt::{Message, Uri};
+use crate::crt::s3::{Client, RequestKind, RequestOptions, SigningAlgorithm};
+use crate::crt::{CredentialsProvider, Message, Uri};
+use crate::metrics::S3Metrics;
 
 /// One bucket, reached over the CRT. Clones share the connections.
 ///
@@ -29,15 +31,18 @@ pub struct S3Store(Arc<Shared>);
 /// What all requests of a store use.
 pub(super) struct Shared {
     pub(super) client: Client,
+    pub(super) credentials: Arc<CredentialsProvider>,
     pub(super) endpoint: Uri,
     pub(super) common: Common,
     pub(super) bucket: String,
     pub(super) region: String,
+    pub(super) scheme: Scheme,
     pub(super) part_bytes: u64,
     pub(super) write_part_bytes: usize,
     /// Of `write_part_bytes` each.
     pub(super) buffers: Buffers,
     pub(super) proofs: Proofs,
+    pub(super) metrics: Arc<S3Metrics>,
 }
 
 impl S3Store {
@@ -45,12 +50,17 @@ impl S3Store {
         Self(Arc::new(shared))
     }
 
+    /// What its requests use.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     /// The bucket's name.
     pub fn bucket(&self) -> &str {
         &self.0.bucket
     }
 
-    /// The region that requests are signed for.
+    /// The bucket's region, as far as it is known.
     pub fn region(&self) -> &str {
         &self.0.region
     }
@@ -121,7 +131,7 @@ impl Shared {
             operation,
             bucket: self.bucket.clone(),
             key: key.to_owned(),
-            region: self.region.clone(),
+            region: self.scheme.region.clone(),
         }
     }
 
@@ -136,6 +146,16 @@ impl Shared {
 
     /// The options of a request of `kind` to this bucket.
     pub(super) fn options<'a>(&'a self, kind: RequestKind<'a>) -> RequestOptions<'a> {
-        RequestOptions::new(kind, &self.endpoint)
+        let mut options = RequestOptions::new(kind, &self.endpoint);
+        if let RequestKind::Default { operation } = kind
+            && self.scheme.algorithm == SigningAlgorithm::V4S3Express
+            && WITHOUT_SESSION.contains(&operation)
+        {
+            options.signing = Some(self.scheme.signing().without_session());
+        }
+        options
     }
 }
+
+/// What a directory bucket wants to be signed with the credentials themselves.
+const WITHOUT_SESSION: [&str; 3] = [CREATE_SESSION, COPY, UPLOAD_PART_COPY];

@@ -3,19 +3,26 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Addressing, BucketName, Encryption, Prefix, UploadChecksums};
+use super::{Addressing, BucketKind, BucketName, Encryption, Prefix, UploadChecksums};
+use crate::metrics::S3Metrics;
 
 /// How to reach a bucket, and with what limits.
 #[derive(Debug, Clone)]
 pub struct S3Config {
     /// The bucket.
     pub bucket: BucketName,
+    /// What can be asked of it. What its name tells at first.
+    pub kind: BucketKind,
     /// What the first request lists: permissions may be bound to a prefix. Empty at first.
     pub prefix: Prefix,
-    /// The bucket's region. Without one `us-east-1` is tried, and the region that S3 then names.
+    /// The bucket's region. Without one the region that the bucket's name tells is tried, or
+    /// [`Self::likely_region`], and then the one that S3 names.
     pub region: Option<String>,
+    /// Where the bucket is if nothing tells its region; `us-east-1` without one.
+    pub likely_region: Option<String>,
     /// Another endpoint than that of the region: `scheme://host[:port][/path]`.
     pub endpoint_url: Option<String>,
     /// Which of the endpoint's addresses to use.
@@ -53,6 +60,13 @@ pub struct S3Config {
     pub user_agent_prefix: Option<String>,
     /// Certificates to trust instead of the system's: a PEM file.
     pub ca_bundle: Option<PathBuf>,
+    /// Whether credentials may be asked of the metadata service of EC2 instances; so at first.
+    pub instance_metadata: bool,
+    /// Network interfaces over which connections to S3 are spread, by name. None leaves it to the
+    /// system's routes.
+    pub network_interfaces: Vec<String>,
+    /// What counts the requests. One of its own at first.
+    pub metrics: Arc<S3Metrics>,
 }
 
 /// Where credentials come from.
@@ -80,9 +94,11 @@ impl S3Config {
     /// The defaults for `bucket`.
     pub fn new(bucket: BucketName) -> Self {
         Self {
+            kind: bucket.kind(),
             bucket,
             prefix: Prefix::default(),
             region: None,
+            likely_region: None,
             endpoint_url: None,
             addressing: Addressing::default(),
             auth: Auth::default(),
@@ -100,6 +116,9 @@ impl S3Config {
             upload_checksums: UploadChecksums::default(),
             user_agent_prefix: None,
             ca_bundle: None,
+            instance_metadata: true,
+            network_interfaces: Vec::new(),
+            metrics: Arc::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way to a [`S3Store`]: credentials, endpoint, region, and one request that proves them.
 
 use std::num::NonZeroU32;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -12,13 +12,15 @@ use futures::future::{Either, select};
 use super::buffers::Buffers;
 use super::classify::{LIST, Subject};
 use super::client::{S3Store, Shared};
-use super::endpoint::Endpoint;
+use super::credentials::Search;
+use super::endpoint::{Endpoint, Query};
 use super::message::Common;
 use super::proof::Proofs;
-use super::{Auth, Context, Error, ErrorKind, ListRequest, S3Config, Store};
+use super::{Auth, BucketKind, Context, Error, ErrorKind, ListRequest, S3Config, Store, session};
 use crate::crt::s3::{Client, ClientConfig, Stall};
 use crate::crt::{
-    CredentialsProvider, FailedHandshakes, ProfileOptions, Runtime, TlsContext, Trust, Uri,
+    CredentialsProvider, EndpointRules, ErrorKind as CrtErrorKind, FailedHandshakes, Runtime,
+    TlsContext, Trust, Uri,
 };
 
 impl S3Store {
@@ -42,58 +44,137 @@ impl S3Store {
             key: config.prefix.as_str().to_owned(),
             region: config.region.clone().unwrap_or_default(),
         };
-        let connecting = std::pin::pin!(connect(runtime, &config, &subject));
+        let step = Step::default();
+        let connecting = std::pin::pin!(connect(runtime, &config, &subject, &step));
         match select(connecting, deadline.elapsed).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => Err(subject.error(ErrorKind::Timeout, no_answer(&config))),
+            Either::Right(_) => Err(match step.credentials() {
+                Some(source) => subject.error(
+                    ErrorKind::NoCredentials,
+                    no_answer(&format!("the source of the credentials ({source})")),
+                ),
+                None => subject.error(ErrorKind::Timeout, no_answer(&s3(&config))),
+            }),
         }
+    }
+
+    /// Where a bucket's requests go first: scheme, host and, if it is not the scheme's own, port.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`]: settings that do not fit together.
+    pub fn origin(runtime: &Runtime, config: &S3Config) -> Result<String, Error> {
+        let subject = Subject {
+            operation: LIST,
+            bucket: config.bucket.to_string(),
+            key: config.prefix.as_str().to_owned(),
+            region: config.region.clone().unwrap_or_default(),
+        };
+        Ok(Place::first(runtime, config, &subject)?.endpoint.origin)
+    }
+}
+
+/// The source of credentials that is being asked, if one is.
+#[derive(Default)]
+struct Step(Mutex<Option<String>>);
+
+impl Step {
+    fn set(&self, source: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = source.map(str::to_owned);
+    }
+
+    fn credentials(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// Nothing came before the deadline.
-fn no_answer(config: &S3Config) -> String {
-    let s3 = match config.endpoint_url.as_deref() {
+fn no_answer(who: &str) -> String {
+    let seconds = CONNECT_DEADLINE.as_secs();
+    format!("no answer from {who} within {seconds} seconds")
+}
+
+fn s3(config: &S3Config) -> String {
+    match config.endpoint_url.as_deref() {
         Some(url) if is_https(url) => format!("{url} over TLS"),
         Some(url) => url.to_owned(),
         None => "S3".to_owned(),
-    };
-    let credentials = match config.auth {
-        Auth::DefaultChain | Auth::Profile(_) => " or from the source of the credentials",
-        Auth::Anonymous | Auth::Static { .. } => "",
-    };
-    let seconds = CONNECT_DEADLINE.as_secs();
-    format!("no answer from {s3}{credentials} within {seconds} seconds")
+    }
 }
 
 async fn connect(
     runtime: &Runtime,
     config: &S3Config,
     subject: &Subject,
+    step: &Step,
 ) -> Result<S3Store, Error> {
-    let region = config.region.as_deref().unwrap_or(FIRST_REGION);
-    endpoint(config, subject, region)?;
-    let identity = Identity::new(runtime, config, subject)?;
-    if !matches!(config.auth, Auth::Anonymous) {
-        identity
-            .credentials
-            .load()
-            .await
-            .map_err(|error| no_credentials(subject, error))?;
-    }
-    match probe(runtime, config, &identity, subject, region).await {
-        Ok(()) => identity.store(runtime, config, subject, region, Tries::Configured),
+    let place = Place::first(runtime, config, subject)?;
+    let identity = Identity::find(runtime, config, subject, step).await?;
+    match probe(runtime, config, &identity, subject, &place).await {
+        Ok(()) => identity.store(runtime, config, subject, &place, Tries::Configured),
         Err(error) if error.kind() == ErrorKind::WrongRegion => {
             let right = error.context().region.clone();
             match (&config.region, right) {
-                (None, Some(right)) if right != region => {
+                (None, Some(right)) if right != place.region => {
                     log::info!("bucket {} is in region {right}", config.bucket);
-                    probe(runtime, config, &identity, subject, &right).await?;
-                    identity.store(runtime, config, subject, &right, Tries::Configured)
+                    let place = place.moved_to(config, subject, right)?;
+                    probe(runtime, config, &identity, subject, &place).await?;
+                    identity.store(runtime, config, subject, &place, Tries::Configured)
                 }
-                (_, right) => Err(wrong_region(&error, region, right.as_deref())),
+                (_, right) => Err(wrong_region(&error, &place.region, right.as_deref())),
             }
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Where the bucket is taken to be.
+struct Place {
+    rules: EndpointRules,
+    region: String,
+    endpoint: Endpoint,
+}
+
+impl Place {
+    /// Where the settings say, or the bucket's name, or what is likely.
+    fn first(runtime: &Runtime, config: &S3Config, subject: &Subject) -> Result<Self, Error> {
+        let rules = EndpointRules::new(runtime).map_err(|error| {
+            let text = "the rules of S3's endpoints cannot be read".to_owned();
+            caused(subject, ErrorKind::Other, text, error)
+        })?;
+        let region = config
+            .region
+            .clone()
+            .or_else(|| config.bucket.region())
+            .or_else(|| config.likely_region.clone())
+            .unwrap_or_else(|| FIRST_REGION.to_owned());
+        Self::new(rules, config, subject, region)
+    }
+
+    /// In another region.
+    fn moved_to(self, config: &S3Config, subject: &Subject, region: String) -> Result<Self, Error> {
+        Self::new(self.rules, config, subject, region)
+    }
+
+    fn new(
+        rules: EndpointRules,
+        config: &S3Config,
+        subject: &Subject,
+        region: String,
+    ) -> Result<Self, Error> {
+        let query = Query {
+            bucket: &config.bucket,
+            region: &region,
+            url: config.endpoint_url.as_deref(),
+            addressing: config.addressing,
+            signed: !matches!(config.auth, Auth::Anonymous),
+        };
+        let endpoint = Endpoint::resolve(&rules, &query)
+            .map_err(|invalid| subject.error(ErrorKind::Settings, invalid.to_string()))?;
+        Ok(Self {
+            rules,
+            region,
+            endpoint,
+        })
     }
 }
 
@@ -103,11 +184,11 @@ async fn probe(
     config: &S3Config,
     identity: &Identity,
     subject: &Subject,
-    region: &str,
+    place: &Place,
 ) -> Result<(), Error> {
     let (failed, mut failures) = channel::unbounded();
-    let store = identity.store(runtime, config, subject, region, Tries::Few { failed })?;
-    let origin = endpoint(config, subject, region)?.origin;
+    let store = identity.store(runtime, config, subject, place, Tries::Few { failed })?;
+    let origin = &place.endpoint.origin;
     let request = ListRequest {
         prefix: config.prefix.as_str().to_owned(),
         max_keys: Some(1),
@@ -116,12 +197,15 @@ async fn probe(
     match select(store.list(&request), failures.select_next_some()).await {
         // A server without TLS may just close the connection.
         Either::Left((Err(error), _))
-            if error.kind() == ErrorKind::Connection && is_https(&origin) =>
+            if error.kind() == ErrorKind::Connection && is_https(origin) =>
         {
             let mut context = error.context().clone();
             let text = context.message.unwrap_or_default();
             context.message = Some(format!("no answer from {origin} over TLS: {text}"));
             Err(Error::new(error.kind(), context))
+        }
+        Either::Left((Err(error), _)) if is_refused_session(&error) => {
+            Err(session::refusal(store.shared()).await.unwrap_or(error))
         }
         Either::Left((answer, _)) => answer.map(drop),
         // Its request would not hear of it before the deadline.
@@ -130,6 +214,12 @@ async fn probe(
             Err(caused(subject, ErrorKind::Tls, text, failure.error))
         }
     }
+}
+
+fn is_refused_session(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<crate::crt::Error>());
+    cause.is_some_and(|cause| cause.kind() == CrtErrorKind::Session)
 }
 
 fn is_https(url: &str) -> bool {
@@ -149,7 +239,12 @@ struct Identity {
 }
 
 impl Identity {
-    fn new(runtime: &Runtime, config: &S3Config, subject: &Subject) -> Result<Self, Error> {
+    async fn find(
+        runtime: &Runtime,
+        config: &S3Config,
+        subject: &Subject,
+        step: &Step,
+    ) -> Result<Self, Error> {
         let trust = match &config.ca_bundle {
             Some(path) => Trust::CaFile(path),
             None => Trust::System,
@@ -161,28 +256,23 @@ impl Identity {
             };
             caused(subject, ErrorKind::Tls, text, error)
         })?;
-        let credentials = match &config.auth {
-            Auth::DefaultChain => CredentialsProvider::default_chain(runtime, &tls, None),
-            Auth::Profile(name) => {
-                let options = ProfileOptions {
-                    name: Some(name),
-                    ..ProfileOptions::default()
-                };
-                CredentialsProvider::profile(runtime, &tls, &options)
-            }
-            Auth::Anonymous => CredentialsProvider::anonymous(runtime),
-            Auth::Static {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => CredentialsProvider::fixed(
-                runtime,
-                access_key_id,
-                secret_access_key,
-                session_token.as_deref(),
-            ),
+        let search = Search {
+            runtime,
+            tls: &tls,
+            auth: &config.auth,
+            region: config.region.as_deref(),
+            instance_metadata: config.instance_metadata,
         };
-        let credentials = credentials.map_err(|error| no_credentials(subject, error))?;
+        let signer = search.run(&|source| step.set(Some(source))).await;
+        step.set(None);
+        let signer = signer.map_err(|error| {
+            let context = Context {
+                message: Some(error.to_string()),
+                ..subject.context()
+            };
+            Error::with_source(ErrorKind::NoCredentials, context, error)
+        })?;
+        let credentials = signer.provider;
         Ok(Self { tls, credentials })
     }
 
@@ -191,20 +281,22 @@ impl Identity {
         runtime: &Runtime,
         config: &S3Config,
         subject: &Subject,
-        region: &str,
+        place: &Place,
         tries: Tries,
     ) -> Result<S3Store, Error> {
-        let endpoint = endpoint(config, subject, region)?;
+        let endpoint = &place.endpoint;
         let failed = |error| {
             let text = "the client cannot be made".to_owned();
             caused(subject, ErrorKind::Other, text, error)
         };
-        let mut client = ClientConfig::new(region, &self.credentials);
+        let mut client = ClientConfig::new(&place.region, &self.credentials);
+        client.signing = endpoint.scheme.signing();
         client.tls = Some(&self.tls);
         client.part_bytes = Some(config.part_bytes);
         client.throughput_target_gbps = Some(config.throughput_target_gbps);
         client.memory_limit_bytes = config.memory_limit_bytes;
         client.backpressure = true;
+        client.network_interfaces = &config.network_interfaces;
         client.backoff_base = Some(BACKOFF_BASE);
         let stall_timeout = match tries {
             Tries::Few { failed } => {
@@ -231,35 +323,28 @@ impl Identity {
         let write_part_bytes = usize::try_from(write_part_bytes).unwrap_or(usize::MAX);
         Ok(S3Store::new(Shared {
             client: Client::new(runtime, &client).map_err(failed)?,
+            credentials: Arc::new(self.credentials.clone()),
             endpoint: Uri::parse(runtime, &endpoint.origin).map_err(failed)?,
             common: Common {
-                path: endpoint.path,
+                path: endpoint.path.clone(),
                 user_agent: config.user_agent(),
                 requester_pays: config.requester_pays,
                 expected_bucket_owner: config.expected_bucket_owner.clone(),
                 storage_class: config.storage_class.clone(),
                 encryption: config.encryption.clone(),
                 checksums: config.upload_checksums,
+                has_archive: config.kind == BucketKind::GeneralPurpose,
             },
             bucket: config.bucket.to_string(),
-            region: region.to_owned(),
+            region: place.region.clone(),
+            scheme: endpoint.scheme.clone(),
             part_bytes: config.part_bytes,
             write_part_bytes,
             buffers: Buffers::new(write_part_bytes),
             proofs: Proofs::default(),
+            metrics: Arc::clone(&config.metrics),
         }))
     }
-}
-
-fn endpoint(config: &S3Config, subject: &Subject, region: &str) -> Result<Endpoint, Error> {
-    let url = config.endpoint_url.as_deref();
-    Endpoint::resolve(&config.bucket, region, url, config.addressing)
-        .map_err(|invalid| subject.error(ErrorKind::Other, invalid.to_string()))
-}
-
-fn no_credentials(subject: &Subject, error: crate::crt::Error) -> Error {
-    let text = format!("no credentials could be loaded: {error}");
-    caused(subject, ErrorKind::NoCredentials, text, error)
 }
 
 fn wrong_region(error: &Error, region: &str, right: Option<&str>) -> Error {

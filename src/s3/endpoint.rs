@@ -1,11 +1,16 @@
-//! Where a bucket's requests go: scheme, host, and what comes before the key in the path.
+//! Where a bucket's requests go, and how they are signed: scheme, host, what comes before the key
+//! in the path, and the scope of signatures.
 //!
+//! AWS's own rules say it ([`EndpointRules`]); what is checked here is what they take for granted.
 //! S3: [endpoints](https://docs.aws.amazon.com/general/latest/gr/s3.html),
 //! [virtual hosting](https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html).
 
-use std::net::Ipv4Addr;
+mod scheme;
+mod url;
 
-use super::BucketName;
+use super::{BucketKind, BucketName};
+use crate::crt::s3::SigningAlgorithm;
+use crate::crt::{EndpointParameters, EndpointRules, Resolved};
 
 /// Which of a bucket's addresses to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,15 +21,43 @@ pub struct Addressing {
     pub dual_stack: bool,
     /// Uses S3 Transfer Acceleration.
     pub accelerate: bool,
+    /// Uses the endpoints whose cryptography is validated for FIPS 140.
+    pub fips: bool,
 }
 
-/// Where a bucket's requests go.
+/// Where a bucket's requests go, and how they are signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// Scheme, host and port, as `https://bucket.s3.eu-west-1.amazonaws.com`.
     pub(super) origin: String,
     /// What the path has before the `/` of the key: empty, or as `/bucket`.
     pub(super) path: String,
+    /// How requests are signed.
+    pub(super) scheme: Scheme,
+}
+
+/// How requests are signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scheme {
+    pub(super) algorithm: SigningAlgorithm,
+    /// The service in the scope of signatures.
+    pub(super) service: String,
+    /// The region in their scope, or the set of regions of an asymmetric signature.
+    pub(super) region: String,
+    /// Whether the path is encoded once more before it is signed.
+    pub(super) double_encoding: bool,
+}
+
+/// What an endpoint is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query<'a> {
+    pub(super) bucket: &'a BucketName,
+    pub(super) region: &'a str,
+    /// Another endpoint than that of the region.
+    pub(super) url: Option<&'a str>,
+    pub(super) addressing: Addressing,
+    /// Whether requests are signed.
+    pub(super) signed: bool,
 }
 
 /// Settings that do not make an endpoint.
@@ -37,168 +70,70 @@ pub(super) enum InvalidEndpoint {
     Scheme,
     #[error("the endpoint URL has to be scheme://host[:port][/path]")]
     Url,
-    #[error("{0} and an endpoint URL exclude each other")]
-    WithUrl(&'static str),
-    #[error("transfer acceleration does not work with path-style addresses")]
-    AcceleratePath,
-    #[error("transfer acceleration does not work with the bucket name {0:?}")]
-    AccelerateName(String),
-    #[error("transfer acceleration does not exist in {0}")]
-    AccelerateRegion(String),
+    #[error("S3 has no such endpoint: {0}")]
+    Refused(String),
+    #[error("the rules of S3's endpoints cannot be followed: {0}")]
+    Rules(crate::crt::Error),
+    #[error("the rules of S3's endpoints ask for what is not known here: {0}")]
+    Unknown(String),
 }
 
 impl Endpoint {
-    /// Finds the endpoint of `bucket` in `region`, or below the endpoint `url`.
+    /// Finds the endpoint.
     ///
-    /// With a `url` the bucket becomes a part of the host name as well, unless `path_style` is
-    /// set, or the host is an IP address or `localhost`, which have no subdomains, or the bucket's
-    /// name does not fit into a host name.
+    /// Below an endpoint URL the bucket becomes a part of the host name as well, unless the path
+    /// style is asked for, or the host is an IP address or `localhost`, which have no subdomains, or
+    /// the bucket's name does not fit into a host name.
     pub(super) fn resolve(
-        bucket: &BucketName,
-        region: &str,
-        url: Option<&str>,
-        addressing: Addressing,
+        rules: &EndpointRules,
+        query: &Query<'_>,
     ) -> Result<Self, InvalidEndpoint> {
+        let Query { bucket, region, .. } = *query;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let ends = region.starts_with('-') || region.ends_with('-');
         if region.is_empty() || region.len() > 63 || ends || !region.bytes().all(plain) {
             return Err(InvalidEndpoint::Region(region.to_owned()));
         }
-        match url {
-            Some(url) => Self::below(url, bucket, addressing),
-            None => Self::of_region(bucket, region, addressing),
-        }
-    }
-
-    fn of_region(
-        bucket: &BucketName,
-        region: &str,
-        addressing: Addressing,
-    ) -> Result<Self, InvalidEndpoint> {
-        let suffix = PARTITIONS
-            .iter()
-            .find(|(prefix, _)| region.starts_with(prefix))
-            .map_or(DEFAULT_SUFFIX, |(_, suffix)| suffix);
-        let dual_stack = if addressing.dual_stack {
-            ".dualstack"
-        } else {
-            ""
+        let url = query.url.map(url::parse).transpose()?;
+        let unfit = !bucket.is_arn() && !bucket.fits_host();
+        let path_style =
+            query.addressing.path_style || url.is_some_and(|url| url.has_no_subdomains() || unfit);
+        // A session is asked for at the root of the host, which then has to be the bucket's.
+        let has_sessions = query.signed && !(path_style && url.is_some());
+        let parameters = EndpointParameters {
+            bucket: bucket.as_str(),
+            region,
+            endpoint: url.map(|url| url.text),
+            force_path_style: path_style,
+            use_dual_stack: query.addressing.dual_stack,
+            use_fips: query.addressing.fips,
+            accelerate: query.addressing.accelerate,
+            disable_s3express_session_auth: !has_sessions,
         };
-        if addressing.accelerate {
-            if addressing.path_style {
-                return Err(InvalidEndpoint::AcceleratePath);
+        let resolved = rules.resolve(&parameters).map_err(InvalidEndpoint::Rules)?;
+        let (resolved, properties) = match resolved {
+            Resolved::Endpoint { url, properties } => (url, properties),
+            Resolved::Refused(reason) => return Err(InvalidEndpoint::Refused(reason)),
+        };
+        let mut scheme = Scheme::of_properties(&properties, region)?;
+        if !query.signed {
+            // Only the usual algorithm knows of requests that are not signed.
+            scheme.algorithm = SigningAlgorithm::V4;
+        }
+        let (origin, path) = match url {
+            // Of directory buckets the rules know addresses of the other style only.
+            Some(url) if path_style && bucket.kind() == BucketKind::Directory => {
+                (url.origin(), format!("{}/{bucket}", url.path))
             }
-            if !bucket.fits_host() {
-                return Err(InvalidEndpoint::AccelerateName(bucket.to_string()));
-            }
-            if suffix != DEFAULT_SUFFIX {
-                return Err(InvalidEndpoint::AccelerateRegion(region.to_owned()));
-            }
-            let origin = format!("https://{bucket}.s3-accelerate{dual_stack}.{suffix}");
-            let path = String::new();
-            return Ok(Self { origin, path });
-        }
-        let host = format!("s3{dual_stack}.{region}.{suffix}");
-        Ok(Self::join(
-            "https",
-            &host,
-            "",
-            bucket,
-            addressing.path_style,
-        ))
-    }
-
-    fn below(
-        url: &str,
-        bucket: &BucketName,
-        addressing: Addressing,
-    ) -> Result<Self, InvalidEndpoint> {
-        if addressing.dual_stack {
-            return Err(InvalidEndpoint::WithUrl("dual-stack addresses"));
-        }
-        if addressing.accelerate {
-            return Err(InvalidEndpoint::WithUrl("transfer acceleration"));
-        }
-        let parts = url.split_once("://");
-        let Some((scheme @ ("http" | "https"), rest)) = parts else {
-            return Err(InvalidEndpoint::Scheme);
+            _ => url::split(&resolved).ok_or_else(|| InvalidEndpoint::Unknown(resolved.clone()))?,
         };
-        let (authority, path) = match rest.split_once('/') {
-            Some((authority, path)) => (authority, format!("/{path}")),
-            None => (rest, String::new()),
-        };
-        let path = path.trim_end_matches('/');
-        let clean = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
-        let host = host(authority).filter(|_| path.bytes().all(clean));
-        let Some(host) = host else {
-            return Err(InvalidEndpoint::Url);
-        };
-        let alone = host.starts_with('[')
-            || host.parse::<Ipv4Addr>().is_ok()
-            || host.eq_ignore_ascii_case("localhost");
-        Ok(Self::join(
-            scheme,
-            authority,
+        Ok(Self {
+            origin,
             path,
-            bucket,
-            addressing.path_style || alone,
-        ))
-    }
-
-    fn join(
-        scheme: &str,
-        authority: &str,
-        path: &str,
-        bucket: &BucketName,
-        path_style: bool,
-    ) -> Self {
-        if path_style || !bucket.fits_host() {
-            Self {
-                origin: format!("{scheme}://{authority}"),
-                path: format!("{path}/{bucket}"),
-            }
-        } else {
-            Self {
-                origin: format!("{scheme}://{bucket}.{authority}"),
-                path: path.to_owned(),
-            }
-        }
+            scheme,
+        })
     }
 }
-
-/// The host in `authority`, if that is a host with or without a port and nothing else.
-fn host(authority: &str) -> Option<&str> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, after) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            let port = match after {
-                "" => None,
-                after => Some(after.strip_prefix(':')?),
-            };
-            (&authority[..address.len() + 2], port)
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if host.is_empty() || (!host.starts_with('[') && !host.bytes().all(valid)) {
-        return None;
-    }
-    match port {
-        Some(port) => {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            (digits && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(host)
-        }
-        None => Some(host),
-    }
-}
-
-/// Regions whose host names do not end in [`DEFAULT_SUFFIX`]; those of `us-gov-` do.
-const PARTITIONS: [(&str, &str); 1] = [("cn-", "amazonaws.com.cn")];
-const DEFAULT_SUFFIX: &str = "amazonaws.com";
 
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,8 @@ pub enum ErrorKind {
     /// Bytes that arrived, here or at the store, are not those that were sent, or the store did not
     /// keep them as it was told.
     Integrity,
+    /// The settings do not fit together or do not fit the bucket; nothing was sent.
+    Settings,
     /// The request says what S3 or HTTP cannot carry; nothing was sent.
     Invalid,
     /// The object is too large for S3, or for the parts that it is sent in.

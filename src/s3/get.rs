@@ -14,6 +14,7 @@ use delivery::Delivery;
 
 use super::classify::Subject;
 use super::client::Shared;
+use super::observe::Observer;
 use super::{BodySink, Error, GetRequest, InFlight};
 use crate::crt::s3::{Request, RequestKind};
 
@@ -35,7 +36,7 @@ pub(super) fn start(
     let message = shared
         .message(&draft)
         .map_err(|error| subject.failed(error))?;
-    let delivery = Delivery::new(subject.clone(), request, sink);
+    let delivery = Delivery::new(Observer::new(shared, &subject, 0), request, sink);
     let request = shared
         .client
         .start(message, &options, delivery)

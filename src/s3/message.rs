@@ -46,6 +46,8 @@ pub(super) struct Common {
     pub(super) encryption: Option<Encryption>,
     /// Which checksums uploads have.
     pub(super) checksums: UploadChecksums,
+    /// Whether objects may be archived and restored, which listings are then asked about.
+    pub(super) has_archive: bool,
 }
 
 impl Draft {
@@ -94,8 +96,15 @@ impl Common {
             path.extend(utf8_percent_encode(text, QUERY));
         }
         let mut draft = self.draft("GET", path);
-        draft.header("x-amz-optional-object-attributes", "RestoreStatus");
+        if self.has_archive {
+            draft.header("x-amz-optional-object-attributes", "RestoreStatus");
+        }
         draft
+    }
+
+    /// CreateSession.
+    pub(super) fn create_session(&self) -> Draft {
+        self.draft("GET", format!("{}/?session=", self.path))
     }
 
     fn object_path(&self, key: &Key) -> String {

@@ -25,6 +25,7 @@ use super::copy::source;
 use super::multipart::{MAX_PARTS, Part, Session};
 use super::put::describe;
 use super::{CopyRequest, ETag, Error, ErrorKind, PutCondition, PutRequest, Stored, Upload};
+use crate::metrics::UnderWay;
 
 /// Starts an upload.
 pub(super) fn start(
@@ -42,6 +43,7 @@ pub(super) fn start(
         headers.push(("x-amz-checksum-algorithm".into(), algorithm.to_owned()));
         headers.push(("x-amz-checksum-type".into(), kind.to_owned()));
     }
+    let under_way = shared.metrics.uploads.enter();
     let (session, created) = Session::create(shared, request.key, headers)?;
     let active = Active {
         subject: subject.clone(),
@@ -60,6 +62,7 @@ pub(super) fn start(
         unconfirmed: 0,
         written: 0,
         whole: Whole::default(),
+        _under_way: under_way,
     };
     Ok(PartUpload {
         subject,
@@ -162,6 +165,7 @@ struct Active {
     /// Bytes of all parts cut.
     written: u64,
     whole: Whole,
+    _under_way: UnderWay,
 }
 
 /// A part that is ready to be sent.

@@ -95,6 +95,7 @@ impl Tree {
     /// [`Error::Stale`] or [`Error::NotDirectory`] when the directory is gone.
     pub fn learn_listed(&self, listed: &Listed) -> Result<Node, Error> {
         let core = &self.core;
+        core.lookups.get.add(1);
         let mut table = core.table();
         let found = Found::File(listed.version.info.clone());
         let ino = table.learn(listed.parent, &listed.name, found, listed.since)?;

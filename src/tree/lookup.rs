@@ -25,6 +25,7 @@ impl Core {
             let prefix = table.directory_prefix(parent, &self.config.prefix)?;
             let key = Key::new(format!("{prefix}{name}")).map_err(|_| Error::NameTooLong)?;
             if let Some(known) = self.recall(&mut table, parent, &name, now)? {
+                self.lookups.known.add(1);
                 return known;
             }
             (prefix, key)
@@ -72,7 +73,9 @@ impl Core {
         let mut on_page = self.recall_page(parent, name, now);
         if on_page.is_some() {
             self.pages().note_hit(parent);
+            self.lookups.page.add(1);
         } else {
+            self.lookups.asked.add(1);
             on_page = self.ask_around(parent, name, prefix, now).await?;
         }
         let (found, asked, on_page) = match on_page {

@@ -25,6 +25,7 @@
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
 //! inode that the kernel has forgotten, unless it is local.
 
+mod answered;
 mod around;
 mod caching;
 mod change;
@@ -50,6 +51,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use answered::LookupCounters;
 pub use around::Listed;
 pub use caching::Caching;
 pub use change::Named;
@@ -66,6 +68,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::s3::{self, Key, ObjectDetails, ObjectInfo, Prefix, Store};
+use answered::Lookups;
 use around::Nearby;
 use expiry::Moment;
 use inode::{Content, Found, Inode};
@@ -89,6 +92,8 @@ pub struct TreeConfig {
     /// Whether a lookup may fetch the page of a listing around the name: the store lists in byte
     /// order, and nothing is needed that only a HEAD says.
     pub pages: bool,
+    /// Whether listings come in byte order. If not, they go page by page.
+    pub ordered: bool,
 }
 
 /// How new an answer must be.
@@ -129,6 +134,7 @@ impl Tree {
             lists_otherwise: AtomicBool::new(false),
             walks: Walks::default(),
             requests: AtomicUsize::new(0),
+            lookups: Lookups::default(),
         };
         Self {
             core: Arc::new(core),
@@ -161,6 +167,16 @@ impl Tree {
     /// the last call.
     pub fn take_revealed(&self) -> Vec<(InodeNo, Arc<str>)> {
         self.core.table().take_revealed()
+    }
+
+    /// How many lookups were answered so far, and by what.
+    pub fn lookups(&self) -> LookupCounters {
+        self.core.lookups.get()
+    }
+
+    /// How many inodes are known.
+    pub fn inodes(&self) -> usize {
+        self.core.table().len()
     }
 
     /// Takes back `lookups` references of the kernel to `ino`.
@@ -281,6 +297,7 @@ struct Core {
     walks: Walks,
     /// HEADs and LISTs so far.
     requests: AtomicUsize,
+    lookups: Lookups,
 }
 
 impl Core {

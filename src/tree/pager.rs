@@ -74,6 +74,7 @@ impl Pager {
     /// it is `delimited`. Makes no request.
     pub(super) fn new(core: Arc<Core>, prefix: String, delimited: bool) -> Self {
         let polled = core.clock.now();
+        let splits = core.config.ordered;
         Self {
             ranges: VecDeque::from([Range::whole()]),
             core,
@@ -84,7 +85,7 @@ impl Pager {
             pace: Pace::default(),
             taken: 0,
             crossed: false,
-            splits: true,
+            splits,
             failed: None,
             polled,
             awaited: false,

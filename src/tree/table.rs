@@ -83,7 +83,6 @@ impl Table {
     }
 
     /// Inodes in the table, the root included.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.inodes.len()
     }

@@ -1,251 +1,397 @@
-//! Credentials that end and are renewed, and a clock that is wrong.
+//! Where credentials come from: each source, against servers that give them.
 
-use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::collections::HashMap;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use s3_test_server::{Config, Fault, Model, ObjectSpec, Rule, Server, synthetic};
+use s3_test_server::{CA_FILE, Stub, StubAnswer, StubRequest};
 use tempfile::TempDir;
 
-use crate::failures::fail_both_ways;
-use crate::store::{BUCKET, MountPoint, store};
-use crate::support::{FAILURE_LIMIT, end_of, kill, mount_s3, run};
+use crate::proxy::{Proxy, Rules};
+use crate::store::{BUCKET, store};
+use crate::support::{Outcome, mount_s3, run};
 
-const OLD: &str = "OLDACCESSKEY";
-const NEW: &str = "NEWACCESSKEY";
+const LIMIT: Duration = Duration::from_secs(20);
+const EXPIRES: &str = "2999-01-01T00:00:00Z";
 
-/// A process that gives credentials for some seconds, and then other ones.
-struct Process {
-    place: TempDir,
+/// A home directory, and what AWS has beside S3: STS and the portal of IAM Identity Center, which are
+/// reached by a proxy.
+struct Aws {
+    home: TempDir,
+    services: Stub,
+    proxy: Proxy,
 }
 
-impl Process {
-    /// The first credentials end `seconds` from now.
-    fn new(seconds: u64) -> Self {
-        let place = tempfile::tempdir().expect("a directory");
-        let calls = place.path().join("calls");
-        let script = place.path().join("process");
-        let text = format!(
-            r#"#!/bin/sh
-echo call >> {calls}
-if [ "$(wc -l < {calls})" -gt 1 ]; then key={NEW}; ends='+1 hour'; else key={OLD}; ends='+{seconds} seconds'; fi
-ends=$(date -u -d "$ends" +%Y-%m-%dT%H:%M:%SZ)
-echo "{{\"Version\":1,\"AccessKeyId\":\"$key\",\"SecretAccessKey\":\"secret-of-$key\",\"SessionToken\":\"token\",\"Expiration\":\"$ends\"}}"
-"#,
-            calls = calls.display()
-        );
-        fs::write(&script, text).expect("written");
-        fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("set");
-        let config = format!("[default]\ncredential_process = {}\n", script.display());
-        fs::write(place.path().join("config"), config).expect("written");
-        fs::write(calls, "").expect("written");
-        Self { place }
+impl Aws {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let names = [STS, PORTAL];
+        let services = Stub::https(home.path(), &names, answer).expect("a server");
+        let hosts = names.map(|name| (format!("{name}:443"), services.addr()));
+        let proxy = Proxy::start(Rules {
+            hosts: HashMap::from(hosts),
+            ..Rules::default()
+        });
+        fs::create_dir_all(home.path().join(".aws/sso/cache")).expect("made");
+        Self {
+            home,
+            services,
+            proxy,
+        }
     }
 
-    fn config(&self) -> PathBuf {
-        self.place.path().join("config")
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
     }
 
-    /// How often credentials were asked for.
-    fn calls(&self) -> usize {
-        let calls = fs::read_to_string(self.place.path().join("calls"));
-        calls.expect("a file").lines().count()
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
     }
-}
 
-fn server() -> Server {
-    let secret = |key: &str| (key.to_owned(), format!("secret-of-{key}"));
-    let server = Server::start(Config {
-        keys: vec![secret(OLD), secret(NEW)],
-        log_headers: true,
-        ..Config::default()
-    });
-    server.expect("the server starts")
-}
+    fn config(&self, text: &str) {
+        self.write(".aws/config", text);
+    }
 
-fn start(server: &Server, mount_point: &MountPoint, process: &Process) -> Child {
-    let args = [BUCKET, mount_point.text(), "--foreground", "--no-log"];
-    let mut child = mount_s3(&args)
-        .env("AWS_ENDPOINT_URL", server.endpoint())
-        .env("AWS_CONFIG_FILE", process.config())
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    stdout.read_line(&mut line).expect("a line");
-    assert!(line.contains("is mounted at"), "{line:?}");
-    child
-}
+    /// Lists the store's bucket, as somebody who has this home.
+    fn list(&self, flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Outcome {
+        let index = self.path("index");
+        let uri = format!("s3://{BUCKET}/");
+        let index = index.to_str().expect("UTF-8");
+        let endpoint = store().endpoint();
+        let args = ["index", &uri, "-o", index, "--endpoint-url", &endpoint];
+        let mut command = mount_s3(&[&args, flags].concat());
+        command
+            .env("HOME", self.home.path())
+            .env("HTTPS_PROXY", self.proxy.url())
+            .env("AWS_CA_BUNDLE", self.path(CA_FILE))
+            .env("AWS_REGION", REGION)
+            .env("MOUNTPOINT_LOG", "trace");
+        prepare(&mut command);
+        run(&mut command, LIMIT)
+    }
 
-/// Waits until new credentials are used, and lets the old ones end.
-fn renew(server: &Server, process: &Process, mut work: impl FnMut()) {
-    assert_eq!(process.calls(), 1, "the old credentials are in use");
-    let start = Instant::now();
-    while process.calls() < 2 {
+    fn finds(&self, flags: &[&str], prepare: impl FnOnce(&mut Command)) {
+        let outcome = self.list(flags, prepare);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert!(outcome.stdout.contains("2 objects"), "{outcome:?}");
         assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "they are not renewed"
+            outcome.stderr.contains("TRACE crt::http"),
+            "it tells everything"
         );
-        work();
+        let (_, secret) = store().key();
+        for secret in [&SECRETS[..], &[secret]].concat() {
+            let leak = outcome.stderr.lines().find(|line| line.contains(secret));
+            assert_eq!(leak, None, "{secret} is in the log");
+        }
     }
-    // What was signed before arrives.
-    thread::sleep(Duration::from_secs(1));
-    server.expire_key(OLD);
+
+    /// What was asked of AWS, one line a request.
+    fn asked(&self) -> Vec<String> {
+        let requests = self.services.requests();
+        let host = |request: &StubRequest| request.header("host").unwrap_or_default().to_owned();
+        requests
+            .iter()
+            .map(|request| format!("{} {}{}", host(request), request.target, request.body))
+            .collect()
+    }
 }
 
-fn signed_with(server: &Server, operation: &str, key: &str) -> bool {
-    let stats = server.stats();
-    let mut requests = stats.logged(operation);
-    requests.any(|request| {
-        let signed = request.headers.get("authorization");
-        signed.is_some_and(|text| text.contains(&format!("Credential={key}/")))
+/// What sources of credentials are asked with, and what they give.
+const SECRETS: [&str; 5] = [
+    "WEB-IDENTITY-TOKEN",
+    "CONTAINER-TOKEN",
+    "SSO-TOKEN",
+    "METADATA-TOKEN",
+    "SESSION-TOKEN",
+];
+
+const REGION: &str = "eu-test-7";
+const STS: &str = "sts.eu-test-7.amazonaws.com";
+const PORTAL: &str = "portal.sso.eu-test-7.amazonaws.com";
+
+/// As STS and the portal of IAM Identity Center answer.
+fn answer(request: &StubRequest) -> StubAnswer {
+    let (key, secret) = store().key();
+    let is_signed_by = |key: &str| {
+        let signature = request.header("authorization").unwrap_or_default();
+        signature.contains(&format!("Credential={key}/"))
+    };
+    let assumed = |action: &str| {
+        let text = format!(
+            "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>\
+             <AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn></AssumedRoleUser>\
+             <Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}\
+             </SecretAccessKey><SessionToken>SESSION-TOKEN</SessionToken><Expiration>{EXPIRES}</Expiration>\
+             </Credentials></{action}Result></{action}Response>"
+        );
+        (200, text)
+    };
+    if request.body.contains("Action=AssumeRoleWithWebIdentity")
+        && request.body.contains("WebIdentityToken=WEB-IDENTITY-TOKEN")
+    {
+        return assumed("AssumeRoleWithWebIdentity");
+    }
+    if request.body.contains("Action=AssumeRole&")
+        && (is_signed_by("AKIDBASE") || is_signed_by("AKIDSSO"))
+    {
+        return assumed("AssumeRole");
+    }
+    if request.target.starts_with("/federation/credentials?")
+        && request.header("x-amz-sso_bearer_token") == Some("SSO-TOKEN")
+    {
+        let (key, secret) = if request.target.contains("role_name=Base") {
+            ("AKIDSSO", "secret")
+        } else {
+            (key, secret)
+        };
+        let text = format!(
+            r#"{{"roleCredentials":{{"accessKeyId":"{key}","secretAccessKey":"{secret}","sessionToken":"SESSION-TOKEN","expiration":32472144000000}}}}"#
+        );
+        return (200, text);
+    }
+    (403, "<Error><Code>AccessDenied</Code></Error>".to_owned())
+}
+
+/// As the endpoint of a container answers.
+fn key_as_json() -> String {
+    let (key, secret) = store().key();
+    format!(
+        r#"{{"AccessKeyId":"{key}","SecretAccessKey":"{secret}","Token":"SESSION-TOKEN","Expiration":"{EXPIRES}"}}"#
+    )
+}
+
+#[test]
+fn profile_with_keys() {
+    let aws = Aws::new();
+    let (key, secret) = store().key();
+    let keys = format!("aws_access_key_id={key}\naws_secret_access_key={secret}\n");
+    aws.write(".aws/credentials", &format!("[default]\n{keys}"));
+    aws.finds(&[], |_| ());
+    aws.config(&format!("[profile work]\n{keys}"));
+    fs::remove_file(aws.path(".aws/credentials")).expect("removed");
+    aws.finds(&["--profile", "work"], |_| ());
+    aws.finds(&[], |command| {
+        command.env("AWS_PROFILE", "work");
+    });
+    assert_eq!(aws.asked(), [""; 0]);
+}
+
+#[test]
+fn profile_with_a_process() {
+    let aws = Aws::new();
+    let (key, secret) = store().key();
+    let json = format!(
+        r#"{{"Version":1,"AccessKeyId":"{key}","SecretAccessKey":"{secret}","Expiration":"{EXPIRES}"}}"#
+    );
+    let script = aws.write("fetch", &format!("#!/bin/sh\necho '{json}'\n"));
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("changed");
+    aws.config(&format!("[default]\ncredential_process={script}\n"));
+    aws.finds(&[], |_| ());
+}
+
+#[test]
+fn profile_with_a_role_of_another_profile() {
+    let aws = Aws::new();
+    aws.config(
+        "[profile base]\naws_access_key_id=AKIDBASE\naws_secret_access_key=s\n\
+         [profile work]\nrole_arn=arn:aws:iam::1:role/r\nsource_profile=base\n\
+         role_session_name=me\nexternal_id=ext\n",
+    );
+    aws.finds(&["--profile", "work"], |_| ());
+    let asked = aws.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    for part in [STS, "RoleSessionName=me", "ExternalId=ext"] {
+        assert!(asked[0].contains(part), "{part}: {asked:?}");
+    }
+    assert_eq!(aws.proxy.seen(), [format!("CONNECT {STS}:443 HTTP/1.1")]);
+}
+
+#[test]
+fn web_identity_of_environment_and_profile() {
+    let aws = Aws::new();
+    let token = aws.write("token", "WEB-IDENTITY-TOKEN");
+    let role = "arn:aws:iam::1:role/r";
+    aws.finds(&[], |command| {
+        command
+            .env("AWS_ROLE_ARN", role)
+            .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+    });
+    // The region of --region counts where the environment has none.
+    aws.finds(&["--region", REGION], |command| {
+        command
+            .env_remove("AWS_REGION")
+            .env("AWS_ROLE_ARN", role)
+            .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+    });
+    aws.config(&format!(
+        "[profile work]\nrole_arn={role}\nweb_identity_token_file={token}\n"
+    ));
+    aws.finds(&["--profile", "work"], |_| ());
+    let asked = aws.asked();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked.iter().all(|line| line.starts_with(STS)), "{asked:?}");
+}
+
+#[test]
+fn container_endpoint_with_a_token() {
+    let aws = Aws::new();
+    let container = Stub::http(|request| {
+        let is_right = request.target == "/creds"
+            && request.header("authorization") == Some("CONTAINER-TOKEN");
+        if is_right {
+            (200, key_as_json())
+        } else {
+            (403, String::new())
+        }
     })
-}
-
-#[test]
-fn reading_goes_on_when_credentials_are_renewed() {
-    const SIZE: u64 = 1 << 40;
-    let server = server();
-    server.put_object(&ObjectSpec::synthetic(BUCKET, "large", 1, SIZE));
-    let process = Process::new(14);
-    let mount_point = MountPoint::new();
-    let mut child = start(&server, &mount_point, &process);
-    let mut file = File::open(mount_point.path().join("large")).expect("it opens");
-    let mut offset = 0;
-    let mut read = |length: usize| {
-        let mut bytes = vec![0; length];
-        file.read_exact(&mut bytes).expect("it is read");
-        let mut expected = vec![0; length];
-        synthetic::fill(1, offset, &mut expected);
-        assert!(bytes == expected, "at {offset}");
-        offset += length as u64;
-    };
-    renew(&server, &process, || {
-        read(8 << 20);
-        thread::sleep(Duration::from_millis(200));
-    });
-    for _ in 0..40 {
-        read(8 << 20);
-    }
-    assert!(signed_with(&server, "GetObject", OLD) && signed_with(&server, "GetObject", NEW));
-    kill("TERM", child.id());
-    assert_eq!(end_of(&mut child).code(), Some(0));
-}
-
-#[test]
-fn writing_goes_on_when_credentials_are_renewed() {
-    let server = server();
-    server.create_bucket(BUCKET);
-    let process = Process::new(14);
-    let mount_point = MountPoint::new();
-    let mut child = start(&server, &mount_point, &process);
-    let mut file = File::create(mount_point.path().join("new")).expect("it opens");
-    let mut parts = 0;
-    let part = vec![7; 8 << 20];
-    let mut write = || {
-        file.write_all(&part).expect("written");
-        parts += 1;
-    };
-    renew(&server, &process, || {
-        write();
-        thread::sleep(Duration::from_secs(1));
-    });
-    for _ in 0..4 {
-        write();
-    }
-    file.sync_all().expect("stored");
-    let stored = server.read_object(BUCKET, "new").expect("it is there");
-    assert_eq!(stored.len(), parts * part.len());
-    assert!(signed_with(&server, "UploadPart", OLD));
-    assert!(signed_with(&server, "CompleteMultipartUpload", NEW));
-    kill("TERM", child.id());
-    assert_eq!(end_of(&mut child).code(), Some(0));
-}
-
-#[test]
-fn expired_credentials_are_named() {
-    let server = server();
-    server.create_bucket(BUCKET);
-    server.expire_key(OLD);
-    let mount_point = MountPoint::new();
-    let error = fail_both_ways(&[BUCKET, mount_point.text()], |command| {
+    .expect("a server");
+    aws.finds(&[], |command| {
         command
-            .env("AWS_ENDPOINT_URL", server.endpoint())
-            .env("AWS_ACCESS_KEY_ID", OLD)
-            .env("AWS_SECRET_ACCESS_KEY", format!("secret-of-{OLD}"));
+            .env(
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                format!("http://{}/creds", container.addr()),
+            )
+            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "CONTAINER-TOKEN")
+            // It is on this machine.
+            .env("HTTP_PROXY", "http://127.0.0.1:1")
+            .env("NO_PROXY", "127.0.0.1");
     });
-    for text in ["invalid AWS credentials", "ExpiredToken", "expiry"] {
-        assert!(error.contains(text), "{text}: {error}");
+}
+
+/// The metadata service of an instance with a role.
+fn metadata() -> Stub {
+    Stub::http(|request| match (&*request.method, &*request.target) {
+        ("PUT", "/latest/api/token") => (200, "METADATA-TOKEN".to_owned()),
+        ("GET", "/latest/meta-data/iam/security-credentials/") => (200, "role".to_owned()),
+        ("GET", "/latest/meta-data/iam/security-credentials/role") => (200, key_as_json()),
+        _ => (404, String::new()),
+    })
+    .expect("a server")
+}
+
+#[test]
+fn instance_metadata_unless_disabled() {
+    let aws = Aws::new();
+    let metadata = metadata();
+    let with = |disabled: &'static str| {
+        let endpoint = format!("http://{}", metadata.addr());
+        move |command: &mut Command| {
+            command
+                .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)
+                .env("AWS_EC2_METADATA_DISABLED", disabled);
+        }
+    };
+    let outcome = aws.list(&[], with("true"));
+    assert_eq!(outcome.status, Some(1));
+    let text = "instance metadata: AWS_EC2_METADATA_DISABLED is set";
+    assert!(outcome.stderr.contains(text), "{outcome:?}");
+    assert_eq!(metadata.requests().len(), 0);
+    aws.finds(&[], with("false"));
+}
+
+#[test]
+fn identity_center_by_session_and_as_of_old() {
+    for (cache, profile) in [
+        // SHA-1 of the session's name, and of the start URL.
+        (
+            "34c6fceca75e456f25e7e99531e2425c6c1de443",
+            "sso_session=dev\n[sso-session dev]\nsso_region=eu-test-7\n\
+             sso_start_url=https://example.awsapps.com/start\n",
+        ),
+        (
+            "e8be5486177c5b5392bd9aa76563515b29358e6e",
+            "sso_region=eu-test-7\nsso_start_url=https://example.awsapps.com/start\n",
+        ),
+    ] {
+        let aws = Aws::new();
+        aws.config(&format!(
+            "[profile work]\nsso_account_id=123456789012\nsso_role_name=Reader\n{profile}"
+        ));
+        let outcome = aws.list(&["--profile", "work"], |_| ());
+        assert_eq!(outcome.status, Some(1));
+        let remedy = "aws sso login --profile work";
+        assert!(outcome.stderr.contains(remedy), "{outcome:?}");
+
+        let token = aws.path(&format!(".aws/sso/cache/{cache}.json"));
+        let session = |expires: &str| {
+            let text = format!(r#"{{"accessToken":"SSO-TOKEN","expiresAt":"{expires}"}}"#);
+            fs::write(&token, text).expect("written");
+        };
+        session("2020-01-01T00:00:00Z");
+        let outcome = aws.list(&["--profile", "work"], |_| ());
+        assert!(outcome.stderr.contains(remedy), "{outcome:?}");
+        assert!(outcome.stderr.contains("TOKEN_EXPIRED"), "{outcome:?}");
+        session(EXPIRES);
+        aws.finds(&["--profile", "work"], |_| ());
+        aws.finds(&[], |command| {
+            command.env("AWS_PROFILE", "work");
+        });
+        let asked = aws.asked();
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        assert!(asked[0].contains("account_id=123456789012"), "{asked:?}");
+        assert!(asked[0].contains("role_name=Reader"), "{asked:?}");
     }
 }
 
 #[test]
-fn wrong_clock_is_named() {
-    let server = server();
-    server.create_bucket(BUCKET);
-    let skewed = Fault::Error {
-        status: 403,
-        code: "RequestTimeTooSkewed".to_owned(),
-    };
-    server.set_model(Model {
-        rules: vec![Rule::new(skewed)],
-        ..Model::default()
-    });
-    let mount_point = MountPoint::new();
-    let start = Instant::now();
-    let error = fail_both_ways(&[BUCKET, mount_point.text()], |command| {
-        command
-            .env("AWS_ENDPOINT_URL", server.endpoint())
-            .env("AWS_ACCESS_KEY_ID", OLD)
-            .env("AWS_SECRET_ACCESS_KEY", format!("secret-of-{OLD}"));
-    });
-    assert!(error.contains("the clock of this machine"), "{error}");
+fn role_assumed_from_identity_center() {
+    let aws = Aws::new();
+    aws.config(
+        "[profile work]\nrole_arn=arn:aws:iam::1:role/r\nsource_profile=base\n\
+         [profile base]\nsso_account_id=1\nsso_role_name=Base\nsso_session=dev\n\
+         [sso-session dev]\nsso_region=eu-test-7\nsso_start_url=https://example.awsapps.com/start\n",
+    );
+    let outcome = aws.list(&["--profile", "work"], |_| ());
+    let remedy = "aws sso login --profile base";
+    assert!(outcome.stderr.contains(remedy), "{outcome:?}");
+    let text = format!(r#"{{"accessToken":"SSO-TOKEN","expiresAt":"{EXPIRES}"}}"#);
+    aws.write(
+        ".aws/sso/cache/34c6fceca75e456f25e7e99531e2425c6c1de443.json",
+        &text,
+    );
+    aws.finds(&["--profile", "work"], |_| ());
+    let asked = aws.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(
-        start.elapsed() < Duration::from_secs(12),
-        "{:?}",
-        start.elapsed()
+        asked[0].starts_with(PORTAL) && asked[1].starts_with(STS),
+        "{asked:?}"
     );
 }
 
 #[test]
-fn start_without_metadata_service_is_quick() {
-    let mount_point = MountPoint::new();
-    let mut command = mount_s3(&[BUCKET, mount_point.text(), "--no-log"]);
-    store()
-        .credentials(&mut command)
-        .env_remove("AWS_EC2_METADATA_DISABLED");
-    let start = Instant::now();
-    let outcome = run(&mut command, Duration::from_secs(10));
-    assert_eq!(outcome.status, Some(0), "{outcome:?}");
-    let taken = start.elapsed();
-    assert!(taken < Duration::from_secs(3), "{taken:?}");
-}
+fn sources_that_were_tried_are_named_with_their_reasons() {
+    let aws = Aws::new();
+    let token = aws.write("token", "ANOTHER-TOKEN");
+    aws.config("[default]\nregion=eu-test-7\n");
+    let outcome = aws.list(&[], |command| {
+        command
+            .env("AWS_ROLE_ARN", "arn:aws:iam::1:role/r")
+            .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+    });
+    assert_eq!(outcome.status, Some(1));
+    for part in [
+        "No signing credentials found",
+        "environment variables: ",
+        "AWS_ACCESS_KEY_ID",
+        "profile default: ",
+        "web identity: ",
+        "instance metadata: AWS_EC2_METADATA_DISABLED is set",
+    ] {
+        assert!(outcome.stderr.contains(part), "{part}: {outcome:?}");
+    }
 
-/// Nobody answers at the address of the metadata service, as outside of EC2: it is asked all the same
-/// when there are no other credentials.
-#[test]
-fn silent_metadata_service_is_given_up() {
-    let mount_point = MountPoint::new();
-    let network = "ip link set lo up && ip link add silent type dummy && \
-                   ip address add 169.254.9.9/16 dev silent && ip link set silent up && exec \"$0\" \"$@\"";
-    let mut command = Command::new("unshare");
-    command
-        .args(["--net", "sh", "-c", network])
-        .arg(env!("CARGO_BIN_EXE_mount-s3"))
-        .args([BUCKET, mount_point.text(), "--no-log", "--foreground"])
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
-        .env("AWS_REGION", "us-east-1");
-    let outcome = run(&mut command, FAILURE_LIMIT);
-    assert_eq!(outcome.status, Some(1), "{outcome:?}");
-    assert!(
-        outcome.stderr.contains("No signing credentials found"),
-        "{outcome:?}"
+    let outcome = aws.list(&["--profile", "other"], |_| ());
+    let part = "profile other: there is no such profile in ";
+    assert!(outcome.stderr.contains(part), "{outcome:?}");
+    assert!(outcome.stderr.contains(".aws/config"), "{outcome:?}");
+    aws.config(
+        "[profile a]\nrole_arn=r\nsource_profile=b\n[profile b]\nrole_arn=r\nsource_profile=a\n",
     );
+    let outcome = aws.list(&["--profile", "a"], |_| ());
+    assert!(outcome.stderr.contains("CYCLE"), "{outcome:?}");
 }

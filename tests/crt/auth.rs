@@ -1,13 +1,18 @@
 //! Credentials, and the signatures that they make.
 
 use std::fs;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::executor::block_on;
 use mount_s3::crt::s3::{Client, ClientConfig, RequestKind, RequestOptions};
 use mount_s3::crt::{
-    CredentialsProvider, ErrorKind, ProfileOptions, Runtime, RuntimeConfig, TlsContext, Trust, Uri,
+    CredentialsProvider, ErrorKind, InstanceInfo, InstanceMetadata, ProfileOptions, Profiles,
+    Runtime, RuntimeConfig, TlsContext, Trust, Uri,
 };
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::server::{Answer, Incoming, Server};
 use crate::support::{Fixture, PATIENCE, in_subprocess, run_in_subprocess};
@@ -112,17 +117,17 @@ fn load_from_environment() {
     let environment = CredentialsProvider::environment(fixture.runtime()).unwrap();
     let loaded = block_on(environment.load()).expect("set");
     assert_eq!(loaded.access_key_id, "AKIDENV");
-    let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
-    let chain = CredentialsProvider::default_chain(fixture.runtime(), &tls, None).unwrap();
-    assert_eq!(block_on(chain.load()).unwrap().access_key_id, "AKIDENV");
-    let request = request_with(fixture.runtime(), &chain);
+    let refreshed = CredentialsProvider::refreshed(fixture.runtime(), environment).unwrap();
+    assert_eq!(refreshed.held(), None);
+    let request = request_with(fixture.runtime(), &refreshed);
     assert!(request.header("authorization").unwrap().contains("AKIDENV"));
-    drop((environment, tls, chain));
+    assert_eq!(refreshed.held().unwrap().access_key_id, "AKIDENV");
+    drop(refreshed);
     fixture.end();
 }
 
 #[test]
-fn chain_reads_the_profile_that_the_environment_names() {
+fn profile_is_the_one_that_the_environment_names() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config");
     let text = "[profile work]\naws_access_key_id=AKIDWORK\naws_secret_access_key=s\n";
@@ -144,17 +149,25 @@ fn load_from_profile_of_environment() {
     }
     let fixture = Fixture::start();
     let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
-    let chain = CredentialsProvider::default_chain(fixture.runtime(), &tls, None).unwrap();
-    assert_eq!(block_on(chain.load()).unwrap().access_key_id, "AKIDWORK");
     let options = ProfileOptions::default();
+    let profiles = Profiles::read(fixture.runtime(), &options).unwrap();
+    assert_eq!(profiles.selected(), "work");
+    assert!(profiles.has("work") && !profiles.has("default"));
+    let key = profiles.property("work", "aws_access_key_id");
+    assert_eq!(key.as_deref(), Some("AKIDWORK"));
+    assert_eq!(profiles.property("work", "role_arn"), None);
+    assert_eq!(profiles.property("default", "role_arn"), None);
+    assert_eq!(profiles.config_file().failure, None);
+    assert_eq!(profiles.credentials_file().path, "/nonexistent");
+    assert!(profiles.credentials_file().failure.is_some());
     let profile = CredentialsProvider::profile(fixture.runtime(), &tls, &options).unwrap();
     assert_eq!(block_on(profile.load()).unwrap().access_key_id, "AKIDWORK");
-    drop((tls, chain, profile));
+    drop((tls, profiles, profile));
     fixture.end();
 }
 
 #[test]
-fn chain_reads_the_container_endpoint() {
+fn container_endpoint_is_read() {
     let expires = "2999-01-01T00:00:00Z";
     let body = format!(
         r#"{{"AccessKeyId":"AKIDBOX","SecretAccessKey":"s","Token":"t","Expiration":"{expires}"}}"#
@@ -181,22 +194,17 @@ fn load_from_container() {
     }
     let fixture = Fixture::start();
     let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
-    let chain = CredentialsProvider::default_chain(fixture.runtime(), &tls, None).unwrap();
-    let loaded = block_on(chain.load()).unwrap();
+    let container = CredentialsProvider::container(fixture.runtime(), &tls).unwrap();
+    let loaded = block_on(container.load()).unwrap();
     assert_eq!(loaded.access_key_id, "AKIDBOX");
     assert!(loaded.expires.is_some());
-    drop((tls, chain));
+    drop((tls, container));
     fixture.end();
 }
 
 #[test]
-fn chain_without_any_source_is_a_credentials_error() {
-    let environment = [
-        ("AWS_CONFIG_FILE", "/nonexistent"),
-        ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ];
-    run_in_subprocess("auth::load_from_nowhere", &environment);
+fn environment_without_keys_is_a_credentials_error() {
+    run_in_subprocess("auth::load_from_nowhere", &[]);
 }
 
 /// The body of the test above.
@@ -206,16 +214,16 @@ fn load_from_nowhere() {
         return;
     }
     let fixture = Fixture::start();
-    let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
-    let chain = CredentialsProvider::default_chain(fixture.runtime(), &tls, None).unwrap();
+    let none = CredentialsProvider::environment(fixture.runtime()).unwrap();
+    let none = CredentialsProvider::refreshed(fixture.runtime(), none).unwrap();
     let begin = Instant::now();
-    let error = block_on(chain.load()).expect_err("no source");
+    let error = block_on(none.load()).expect_err("no source");
     assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
     assert!(begin.elapsed() < PATIENCE);
 
     // A request that cannot be signed says so, too.
     let server = Server::start(1, |_| Answer::Object);
-    let config = ClientConfig::new("us-east-1", &chain);
+    let config = ClientConfig::new("us-east-1", &none);
     let client = Client::new(fixture.runtime(), &config).unwrap();
     let uri = fixture.uri(&server.endpoint());
     let operation = "HeadObject";
@@ -224,7 +232,163 @@ fn load_from_nowhere() {
     let error = block_on(client.send(message, &options).unwrap()).expect_err("unsigned");
     assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
     assert!(server.seen().is_empty());
-    drop((uri, client, tls, chain));
+    drop((uri, client, none));
+    fixture.end();
+}
+
+/// Answers as the container's credentials endpoint: with keys that end after so many seconds, or,
+/// from the request of this number on, with an error.
+fn container(lifetime: Duration, fails_from: usize) -> Server {
+    Server::start(1, move |request| {
+        if request.number >= fails_from {
+            return Answer::Plain(403, Vec::new(), Vec::new());
+        }
+        let expires = OffsetDateTime::from(SystemTime::now() + lifetime);
+        let expires = expires
+            .replace_nanosecond(0)
+            .unwrap()
+            .format(&Rfc3339)
+            .unwrap();
+        let body = format!(
+            r#"{{"AccessKeyId":"AKID{}","SecretAccessKey":"s","Token":"t","Expiration":"{expires}"}}"#,
+            request.number
+        );
+        Answer::Plain(200, Vec::new(), body.into_bytes())
+    })
+}
+
+fn in_container(server: &Server, test: &str) {
+    let endpoint = format!("{}/creds", server.endpoint());
+    run_in_subprocess(test, &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &endpoint)]);
+}
+
+#[test]
+fn credentials_are_refreshed_before_they_end() {
+    let server = container(Duration::from_secs(8), usize::MAX);
+    in_container(&server, "auth::load_before_the_end");
+    assert_eq!(server.seen().len(), 2);
+}
+
+/// The body of the test above.
+#[test]
+fn load_before_the_end() {
+    with_refreshed_container(|refreshed| {
+        let keys = || block_on(refreshed.load()).unwrap().access_key_id;
+        assert_eq!(
+            [keys(), keys()],
+            ["AKID0", "AKID0"],
+            "one request serves both"
+        );
+        // A quarter of their time before they end.
+        wait_for_key(refreshed, "AKID1", Duration::from_secs(7));
+    });
+}
+
+#[test]
+fn credentials_are_used_to_their_end_when_the_source_fails() {
+    let server = container(Duration::from_secs(8), 1);
+    in_container(&server, "auth::load_with_failing_source");
+    assert!(server.seen().len() > 1);
+}
+
+/// The body of the test above.
+#[test]
+fn load_with_failing_source() {
+    with_refreshed_container(|refreshed| {
+        let begin = Instant::now();
+        let end = loop {
+            match block_on(refreshed.load()) {
+                Ok(loaded) => assert_eq!(loaded.access_key_id, "AKID0"),
+                Err(error) => break error,
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!(end.kind(), ErrorKind::Credentials, "{end}");
+        // Times have whole seconds.
+        let lived = begin.elapsed();
+        assert!(
+            lived > Duration::from_secs(6) && lived < Duration::from_secs(10),
+            "{lived:?}"
+        );
+    });
+}
+
+#[test]
+fn credentials_that_are_doubted_are_fetched_again() {
+    let server = container(Duration::from_secs(3600), usize::MAX);
+    in_container(&server, "auth::load_in_doubt");
+    assert_eq!(server.seen().len(), 2);
+}
+
+/// The body of the test above.
+#[test]
+fn load_in_doubt() {
+    with_refreshed_container(|refreshed| {
+        assert_eq!(block_on(refreshed.load()).unwrap().access_key_id, "AKID0");
+        refreshed.doubt();
+        thread::sleep(Duration::from_secs(11));
+        assert_eq!(
+            block_on(refreshed.load()).unwrap().access_key_id,
+            "AKID0",
+            "too early"
+        );
+        refreshed.doubt();
+        wait_for_key(refreshed, "AKID1", Duration::from_secs(5));
+    });
+}
+
+fn with_refreshed_container(body: impl FnOnce(&CredentialsProvider)) {
+    if !in_subprocess() {
+        return;
+    }
+    let fixture = Fixture::start();
+    let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
+    let container = CredentialsProvider::container(fixture.runtime(), &tls).unwrap();
+    let refreshed = CredentialsProvider::refreshed(fixture.runtime(), container).unwrap();
+    body(&refreshed);
+    drop((tls, refreshed));
+    fixture.end();
+}
+
+fn wait_for_key(provider: &CredentialsProvider, key: &str, limit: Duration) {
+    let begin = Instant::now();
+    while block_on(provider.load()).unwrap().access_key_id != key {
+        assert!(begin.elapsed() < limit, "{key} did not come");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn instance_tells_type_and_region() {
+    let server = Server::start(1, |request| match (&*request.method, &*request.path) {
+        ("PUT", "/latest/api/token") => Answer::Plain(200, Vec::new(), b"token".to_vec()),
+        ("GET", "/latest/dynamic/instance-identity/document")
+            if request.header("x-aws-ec2-metadata-token") == Some("token") =>
+        {
+            Answer::Plain(200, Vec::new(), DOCUMENT.into())
+        }
+        _ => Answer::Plain(404, Vec::new(), Vec::new()),
+    });
+    let endpoint = server.endpoint();
+    let environment = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
+    run_in_subprocess("auth::load_instance_info", &environment);
+}
+
+/// The body of the test above.
+#[test]
+fn load_instance_info() {
+    if !in_subprocess() {
+        return;
+    }
+    let fixture = Fixture::start();
+    let client = InstanceMetadata::new(fixture.runtime()).unwrap();
+    let expected = InstanceInfo {
+        instance_type: "c5n.18xlarge".to_owned(),
+        region: "eu-test-7".to_owned(),
+    };
+    assert_eq!(block_on(client.info()), Ok(expected));
+    drop(client.info());
+    drop(client);
     fixture.end();
 }
 
@@ -242,3 +406,19 @@ fn load_dropped_early_leaves_nothing() {
     );
     fixture.end();
 }
+
+/// What an instance says of itself.
+const DOCUMENT: &str = r#"{"accountId":"1",
+    "architecture":"x86_64",
+    "availabilityZone":"eu-test-7a",
+    "billingProducts":null,
+    "imageId":"ami-1",
+    "instanceId":"i-1",
+    "instanceType":"c5n.18xlarge",
+    "kernelId":null,
+    "marketplaceProductCodes":null,
+    "pendingTime":"2026-01-01T00:00:00Z",
+    "privateIp":"10.0.0.1",
+    "ramdiskId":null,
+    "region":"eu-test-7",
+    "version":"2017-09-30"}"#;

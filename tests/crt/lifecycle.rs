@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mount_s3::crt::{
-    CredentialsProvider, ErrorKind, Runtime, RuntimeConfig, ShutdownStage, TlsContext, Trust,
+    CredentialsProvider, ErrorKind, InstanceMetadata, Runtime, RuntimeConfig, ShutdownStage,
+    TlsContext, Trust,
 };
 
 use crate::server::{Answer, Server};
@@ -31,7 +32,9 @@ fn shutdown_of_everything_unused_leaves_no_bytes() {
     let fixture = Fixture::start();
     let runtime = fixture.runtime();
     let tls = TlsContext::new(runtime, Trust::System).expect("the system's trust store");
-    let chain = CredentialsProvider::default_chain(runtime, &tls, Some("none")).unwrap();
+    let instance = CredentialsProvider::instance(runtime).unwrap();
+    let instance = CredentialsProvider::refreshed(runtime, instance).unwrap();
+    let metadata = InstanceMetadata::new(runtime).unwrap();
     let client = fixture.client_with_tls(Some(&tls), |_| ());
     let message = client.message("GET", "/").unwrap();
     let uri = fixture.uri("https://example.com/path");
@@ -39,7 +42,15 @@ fn shutdown_of_everything_unused_leaves_no_bytes() {
     assert_eq!(uri.authority(), "example.com");
     assert_eq!(uri.port(), None);
     assert_eq!(uri.path(), "/path");
-    drop((tls, chain, client.clone(), client, message, uri));
+    drop((
+        tls,
+        instance,
+        metadata,
+        client.clone(),
+        client,
+        message,
+        uri,
+    ));
     fixture.end();
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Mounting {
     pub(crate) arguments: Vec<String>,
     /// Further environment variables.
     pub(crate) environment: Vec<(String, String)>,
+    /// What starts the command: a program that becomes it, and its arguments.
+    pub(crate) wrapper: Vec<String>,
 }
 
 impl Mounting {
@@ -34,6 +36,7 @@ impl Mounting {
             credentials: Some((access_key.to_owned(), secret_key.to_owned())),
             arguments: Vec::new(),
             environment: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -45,10 +48,20 @@ impl Mounting {
         self
     }
 
+    /// Starts the command by another program, which becomes it.
+    #[must_use]
+    pub(crate) fn within(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// The command, without a mode (foreground or background) and with an environment that holds
     /// no credentials but these.
     pub(crate) fn command(&self, directory: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mount-s3"));
+        let words = self.wrapper.iter().map(String::as_str);
+        let mut words = words.chain([env!("CARGO_BIN_EXE_mount-s3")]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command.arg(&self.bucket).arg(directory);
         command.args(["--endpoint-url", &self.endpoint, "--force-path-style"]);
         command.args(["--region", "us-east-1"]);

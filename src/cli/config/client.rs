@@ -3,11 +3,14 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use super::environment::{ENDPOINT_URL, Environment, MAX_ATTEMPTS, REGION, parsed};
+use super::environment::{
+    DUAL_STACK, ENDPOINT_URL, Environment, FIPS, MAX_ATTEMPTS, REGION, parsed,
+};
+use super::proxies::Proxies;
 use crate::cli::args_connect::{ClientArgs, ConnectArgs};
 use crate::cli::exit::Failure;
 use crate::cli::machine::Throughput;
-use crate::cli::values::{parse_endpoint, parse_word};
+use crate::cli::values::{parse_endpoint, parse_switch, parse_word};
 
 /// How to reach the bucket.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +20,8 @@ pub(in crate::cli) struct ClientOptions {
     pub(in crate::cli) force_path_style: bool,
     pub(in crate::cli) transfer_acceleration: bool,
     pub(in crate::cli) dual_stack: bool,
+    /// Endpoints whose cryptography is validated for FIPS 140.
+    pub(in crate::cli) fips: bool,
     pub(in crate::cli) requester_pays: bool,
     pub(in crate::cli) expected_bucket_owner: Option<String>,
     pub(in crate::cli) credentials: CredentialsSource,
@@ -25,6 +30,13 @@ pub(in crate::cli) struct ClientOptions {
     pub(in crate::cli) max_attempts: Option<NonZeroU32>,
     pub(in crate::cli) ca_bundle: Option<PathBuf>,
     pub(in crate::cli) user_agent_prefix: Option<String>,
+    /// Where the instance is, and so perhaps the bucket.
+    pub(in crate::cli) likely_region: Option<String>,
+    /// Whether credentials may be asked of the metadata service of EC2 instances.
+    pub(in crate::cli) instance_metadata: bool,
+    pub(in crate::cli) proxies: Proxies,
+    /// Network interfaces for connections to S3, by name.
+    pub(in crate::cli) interfaces: Vec<String>,
 }
 
 /// Where credentials come from.
@@ -65,7 +77,9 @@ impl ClientOptions {
             },
             force_path_style: connect.force_path_style,
             transfer_acceleration: connect.transfer_acceleration,
-            dual_stack: connect.dual_stack,
+            dual_stack: connect.dual_stack
+                || parsed(DUAL_STACK, environment.dual_stack, parse_switch)?.unwrap_or(false),
+            fips: parsed(FIPS, environment.fips, parse_switch)?.unwrap_or(false),
             requester_pays: connect.requester_pays,
             expected_bucket_owner: connect.expected_bucket_owner,
             credentials,
@@ -78,6 +92,13 @@ impl ClientOptions {
                 .ca_bundle
                 .or_else(|| environment.ca_bundle.map(PathBuf::from)),
             user_agent_prefix: client.user_agent_prefix,
+            likely_region: environment
+                .instance
+                .map(|instance| instance.region)
+                .filter(|region| !region.is_empty()),
+            instance_metadata: !environment.metadata_disabled,
+            proxies: environment.proxies,
+            interfaces: client.bind,
         })
     }
 }

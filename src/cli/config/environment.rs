@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 
+use super::metrics::{RESOURCE_ATTRIBUTES, TEMPORALITY};
+use super::proxies::Proxies;
 use super::tuning;
 use crate::cli::exit::Failure;
+use crate::cli::{machine, metadata};
+use crate::crt::InstanceInfo;
 
 /// Set for the background process, so that it knows itself.
 pub(in crate::cli) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCESS";
@@ -15,9 +20,13 @@ pub(in crate::cli) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCES
 pub(in crate::cli) struct Environment {
     pub(super) region: Option<OsString>,
     pub(super) endpoint_url: Option<OsString>,
+    pub(super) dual_stack: Option<OsString>,
+    pub(super) fips: Option<OsString>,
     pub(super) max_attempts: Option<OsString>,
     pub(super) ca_bundle: Option<OsString>,
     pub(super) log_filter: Option<OsString>,
+    pub(super) temporality: Option<OsString>,
+    pub(super) resource_attributes: Option<OsString>,
     pub(super) background: bool,
     /// Where the service manager is told how the mount is: systemd(1), sd_notify(3).
     pub(super) notify_socket: Option<OsString>,
@@ -25,11 +34,20 @@ pub(in crate::cli) struct Environment {
     pub(super) tuning: BTreeMap<&'static str, OsString>,
     /// Whether the kernel may write the memory of this process to the disk if it fails.
     pub(super) allows_core_dumps: bool,
+    pub(super) proxies: Proxies,
+    /// Whether nobody is to ask the metadata service of EC2 instances.
+    pub(super) metadata_disabled: bool,
+    /// Whether that service is somewhere else than on EC2 instances.
+    pub(super) metadata_moved: bool,
+    /// What that service says.
+    pub(super) instance: Option<InstanceInfo>,
 }
 
 /// Where the variables are found that say how S3 is reached, beside credentials.
 pub(super) const REGION: &str = "AWS_REGION";
 pub(super) const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+pub(super) const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT";
+pub(super) const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
 pub(super) const MAX_ATTEMPTS: &str = "AWS_MAX_ATTEMPTS";
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
@@ -39,6 +57,8 @@ impl Environment {
         let known = [
             (REGION, &self.region),
             (ENDPOINT_URL, &self.endpoint_url),
+            (DUAL_STACK, &self.dual_stack),
+            (FIPS, &self.fips),
             (MAX_ATTEMPTS, &self.max_attempts),
             (CA_BUNDLE, &self.ca_bundle),
         ];
@@ -55,6 +75,8 @@ impl Environment {
         Self {
             region: value(REGION),
             endpoint_url: value(ENDPOINT_URL),
+            dual_stack: value(DUAL_STACK),
+            fips: value(FIPS),
             max_attempts: value(MAX_ATTEMPTS),
             ca_bundle: value(CA_BUNDLE),
             ..Self::default()
@@ -65,16 +87,57 @@ impl Environment {
         Self {
             region: read(REGION),
             endpoint_url: read(ENDPOINT_URL),
+            dual_stack: read(DUAL_STACK),
+            fips: read(FIPS),
             max_attempts: read(MAX_ATTEMPTS),
             ca_bundle: read(CA_BUNDLE),
             log_filter: read("MOUNTPOINT_LOG"),
+            temporality: read(TEMPORALITY),
+            resource_attributes: read(RESOURCE_ATTRIBUTES),
             background: read(BACKGROUND_VARIABLE).is_some(),
             notify_socket: read("NOTIFY_SOCKET"),
             tuning: tuning::names()
                 .filter_map(|name| Some((name, read(name)?)))
                 .collect(),
             allows_core_dumps: read("MOUNT_S3_CORE_DUMPS").is_some_and(|value| value == "1"),
+            proxies: Proxies::read(),
+            metadata_disabled: read("AWS_EC2_METADATA_DISABLED")
+                .is_some_and(|value| !value.eq_ignore_ascii_case("false")),
+            metadata_moved: read("AWS_EC2_METADATA_SERVICE_ENDPOINT").is_some(),
+            instance: None,
         }
+    }
+
+    /// Asks the metadata service of EC2 instances for what neither the command line (`region`,
+    /// `throughput`) nor the environment nor the firmware tells. Takes no longer than a second, and
+    /// nothing on a machine that is no EC2 instance.
+    pub(in crate::cli) fn ask_instance(&mut self, has_region: bool, has_throughput: bool) {
+        let root = Path::new("/");
+        let has_region = has_region || self.region.is_some();
+        let has_throughput = has_throughput || machine::knows_instance(root);
+        let may_answer = self.metadata_moved || metadata::may_be_instance(root);
+        if !(has_region && has_throughput) && may_answer && !self.metadata_disabled {
+            self.instance = metadata::ask();
+        }
+    }
+
+    /// The type of the instance, as its metadata service says.
+    pub(in crate::cli) fn instance_type(&self) -> Option<&str> {
+        let instance = self.instance.as_ref()?;
+        Some(&instance.instance_type)
+    }
+
+    /// The names of the variables that are set and say how AWS, or a proxy, is reached.
+    pub(in crate::cli) fn names() -> Vec<String> {
+        let mut names: Vec<_> = env::vars_os()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, _)| name.to_string_lossy().into_owned())
+            .filter(|name| {
+                name.starts_with("AWS_") || name.to_ascii_lowercase().ends_with("_proxy")
+            })
+            .collect();
+        names.sort();
+        names
     }
 
     /// Whether this is the process that the command has started in the background.

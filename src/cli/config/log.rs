@@ -6,6 +6,7 @@ use super::environment::{Environment, parsed};
 use super::{Role, log_filter};
 use crate::cli::args_logging::LogArgs;
 use crate::cli::exit::Failure;
+use crate::telemetry::MetricsLog;
 
 /// What is logged, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(in crate::cli) struct LogOptions {
     pub(in crate::cli) target: LogTarget,
     /// Directives in the syntax of `env_logger`: `warn,crt=debug`.
     pub(in crate::cli) filter: String,
+    /// Whether figures are logged, too.
+    pub(in crate::cli) metrics: bool,
 }
 
 /// Where the log goes.
@@ -36,7 +39,8 @@ impl LogOptions {
     ) -> Result<Self, Failure> {
         Ok(Self {
             target: LogTarget::StandardError,
-            filter: log_filter(debug, false, environment)?,
+            filter: log_filter(debug, false, false, environment)?,
+            metrics: false,
         })
     }
 }
@@ -52,16 +56,31 @@ pub(super) fn log_options(
         (None, Role::Foreground) => LogTarget::StandardError,
         (None, Role::Launcher | Role::Background) => LogTarget::Syslog,
     };
-    let filter = log_filter(args.debug, args.debug_crt, environment)?;
-    Ok(LogOptions { target, filter })
+    let metrics = args.log_metrics;
+    let filter = log_filter(args.debug, args.debug_crt, metrics, environment)?;
+    Ok(LogOptions {
+        target,
+        filter,
+        metrics,
+    })
 }
 
-fn log_filter(debug: bool, debug_crt: bool, environment: &Environment) -> Result<String, Failure> {
+fn log_filter(
+    debug: bool,
+    debug_crt: bool,
+    metrics: bool,
+    environment: &Environment,
+) -> Result<String, Failure> {
     let directives = environment.log_filter.clone();
     if let Some(directives) = parsed("MOUNTPOINT_LOG", directives, log_filter::translate)? {
         return Ok(directives);
     }
     let own = if debug { ",mount_s3=debug" } else { "" };
     let crt = if debug_crt { "debug" } else { "error" };
-    Ok(format!("warn{own},crt={crt}"))
+    let metrics = if metrics {
+        format!(",{}=info", MetricsLog::TARGET)
+    } else {
+        String::new()
+    };
+    Ok(format!("warn{own},crt={crt}{metrics}"))
 }

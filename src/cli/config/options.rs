@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use nix::unistd::{getgid, getuid};
 
 use super::environment::Environment;
-use crate::cli::args::BucketType;
 use crate::cli::args_caching::CachingArgs;
 use crate::cli::args_mount::MountArgs;
 use crate::cli::args_objects::{Checksums, ObjectArgs, Sse};
 use crate::cli::values::{INDEFINITE, Permissions};
 use crate::fuse::Access;
-use crate::s3::{Encryption, UploadChecksums};
+use crate::s3::{BucketKind, Encryption, UploadChecksums};
 use crate::tree::Ttl;
 
 /// What is asked for new objects.
@@ -61,7 +60,7 @@ pub(in crate::cli) struct StageOptions {
 }
 
 impl ObjectOptions {
-    pub(super) fn new(args: ObjectArgs) -> Self {
+    pub(super) fn new(args: ObjectArgs, kind: BucketKind) -> Self {
         Self {
             storage_class: args.storage_class,
             encryption: args.sse.map(|sse| match sse {
@@ -74,9 +73,11 @@ impl ObjectOptions {
                 },
             }),
             checksums: match args.upload_checksums {
-                Checksums::Crc32c => UploadChecksums::Crc32c,
-                Checksums::Crc64Nvme => UploadChecksums::Crc64Nvme,
-                Checksums::Off => UploadChecksums::Off,
+                Some(Checksums::Crc32c) => UploadChecksums::Crc32c,
+                Some(Checksums::Crc64Nvme) => UploadChecksums::Crc64Nvme,
+                Some(Checksums::Off) => UploadChecksums::Off,
+                None if kind == BucketKind::Outposts => UploadChecksums::Off,
+                None => UploadChecksums::Crc32c,
             },
             infer_content_type: args.infer_content_type,
         }
@@ -87,7 +88,7 @@ impl MountOptions {
     pub(super) fn new(
         args: MountArgs,
         caching: CachingArgs,
-        bucket_type: BucketType,
+        kind: BucketKind,
         max_threads: u16,
         environment: &Environment,
     ) -> Self {
@@ -111,7 +112,7 @@ impl MountOptions {
                 directory,
                 environment: environment.for_origin(),
             }),
-            directory_bucket: bucket_type == BucketType::Directory,
+            directory_bucket: kind == BucketKind::Directory,
             auto_unmount: args.auto_unmount,
             access: match (args.allow_root, args.allow_other) {
                 (_, true) => Access::Other,

@@ -134,6 +134,8 @@ fn new_takes_the_log_filter_of_the_environment_over_the_flags() {
     assert_eq!(filter(&[], None), "warn,crt=error");
     assert_eq!(filter(&["-d"], None), "warn,mount_s3=debug,crt=error");
     assert_eq!(filter(&["--debug-crt"], None), "warn,crt=debug");
+    let metrics = "warn,crt=error,metrics=info";
+    assert_eq!(filter(&["--log-metrics"], None), metrics);
     assert_eq!(filter(&["-d"], set("trace")), "trace");
 }
 

@@ -13,6 +13,7 @@ use super::events::{RequestEvents, State};
 use super::pool::{Pool, PoolUsage};
 use super::request::{Request, RequestOptions};
 use super::response::{self, ResponseFuture};
+use super::signing::{Signing, SigningAlgorithm};
 use crate::crt::auth::CredentialsProvider;
 use crate::crt::bytes::cursor;
 use crate::crt::callback::guard_or_log;
@@ -26,8 +27,8 @@ use crate::crt::tls::{ConnectionOptions, FailedHandshakes, TlsContext};
 /// How to make a [`Client`]. `None` leaves a value to the CRT.
 #[derive(Debug, Clone)]
 pub struct ClientConfig<'a> {
-    /// The region that requests are signed for.
-    pub region: &'a str,
+    /// How requests are signed that do not say it themselves.
+    pub signing: Signing<'a>,
     /// Where credentials come from; asked once a request, so it should cache.
     pub credentials: &'a CredentialsProvider,
     /// For `https` endpoints. Without it, requests to them are refused.
@@ -55,6 +56,9 @@ pub struct ClientConfig<'a> {
     pub stall: Option<Stall>,
     /// How long a connection may take to come up; default 3 s. Whole milliseconds.
     pub connect_timeout: Option<Duration>,
+    /// Names of network interfaces that connections are made over, one after the other; none leaves
+    /// it to the system's routes. Linux, SO_BINDTODEVICE: needs Linux 5.7 or root.
+    pub network_interfaces: &'a [String],
     /// Whether GET requests keep to a read window: [`RequestOptions::read_window`] and
     /// [`Request::extend_window`].
     pub backpressure: bool,
@@ -95,7 +99,7 @@ impl<'a> ClientConfig<'a> {
     /// A client for `region`; everything else is left to the CRT.
     pub fn new(region: &'a str, credentials: &'a CredentialsProvider) -> Self {
         Self {
-            region,
+            signing: Signing::s3(region),
             credentials,
             tls: None,
             failed_handshakes: None,
@@ -108,6 +112,7 @@ impl<'a> ClientConfig<'a> {
             backoff_limit: None,
             stall: None,
             connect_timeout: None,
+            network_interfaces: &[],
             backpressure: false,
         }
     }
@@ -117,10 +122,10 @@ impl Client {
     /// Makes a client. Nothing is connected yet. Wraps `aws_s3_client_new`.
     ///
     /// # Errors
-    /// A memory limit that is smaller than a part.
+    /// A memory limit that is smaller than a part; a network interface that does not exist.
     pub fn new(runtime: &Runtime, config: &ClientConfig<'_>) -> Result<Self, Error> {
         let shared = runtime.shared();
-        let signing = signing_config(config);
+        let signing = config.signing.raw(config.credentials.as_ptr());
         let mut tls = config.tls.map(ConnectionOptions::new);
         let user_data = UserData {
             failed: config.failed_handshakes.clone(),
@@ -137,9 +142,10 @@ impl Client {
         let monitoring = config.stall.map(monitoring_options);
         // SAFETY: a C struct that C itself starts from zero (aws/s3/s3_client.h).
         let mut raw: sys::aws_s3_client_config = unsafe { mem::zeroed() };
-        raw.region = cursor(config.region.as_bytes());
+        raw.region = cursor(config.signing.region.as_bytes());
         raw.client_bootstrap = runtime.bootstrap();
         raw.signing_config = &raw const signing;
+        raw.enable_s3express = config.signing.algorithm == SigningAlgorithm::V4S3Express;
         raw.tls_mode = sys::AWS_MR_TLS_DISABLED;
         if let Some(tls) = &tls {
             raw.tls_mode = sys::AWS_MR_TLS_ENABLED;
@@ -164,6 +170,13 @@ impl Client {
         } else {
             0
         };
+        let interfaces: Vec<_> = config
+            .network_interfaces
+            .iter()
+            .map(|name| cursor(name.as_bytes()))
+            .collect();
+        raw.network_interface_names_array = interfaces.as_ptr();
+        raw.num_network_interface_names = interfaces.len();
         raw.shutdown_callback = Some(on_shutdown);
         raw.shutdown_callback_user_data = user_data.cast();
         let mut pool = None;
@@ -281,24 +294,6 @@ unsafe extern "C" fn on_shutdown(user_data: *mut c_void) {
         // SAFETY: the box of `Client::new`; C calls this once, as the last use of it (s3_client.c).
         drop(unsafe { Box::from_raw(user_data.cast::<UserData>()) });
     });
-}
-
-/// Wraps `aws_s3_init_default_signing_config`: the path is signed as it is, neither normalised nor
-/// encoded again, and the body is not signed.
-fn signing_config(config: &ClientConfig<'_>) -> sys::aws_signing_config_aws {
-    // SAFETY: a C struct that C itself starts from zero (aws/auth/signing_config.h).
-    let mut signing: sys::aws_signing_config_aws = unsafe { mem::zeroed() };
-    let region = cursor(config.region.as_bytes());
-    // SAFETY: writes all of `signing`, and borrows the region and the provider
-    // (aws/s3/s3.h, s3_util.c).
-    unsafe {
-        sys::aws_s3_init_default_signing_config(
-            &raw mut signing,
-            region,
-            config.credentials.as_ptr(),
-        );
-    }
-    signing
 }
 
 fn monitoring_options(stall: Stall) -> sys::aws_http_connection_monitoring_options {

@@ -6,6 +6,7 @@ mod events;
 mod pool;
 mod request;
 mod response;
+mod signing;
 mod telemetry;
 
 pub use client::{Client, ClientConfig, Stall};
@@ -13,4 +14,5 @@ pub use events::{BodyPart, Finished, Flow, RequestEvents};
 pub use pool::{PoolUsage, memory_for_get};
 pub use request::{Request, RequestKind, RequestOptions};
 pub use response::{ErrorResponse, FailedAttempt, RequestError, Response, ResponseFuture};
+pub use signing::{Signing, SigningAlgorithm};
 pub use telemetry::RequestMetrics;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crt_sys as sys;
 
 use super::events::{self, State};
+use super::signing::Signing;
 use crate::crt::bytes::{EMPTY, cursor};
 use crate::crt::error::Error;
 use crate::crt::handle::{Handle, ThreadSafe, ref_counted};
@@ -39,6 +40,8 @@ pub struct RequestOptions<'a> {
     /// The body to send, without a copy; for [`RequestKind::Default`]. It is held until the request,
     /// with all its retries, needs it no more.
     pub body: Bytes,
+    /// How the request is signed; default as the client says.
+    pub signing: Option<Signing<'a>>,
     /// Whether the request may be started while the runtime shuts down, which then waits for it and
     /// does not cancel it: for what tidies up behind requests that the shutdown has ended.
     pub tidies_up: bool,
@@ -79,6 +82,7 @@ impl<'a> RequestOptions<'a> {
             validate_checksum: false,
             read_window: 0,
             body: Bytes::new(),
+            signing: None,
             tidies_up: false,
         }
     }
@@ -117,6 +121,8 @@ impl Request {
         let keep = state.shared().keep(Kind::Wrapper);
         let client = state.client().clone();
         let checksum = options.validate_checksum.then(validating);
+        // Without credentials of its own: those of the client count.
+        let signing = options.signing.map(|signing| signing.raw(ptr::null_mut()));
         // SAFETY: a C struct that C itself starts from zero (aws/s3/s3_client.h).
         let mut raw: sys::aws_s3_meta_request_options = unsafe { mem::zeroed() };
         (raw.type_, raw.operation_name) = match options.kind {
@@ -137,6 +143,7 @@ impl Request {
             .as_ref()
             .map_or(ptr::null(), ptr::from_ref);
         raw.checksum_config = checksum.as_ref().map_or(ptr::null(), ptr::from_ref);
+        raw.signing_config = signing.as_ref().map_or(ptr::null(), ptr::from_ref);
         let state = Box::into_raw(state);
         events::register(&mut raw, state);
         // SAFETY: a live client; everything that the options point to is copied or acquired during

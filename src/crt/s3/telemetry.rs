@@ -100,6 +100,12 @@ impl RequestMetrics<'_> {
         Duration::from_nanos(nanos)
     }
 
+    /// Whether any of it was sent. Wraps `aws_s3_request_metrics_get_send_start_timestamp_ns`.
+    pub fn was_sent(&self) -> bool {
+        self.value(0, sys::aws_s3_request_metrics_get_send_start_timestamp_ns)
+            .is_some()
+    }
+
     /// From the first byte sent to the first one received.
     /// Wraps `aws_s3_request_metrics_get_send_start_timestamp_ns` and `_receive_start_`.
     pub fn time_to_first_byte(&self) -> Option<Duration> {

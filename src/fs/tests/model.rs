@@ -403,6 +403,7 @@ proptest! {
             negative_ttl: ttl,
             details: false,
             pages: true,
+            ordered: true,
         };
         let config = FsConfig {
             allow_delete: delete,

@@ -19,6 +19,7 @@ pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> F
         negative_ttl: ttl,
         details: false,
         pages: true,
+        ordered: true,
     };
     let mut config = FsConfig {
         allow_delete: true,

@@ -37,6 +37,7 @@ fn place(can_rename: bool) -> Place {
         negative_ttl: Ttl::Minimal,
         details: false,
         pages: true,
+        ordered: true,
     };
     let config = FsConfig {
         allow_delete: true,

@@ -16,6 +16,7 @@ fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> F
         negative_ttl: ttl,
         details: false,
         pages: true,
+        ordered: true,
     };
     let mut config = CONFIG;
     allow(&mut config);

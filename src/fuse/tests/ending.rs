@@ -118,6 +118,7 @@ fn file_system() -> Fs {
         negative_ttl: Ttl::Minimal,
         details: false,
         pages: true,
+        ordered: true,
     };
     Fs::new(
         Arc::new(FakeStore::new()),

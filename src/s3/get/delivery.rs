@@ -7,21 +7,21 @@ use bytes::Bytes;
 
 use crate::crt::HeadersView;
 use crate::crt::s3::{BodyPart, Finished, Flow, RequestError, RequestEvents, RequestMetrics};
-use crate::s3::classify::Subject;
+use crate::s3::observe::Observer;
 use crate::s3::xml::etag;
-use crate::s3::{BodySink, ETag, ErrorKind, GetRequest, observe};
+use crate::s3::{BodySink, ETag, ErrorKind, GetRequest};
 
 /// Receives what the CRT delivers for one GET.
 pub(super) struct Delivery {
-    subject: Subject,
+    observer: Observer,
     sink: Arc<dyn BodySink>,
     checks: Mutex<Checks>,
 }
 
 impl Delivery {
-    pub(super) fn new(subject: Subject, request: GetRequest, sink: Arc<dyn BodySink>) -> Self {
+    pub(super) fn new(observer: Observer, request: GetRequest, sink: Arc<dyn BodySink>) -> Self {
         Self {
-            subject,
+            observer,
             sink,
             checks: Mutex::new(Checks::new(request.range, request.if_match)),
         }
@@ -43,11 +43,12 @@ impl RequestEvents for Delivery {
     }
 
     fn body(&self, offset: u64, part: BodyPart) -> Flow {
+        self.observer.received(part.len());
         flow(self.checks().body(offset, Bytes::from_owner(part)))
     }
 
     fn telemetry(&self, metrics: &RequestMetrics<'_>) {
-        observe::http_request(&self.subject, metrics);
+        self.observer.http_request(metrics);
         let parts = {
             let mut checks = self.checks();
             if !checks.waits_for(*metrics.part_range().start()) {
@@ -69,8 +70,8 @@ impl RequestEvents for Delivery {
     fn finish(&self, outcome: Result<Finished, RequestError>) {
         let checked = self.checks().end(outcome.is_ok());
         let result = match (checked, outcome) {
-            (Err(Refusal { kind, reason }), _) => Err(self.subject.error(kind, reason)),
-            (Ok(()), Err(error)) => Err(self.subject.ended(&error)),
+            (Err(Refusal { kind, reason }), _) => Err(self.observer.subject().error(kind, reason)),
+            (Ok(()), Err(error)) => Err(self.observer.failed(&error)),
             (Ok(()), Ok(_)) => Ok(()),
         };
         self.sink.finish(result);

@@ -7,6 +7,7 @@ use crate::s3::{ETag, Key, ListFrom, ListRequest};
 fn common() -> Common {
     Common {
         user_agent: "mount-s3/1".to_owned(),
+        has_archive: true,
         ..Common::default()
     }
 }
@@ -55,6 +56,12 @@ fn list_has_only_the_parameters_it_needs() {
     assert_eq!(draft.path_and_query, "/?list-type=2&encoding-type=url");
     let attributes = header(&draft, "x-amz-optional-object-attributes");
     assert_eq!(attributes, Some("RestoreStatus"));
+    let without = Common {
+        has_archive: false,
+        ..common()
+    };
+    let draft = without.list(&ListRequest::default());
+    assert_eq!(header(&draft, "x-amz-optional-object-attributes"), None);
     let draft = common().list(&ListRequest {
         prefix: "a b/&".to_owned(),
         delimited: true,

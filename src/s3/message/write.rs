@@ -137,9 +137,16 @@ pub(in crate::s3) fn condition(draft: &mut Draft, condition: &PutCondition) {
     }
 }
 
+/// The object behind an access point is named by the access point's ARN and the word `object`.
 fn copy_source(draft: &mut Draft, bucket: &str, key: &Key, version: &ETag) {
     let key = utf8_percent_encode(key.as_str(), PATH);
-    draft.header("x-amz-copy-source", format!("{bucket}/{key}"));
+    let object = if bucket.starts_with("arn:") {
+        "object/"
+    } else {
+        ""
+    };
+    let bucket = utf8_percent_encode(bucket, PATH);
+    draft.header("x-amz-copy-source", format!("{bucket}/{object}{key}"));
     draft.header("x-amz-copy-source-if-match", version.text());
 }
 
@@ -204,6 +211,10 @@ mod tests {
         };
         let draft = common().copy("bkt", &request);
         assert_eq!(header(&draft, "x-amz-copy-source"), Some("bkt/a%20b"));
+        let arn = "arn:aws:s3:eu-west-1:123456789012:accesspoint/ap";
+        let behind = common().copy(arn, &request);
+        let source = "arn%3Aaws%3As3%3Aeu-west-1%3A123456789012%3Aaccesspoint/ap/object/a%20b";
+        assert_eq!(header(&behind, "x-amz-copy-source"), Some(source));
         assert_eq!(header(&draft, "If-Match"), Some("\"w\""));
         let part = common().copy_part("bkt", &request, "i/d", 7, &(0..=4));
         assert_eq!(part.path_and_query, "/bkt/c?uploadId=i%2Fd&partNumber=7");

@@ -31,6 +31,7 @@ fn config() -> TreeConfig {
         negative_ttl: Ttl::Minimal,
         details: false,
         pages: false,
+        ordered: true,
     }
 }
 

@@ -45,7 +45,6 @@ impl Inodes {
     }
 
     /// How many there are.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

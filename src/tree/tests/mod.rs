@@ -58,6 +58,7 @@ impl Fixture {
             negative_ttl,
             details: false,
             pages,
+            ordered: true,
         };
         let clock = Clock::new(move || *clock.lock().unwrap());
         let tree = Tree::with_clock(Arc::new(store.clone()), config, clock);

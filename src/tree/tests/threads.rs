@@ -95,6 +95,7 @@ fn run(ttl: Ttl, seed: u64) {
         negative_ttl: ttl,
         details: false,
         pages: true,
+        ordered: true,
     };
     let micros = Arc::new(AtomicU64::new(0));
     let (start, ticks) = (Instant::now(), Arc::clone(&micros));

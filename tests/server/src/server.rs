@@ -23,7 +23,8 @@ use crate::service::{RenameRoute, Service};
 use crate::stats::Counters;
 use crate::store::{Store, WriteCondition};
 use crate::uploads::Uploads;
-use crate::{BulkSpec, Model, ObjectSpec, Stats, control, listener, spec, tls};
+use crate::verify::Verifier;
+use crate::{BulkSpec, Model, ObjectSpec, Signatures, Stats, control, listener, spec, tls};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -55,6 +56,8 @@ pub struct Config {
     pub directory: bool,
     /// Keep the headers of requests in the log, too.
     pub log_headers: bool,
+    /// Accept only these signatures, and take [`Self::domain`] for the buckets' only place.
+    pub signatures: Option<Signatures>,
     /// Threads that serve.
     pub threads: usize,
 }
@@ -106,6 +109,7 @@ impl Default for Config {
             min_part_size: 5 * 1024 * 1024,
             directory: false,
             log_headers: false,
+            signatures: None,
             threads: 2,
         }
     }
@@ -345,13 +349,19 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         discard_uploads: config.discard_uploads,
         min_part_size: config.min_part_size,
     };
+    let keys: HashMap<_, _> = config.keys.iter().cloned().collect();
+    let verifier = config.signatures.clone().map(|signatures| {
+        let verifier = Verifier::new(signatures, keys.clone(), config.domain.as_deref());
+        Arc::new(verifier)
+    });
     let gate = || Gate {
         model: Arc::clone(&shared.model),
-        anonymous: config.anonymous,
+        // What was verified comes without its signature.
+        anonymous: config.anonymous || verifier.is_some(),
     };
     let mut builder = S3ServiceBuilder::new(service.clone());
     builder.set_auth(Keys {
-        secrets: config.keys.iter().cloned().collect::<HashMap<_, _>>(),
+        secrets: keys.clone(),
         expired: Arc::clone(&shared.expired),
     });
     builder.set_access(gate());
@@ -370,6 +380,7 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         region,
         log_headers: config.log_headers,
         requests: Arc::default(),
+        verifier,
     }
 }
 

@@ -1,0 +1,144 @@
+//! What shows the figures of a mount.
+
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::Instant;
+
+use super::channel::{Channel, Services};
+use super::config::Config;
+use super::exit::Failure;
+use super::status::Status;
+use crate::crt::{HttpClient, Runtime, TlsContext, Trust, Uri};
+use crate::fuse::Figures;
+use crate::metrics::{Label, Snapshot, names};
+use crate::prefetch::Prefetcher;
+use crate::telemetry::{Listener, MetricsLog, OtlpConfig, OtlpExporter, Source, report_process};
+
+/// What shows the figures of a mount, until it is dropped; the last ones are shown then. Drop it
+/// before the runtime is shut down.
+#[derive(Debug)]
+pub(super) struct Observers {
+    _channel: Option<Channel>,
+    _listener: Option<Listener>,
+    _log: Option<MetricsLog>,
+    _otlp: Option<OtlpExporter>,
+}
+
+impl Observers {
+    /// Shows `figures` where `config` says. Lets the user of the mount ask for them, and tell
+    /// `prefetcher` what will be read, if it is known to be at `directory`.
+    ///
+    /// # Errors
+    /// Figures cannot be shown where they were asked for.
+    pub(super) fn start(
+        config: &Config,
+        runtime: &Runtime,
+        directory: Option<PathBuf>,
+        figures: Figures,
+        prefetcher: Option<Weak<Prefetcher>>,
+    ) -> Result<Self, Failure> {
+        let mount_point = directory.as_ref().unwrap_or(&config.directory);
+        let source = source(config, mount_point, figures.clone());
+        let no_thread =
+            |error| Failure::new("Failed to start a thread for metrics").caused_by(&error);
+        let channel = directory.and_then(|directory| {
+            open_channel(config, &directory, source.clone(), figures, prefetcher)
+        });
+        let log = config
+            .log
+            .metrics
+            .then(|| MetricsLog::start(source.clone()));
+        let otlp = config.metrics.otlp.as_ref();
+        let otlp = otlp.map(|otlp| export(config, runtime, otlp, source.clone()));
+        let listener = config.metrics.listen.as_ref().map(|address| {
+            Listener::start(address, source).map_err(|error| {
+                Failure::new(format!("Failed to serve metrics at {address}"))
+                    .caused_by(&error)
+                    .with_remedy("choose another address for --metrics-listen, or go without it")
+            })
+        });
+        Ok(Self {
+            _channel: channel,
+            _log: log.transpose().map_err(no_thread)?,
+            _otlp: otlp.transpose()?,
+            _listener: listener.transpose()?,
+        })
+    }
+}
+
+/// All figures of the mount and of its process.
+fn source(config: &Config, directory: &Path, figures: Figures) -> Source {
+    let mount = [
+        Label::new("bucket", config.bucket.to_string()),
+        Label::new("prefix", config.prefix.as_str().to_owned()),
+        Label::new("mount_point", directory.to_string_lossy().into_owned()),
+    ];
+    let labels = mount.into_iter().chain(config.metrics.labels.clone());
+    let target = config.memory.plan.target();
+    let began = Instant::now();
+    Source::new(labels, move || {
+        let mut snapshot = Snapshot::default();
+        figures.report(&mut snapshot);
+        report_process(&mut snapshot);
+        let uptime = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        snapshot.gauge(&names::PROCESS_UPTIME, [], uptime);
+        snapshot.gauge(&names::MEMORY_TARGET, [], target);
+        snapshot
+    })
+}
+
+fn export(
+    config: &Config,
+    runtime: &Runtime,
+    otlp: &OtlpConfig,
+    source: Source,
+) -> Result<OtlpExporter, Failure> {
+    let failure = |error: crate::crt::Error| {
+        Failure::new(format!("Failed to send metrics to {}", otlp.endpoint))
+            .caused_by(&error)
+            .with_remedy("correct --otlp-endpoint, or go without it")
+    };
+    let uri = Uri::parse(runtime, &OtlpExporter::url(&otlp.endpoint)).map_err(failure)?;
+    let trust = match &config.client.ca_bundle {
+        Some(path) => Trust::CaFile(path),
+        None => Trust::System,
+    };
+    let is_tls = uri.scheme() == "https";
+    let tls = is_tls.then(|| TlsContext::new(runtime, trust)).transpose();
+    let tls = tls.map_err(failure)?;
+    let client = HttpClient::new(runtime, tls, OtlpExporter::TIMEOUT).map_err(failure)?;
+    OtlpExporter::start(otlp.clone(), source, client, uri)
+        .map_err(|error| Failure::new("Failed to start a thread for metrics").caused_by(&error))
+}
+
+/// Lets the user of the mount ask it for something. Without that it is still a mount.
+fn open_channel(
+    config: &Config,
+    directory: &Path,
+    source: Source,
+    figures: Figures,
+    prefetcher: Option<Weak<Prefetcher>>,
+) -> Option<Channel> {
+    let (bucket, prefix) = (config.bucket.to_string(), config.prefix.clone());
+    let mount_point = directory.to_string_lossy().into_owned();
+    let services = Services {
+        prefix: prefix.clone(),
+        prefetcher,
+        status: Box::new(move || {
+            let mount = (
+                bucket.clone(),
+                prefix.as_str().to_owned(),
+                mount_point.clone(),
+            );
+            Status::new(mount, &source.snapshot(), figures.top_files(MOST_FILES))
+        }),
+    };
+    Channel::open(directory, services)
+        .inspect_err(|error| {
+            log::warn!("`mount-s3 top` and `mount-s3 prefetch` will not find this mount: {error}");
+        })
+        .ok()
+}
+
+/// Files that are told of.
+const MOST_FILES: usize = 100;

@@ -1,0 +1,67 @@
+//! Credentials that end while a mount works.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use s3_test_server::Stub;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::support::local::Local;
+use crate::support::mount::Mounting;
+use crate::support::store::TestStore;
+
+const BUCKET: &str = "lasting";
+
+/// Longer than two lives of the credentials.
+const TIME: Duration = Duration::from_secs(20);
+
+#[test]
+fn reads_and_writes_go_on_while_credentials_end_and_are_renewed() {
+    let store = Local::start();
+    store.create_bucket(BUCKET);
+    store.plant_many(BUCKET, "small/", 1000, 1000);
+    let asked = AtomicUsize::new(0);
+    let container = Stub::http(move |_| {
+        // The first renewal fails; it is tried again while the credentials last.
+        if asked.fetch_add(1, Ordering::Relaxed) == 1 {
+            return (403, String::new());
+        }
+        let end = OffsetDateTime::from(SystemTime::now() + Duration::from_secs(16));
+        let end = end.replace_nanosecond(0).expect("zero is valid");
+        let end = end.format(&Rfc3339).expect("a time");
+        let keys = r#""AccessKeyId":"test","SecretAccessKey":"test","Token":"t""#;
+        (200, format!(r#"{{{keys},"Expiration":"{end}"}}"#))
+    })
+    .expect("a server");
+    let url = format!("http://{}/", container.addr());
+    let mut mounting = Mounting::new(BUCKET, &store.endpoint(), "", "");
+    // The environment would come first.
+    mounting = mounting.within(&[
+        "env",
+        "--unset=AWS_ACCESS_KEY_ID",
+        "--unset=AWS_SECRET_ACCESS_KEY",
+    ]);
+    let variable = "AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned();
+    mounting.environment.push((variable, url));
+    let mount = mounting.mount();
+    let begin = Instant::now();
+    let mut writer = File::create(mount.join("written")).expect("created");
+    let mut number = 0;
+    while begin.elapsed() < TIME {
+        let read = fs::read(mount.join(&format!("small/{number:07}"))).expect("read");
+        assert_eq!(read.len(), 1000);
+        writer.write_all(&[7; 1 << 18]).expect("written");
+        number += 1;
+        thread::sleep(Duration::from_millis(100));
+    }
+    drop(writer);
+    let written = store.body(BUCKET, "written").expect("it is there");
+    assert_eq!(written.len(), number << 18);
+    let asked = container.requests().len();
+    assert!(asked >= 3, "{asked}");
+    assert!(mount.unmount().success());
+}
