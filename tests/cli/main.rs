@@ -7,6 +7,8 @@ mod doctor;
 mod failures;
 mod index;
 mod metadata;
+mod metrics;
+mod otlp;
 mod proxies;
 #[path = "../support/proxy.rs"]
 mod proxy;

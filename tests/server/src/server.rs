@@ -23,7 +23,8 @@ use crate::service::{RenameRoute, Service};
 use crate::stats::Counters;
 use crate::store::{Store, WriteCondition};
 use crate::uploads::Uploads;
-use crate::{BulkSpec, Model, ObjectSpec, Stats, control, listener, spec, tls};
+use crate::verify::Verifier;
+use crate::{BulkSpec, Model, ObjectSpec, Signatures, Stats, control, listener, spec, tls};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Config {
     pub min_part_size: u64,
     /// The buckets are directory buckets: objects can be appended to and renamed.
     pub directory: bool,
+    /// Accept only these signatures, and take [`Self::domain`] for the buckets' only place.
+    pub signatures: Option<Signatures>,
     /// Threads that serve.
     pub threads: usize,
 }
@@ -102,6 +105,7 @@ impl Default for Config {
             discard_uploads: false,
             min_part_size: 5 * 1024 * 1024,
             directory: false,
+            signatures: None,
             threads: 2,
         }
     }
@@ -335,12 +339,18 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         discard_uploads: config.discard_uploads,
         min_part_size: config.min_part_size,
     };
+    let keys: HashMap<_, _> = config.keys.iter().cloned().collect();
+    let verifier = config.signatures.clone().map(|signatures| {
+        let verifier = Verifier::new(signatures, keys.clone(), config.domain.as_deref());
+        Arc::new(verifier)
+    });
     let gate = || Gate {
         model: Arc::clone(&shared.model),
-        anonymous: config.anonymous,
+        // What was verified comes without its signature.
+        anonymous: config.anonymous || verifier.is_some(),
     };
     let mut builder = S3ServiceBuilder::new(service.clone());
-    builder.set_auth(Keys(config.keys.iter().cloned().collect::<HashMap<_, _>>()));
+    builder.set_auth(Keys(keys.clone()));
     builder.set_access(gate());
     builder.set_route(RenameRoute {
         service: service.clone(),
@@ -356,6 +366,7 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         counters: Arc::clone(&shared.counters),
         region,
         requests: Arc::default(),
+        verifier,
     }
 }
 
