@@ -5,7 +5,6 @@
 //! connection when nobody wants the answer any more.
 
 use std::ffi::{c_int, c_void};
-use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -474,14 +473,6 @@ fn flow(taken: &Result<(), String>) -> c_int {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("message", &self.message)
-            .finish_non_exhaustive()
-    }
 }
 
 ref_counted!(
