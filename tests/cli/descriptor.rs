@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use rustix::net::{
@@ -16,7 +17,8 @@ use rustix::net::{
 };
 
 use crate::store::{BUCKET, MountPoint, store};
-use crate::support::{end_of, kill};
+use crate::support::{end_of, kill, mount_s3, run};
+use crate::wait::wait_for;
 
 /// What is mounted before it is served.
 struct Handed {
@@ -119,6 +121,26 @@ fn mounted_descriptor_is_served_until_it_is_unmounted() {
     assert_eq!(fs::read_to_string(inner).expect("read"), "inner");
     umount(mount_point.path());
     assert_eq!(end_of(&mut child).code(), Some(0));
+}
+
+#[test]
+fn top_finds_the_mount_by_its_process() {
+    let (mount_point, mut child) = Handed::new().serve("", &["--no-log"]);
+    let process = child.id().to_string();
+    let words = ["top", "--once", "--interval", "0.1", "--process", &process];
+    // The mount answers the kernel a moment before it answers its user.
+    let report = wait_for("an answer", Duration::from_secs(30), || {
+        let outcome = run(&mut mount_s3(&words), Duration::from_secs(10));
+        (outcome.status == Some(0)).then_some(outcome.stdout)
+    });
+    assert!(
+        report.contains("s3://some-bucket/ at /dev/fd/3"),
+        "{report}"
+    );
+    umount(mount_point.path());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    let outcome = run(&mut mount_s3(&words), Duration::from_secs(10));
+    assert_eq!(outcome.status, Some(1), "{outcome:?}");
 }
 
 /// As in a pod without privileges: another mount namespace, and no `/dev/fuse`.
