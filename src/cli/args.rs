@@ -213,11 +213,7 @@ pub(super) const LOGGING: &str = "Logging options";
 pub(super) const METRICS: &str = "Metrics options";
 pub(super) const CACHING: &str = "Caching options";
 
-const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("cache"),
-    UnsupportedFlag::with_value("max-cache-size"),
-    UnsupportedFlag::with_value("cache-xz"),
-];
+const UNSUPPORTED: &[UnsupportedFlag] = &[UnsupportedFlag::with_value("cache-xz")];
 
 #[cfg(test)]
 mod tests {
