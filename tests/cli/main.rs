@@ -10,6 +10,7 @@ mod metadata;
 mod proxies;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod signing;
 mod store;
 mod support;
 mod usage;
