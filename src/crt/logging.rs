@@ -8,6 +8,7 @@
 //! keys: only warnings of these subjects are asked for, whatever the logger wants, so that the rest is
 //! never even formatted.
 
+use std::borrow::Cow;
 use std::ffi::c_char;
 use std::slice;
 use std::sync::Once;
@@ -68,11 +69,34 @@ unsafe extern "C" fn write(
             &Record::builder()
                 .level(level_of(level))
                 .target(target_of(subject))
-                .args(format_args!("{}", String::from_utf8_lossy(text)))
+                .args(format_args!(
+                    "{}",
+                    without_secrets(String::from_utf8_lossy(text))
+                ))
                 .build(),
         );
     });
 }
+
+/// A message without the value of a header that authorizes. The CRT masks those of S3, but neither
+/// those for proxies nor those for the services that give credentials (h1_stream.c).
+fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
+    let Some((before, header)) = text.split_once(SENDING) else {
+        return text;
+    };
+    let name = header.split(':').next().unwrap_or_default();
+    let lower = name.to_ascii_lowercase();
+    if SECRET_HEADERS.iter().any(|word| lower.contains(word)) {
+        return format!("{before}{SENDING}{name}: ***").into();
+    }
+    text
+}
+
+/// What stands before a header that is sent (h1_stream.c).
+const SENDING: &str = "Sending header: ";
+
+/// What names of headers have whose values are secrets.
+const SECRET_HEADERS: [&str; 5] = ["authorization", "token", "secret", "customer-key", "cookie"];
 
 fn level_of(level: sys::aws_log_level) -> Level {
     LEVELS
@@ -114,6 +138,23 @@ mod tests {
     #[test]
     fn levels_are_ordered_from_detailed_to_fatal() {
         assert!(LEVELS.is_sorted_by(|a, b| a.0 > b.0 && a.1 >= b.1));
+    }
+
+    #[test]
+    fn header_that_authorizes_is_masked() {
+        let masked = |text: &str| without_secrets(Cow::Borrowed(text)).into_owned();
+        for name in [
+            "Proxy-Authorization",
+            "x-amz-sso_bearer_token",
+            "X-aws-ec2-metadata-token",
+            "x-amz-server-side-encryption-customer-key",
+        ] {
+            let text = masked(&format!("id=0x1: Sending header: {name}: Basic hush: hush"));
+            assert_eq!(text, format!("id=0x1: Sending header: {name}: ***"));
+        }
+        let plain = "id=0x1: Sending header: Host: token.example.com";
+        assert_eq!(masked(plain), plain);
+        assert_eq!(masked("Sending header: "), "Sending header: ");
     }
 
     #[test]

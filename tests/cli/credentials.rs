@@ -69,7 +69,8 @@ impl Aws {
             .env("HOME", self.home.path())
             .env("HTTPS_PROXY", self.proxy.url())
             .env("AWS_CA_BUNDLE", self.path(CA_FILE))
-            .env("AWS_REGION", REGION);
+            .env("AWS_REGION", REGION)
+            .env("MOUNTPOINT_LOG", "trace");
         prepare(&mut command);
         run(&mut command, LIMIT)
     }
@@ -78,6 +79,15 @@ impl Aws {
         let outcome = self.list(flags, prepare);
         assert_eq!(outcome.status, Some(0), "{outcome:?}");
         assert!(outcome.stdout.contains("2 objects"), "{outcome:?}");
+        assert!(
+            outcome.stderr.contains("TRACE crt::http"),
+            "it tells everything"
+        );
+        let (_, secret) = store().key();
+        for secret in [&SECRETS[..], &[secret]].concat() {
+            let leak = outcome.stderr.lines().find(|line| line.contains(secret));
+            assert_eq!(leak, None, "{secret} is in the log");
+        }
     }
 
     /// What was asked of AWS, one line a request.
@@ -90,6 +100,15 @@ impl Aws {
             .collect()
     }
 }
+
+/// What sources of credentials are asked with, and what they give.
+const SECRETS: [&str; 5] = [
+    "WEB-IDENTITY-TOKEN",
+    "CONTAINER-TOKEN",
+    "SSO-TOKEN",
+    "METADATA-TOKEN",
+    "SESSION-TOKEN",
+];
 
 const REGION: &str = "eu-test-7";
 const STS: &str = "sts.eu-test-7.amazonaws.com";
@@ -107,13 +126,13 @@ fn answer(request: &StubRequest) -> StubAnswer {
             "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>\
              <AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn></AssumedRoleUser>\
              <Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}\
-             </SecretAccessKey><SessionToken>token</SessionToken><Expiration>{EXPIRES}</Expiration>\
+             </SecretAccessKey><SessionToken>SESSION-TOKEN</SessionToken><Expiration>{EXPIRES}</Expiration>\
              </Credentials></{action}Result></{action}Response>"
         );
         (200, text)
     };
     if request.body.contains("Action=AssumeRoleWithWebIdentity")
-        && request.body.contains("WebIdentityToken=the-token")
+        && request.body.contains("WebIdentityToken=WEB-IDENTITY-TOKEN")
     {
         return assumed("AssumeRoleWithWebIdentity");
     }
@@ -123,7 +142,7 @@ fn answer(request: &StubRequest) -> StubAnswer {
         return assumed("AssumeRole");
     }
     if request.target.starts_with("/federation/credentials?")
-        && request.header("x-amz-sso_bearer_token") == Some("session-token")
+        && request.header("x-amz-sso_bearer_token") == Some("SSO-TOKEN")
     {
         let (key, secret) = if request.target.contains("role_name=Base") {
             ("AKIDSSO", "secret")
@@ -131,7 +150,7 @@ fn answer(request: &StubRequest) -> StubAnswer {
             (key, secret)
         };
         let text = format!(
-            r#"{{"roleCredentials":{{"accessKeyId":"{key}","secretAccessKey":"{secret}","sessionToken":"token","expiration":32472144000000}}}}"#
+            r#"{{"roleCredentials":{{"accessKeyId":"{key}","secretAccessKey":"{secret}","sessionToken":"SESSION-TOKEN","expiration":32472144000000}}}}"#
         );
         return (200, text);
     }
@@ -142,7 +161,7 @@ fn answer(request: &StubRequest) -> StubAnswer {
 fn key_as_json() -> String {
     let (key, secret) = store().key();
     format!(
-        r#"{{"AccessKeyId":"{key}","SecretAccessKey":"{secret}","Token":"t","Expiration":"{EXPIRES}"}}"#
+        r#"{{"AccessKeyId":"{key}","SecretAccessKey":"{secret}","Token":"SESSION-TOKEN","Expiration":"{EXPIRES}"}}"#
     )
 }
 
@@ -195,7 +214,7 @@ fn profile_with_a_role_of_another_profile() {
 #[test]
 fn web_identity_of_environment_and_profile() {
     let aws = Aws::new();
-    let token = aws.write("token", "the-token");
+    let token = aws.write("token", "WEB-IDENTITY-TOKEN");
     let role = "arn:aws:iam::1:role/r";
     aws.finds(&[], |command| {
         command
@@ -222,7 +241,8 @@ fn web_identity_of_environment_and_profile() {
 fn container_endpoint_with_a_token() {
     let aws = Aws::new();
     let container = Stub::http(|request| {
-        let is_right = request.target == "/creds" && request.header("authorization") == Some("tok");
+        let is_right = request.target == "/creds"
+            && request.header("authorization") == Some("CONTAINER-TOKEN");
         if is_right {
             (200, key_as_json())
         } else {
@@ -236,7 +256,7 @@ fn container_endpoint_with_a_token() {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI",
                 format!("http://{}/creds", container.addr()),
             )
-            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "tok")
+            .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "CONTAINER-TOKEN")
             // It is on this machine.
             .env("HTTP_PROXY", "http://127.0.0.1:1")
             .env("NO_PROXY", "127.0.0.1");
@@ -246,13 +266,9 @@ fn container_endpoint_with_a_token() {
 /// The metadata service of an instance with a role.
 fn metadata() -> Stub {
     Stub::http(|request| match (&*request.method, &*request.target) {
-        ("PUT", "/latest/api/token") => (200, "t".to_owned()),
+        ("PUT", "/latest/api/token") => (200, "METADATA-TOKEN".to_owned()),
         ("GET", "/latest/meta-data/iam/security-credentials/") => (200, "role".to_owned()),
         ("GET", "/latest/meta-data/iam/security-credentials/role") => (200, key_as_json()),
-        ("GET", "/latest/dynamic/instance-identity/document") => (
-            200,
-            r#"{"instanceType":"c5n.18xlarge","region":"eu-test-7"}"#.to_owned(),
-        ),
         _ => (404, String::new()),
     })
     .expect("a server")
@@ -303,7 +319,7 @@ fn identity_center_by_session_and_as_of_old() {
 
         let token = aws.path(&format!(".aws/sso/cache/{cache}.json"));
         let session = |expires: &str| {
-            let text = format!(r#"{{"accessToken":"session-token","expiresAt":"{expires}"}}"#);
+            let text = format!(r#"{{"accessToken":"SSO-TOKEN","expiresAt":"{expires}"}}"#);
             fs::write(&token, text).expect("written");
         };
         session("2020-01-01T00:00:00Z");
@@ -333,7 +349,7 @@ fn role_assumed_from_identity_center() {
     let outcome = aws.list(&["--profile", "work"], |_| ());
     let remedy = "aws sso login --profile base";
     assert!(outcome.stderr.contains(remedy), "{outcome:?}");
-    let text = format!(r#"{{"accessToken":"session-token","expiresAt":"{EXPIRES}"}}"#);
+    let text = format!(r#"{{"accessToken":"SSO-TOKEN","expiresAt":"{EXPIRES}"}}"#);
     aws.write(
         ".aws/sso/cache/34c6fceca75e456f25e7e99531e2425c6c1de443.json",
         &text,
@@ -350,7 +366,7 @@ fn role_assumed_from_identity_center() {
 #[test]
 fn sources_that_were_tried_are_named_with_their_reasons() {
     let aws = Aws::new();
-    let token = aws.write("token", "another-token");
+    let token = aws.write("token", "ANOTHER-TOKEN");
     aws.config("[default]\nregion=eu-test-7\n");
     let outcome = aws.list(&[], |command| {
         command

@@ -46,10 +46,7 @@ fn start(flags: &[&str], endpoint: &str, prepare: impl FnOnce(&mut Command)) -> 
 fn instance_type_is_told_by_the_metadata_service() {
     let metadata = Stub::http(|request| match (&*request.method, &*request.target) {
         ("PUT", "/latest/api/token") => (200, "t".to_owned()),
-        ("GET", "/latest/dynamic/instance-identity/document") => (
-            200,
-            r#"{"instanceType":"c5n.18xlarge","region":"us-east-1"}"#.to_owned(),
-        ),
+        ("GET", "/latest/dynamic/instance-identity/document") => (200, DOCUMENT.to_owned()),
         _ => (404, String::new()),
     })
     .expect("a server");
@@ -83,3 +80,19 @@ fn silent_metadata_service_holds_a_start_up_for_a_second() {
     eprintln!("a start with none took {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
+
+/// What an instance says of itself.
+const DOCUMENT: &str = r#"{"accountId":"1",
+    "architecture":"x86_64",
+    "availabilityZone":"eu-test-7a",
+    "billingProducts":null,
+    "imageId":"ami-1",
+    "instanceId":"i-1",
+    "instanceType":"c5n.18xlarge",
+    "kernelId":null,
+    "marketplaceProductCodes":null,
+    "pendingTime":"2026-01-01T00:00:00Z",
+    "privateIp":"10.0.0.1",
+    "ramdiskId":null,
+    "region":"us-east-1",
+    "version":"2017-09-30"}"#;

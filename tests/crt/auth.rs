@@ -365,8 +365,7 @@ fn instance_tells_type_and_region() {
         ("GET", "/latest/dynamic/instance-identity/document")
             if request.header("x-aws-ec2-metadata-token") == Some("token") =>
         {
-            let body = r#"{"instanceType":"c5n.18xlarge","region":"eu-test-7"}"#;
-            Answer::Plain(200, Vec::new(), body.into())
+            Answer::Plain(200, Vec::new(), DOCUMENT.into())
         }
         _ => Answer::Plain(404, Vec::new(), Vec::new()),
     });
@@ -407,3 +406,19 @@ fn load_dropped_early_leaves_nothing() {
     );
     fixture.end();
 }
+
+/// What an instance says of itself.
+const DOCUMENT: &str = r#"{"accountId":"1",
+    "architecture":"x86_64",
+    "availabilityZone":"eu-test-7a",
+    "billingProducts":null,
+    "imageId":"ami-1",
+    "instanceId":"i-1",
+    "instanceType":"c5n.18xlarge",
+    "kernelId":null,
+    "marketplaceProductCodes":null,
+    "pendingTime":"2026-01-01T00:00:00Z",
+    "privateIp":"10.0.0.1",
+    "ramdiskId":null,
+    "region":"eu-test-7",
+    "version":"2017-09-30"}"#;

@@ -1,16 +1,15 @@
 //! Who asks: the credentials, and whose they are.
 
-use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures::executor::block_on;
 
 use super::report::{Report, Step};
+use super::request::Question;
 use crate::cli::config::{ClientOptions, CredentialsSource};
 use crate::cli::mount::auth;
-use crate::crt::s3::{Client, ClientConfig, RequestKind, RequestOptions, Signing};
-use crate::crt::{Error, ProfileOptions, Profiles, Runtime, TlsContext, Uri};
+use crate::crt::s3::Signing;
+use crate::crt::{ProfileOptions, Profiles, Runtime, TlsContext, Uri};
 use crate::s3::{Search, Signer};
 
 /// Tells which files and variables there are, and finds credentials.
@@ -148,56 +147,35 @@ fn ask(
     signer: &Signer,
     region: &str,
 ) -> Result<String, String> {
-    let text = |error: Error| error.to_string();
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    let host = format!("sts.{region}.amazonaws.com{suffix}");
-    let origin = Uri::parse(runtime, &format!("https://{host}")).map_err(text)?;
-    let mut config = ClientConfig::new(region, &signer.provider);
-    config.signing = Signing {
-        service: "sts",
-        ..Signing::s3(region)
+    let url = format!("https://sts.{region}.amazonaws.com{suffix}");
+    let origin = Uri::parse(runtime, &url).map_err(|error| error.to_string())?;
+    let question = Question {
+        runtime,
+        tls,
+        credentials: &signer.provider,
+        signing: Signing {
+            service: "sts",
+            ..Signing::s3(region)
+        },
+        origin: &origin,
+        method: "POST",
+        operation: "GetCallerIdentity",
+        body: "Action=GetCallerIdentity&Version=2011-06-15",
     };
-    config.tls = Some(tls);
-    config.max_retries = Some(NonZeroU32::MIN);
-    config.connect_timeout = Some(PATIENCE);
-    let client = Client::new(runtime, &config).map_err(text)?;
-    let body = Bytes::from_static(b"Action=GetCallerIdentity&Version=2011-06-15");
-    let mut message = client.message("POST", "/").map_err(text)?;
-    for (name, value) in [
-        ("Host", host.as_str()),
-        ("Content-Type", "application/x-www-form-urlencoded"),
-        ("Content-Length", &body.len().to_string()),
-    ] {
-        message.header(name, value).map_err(text)?;
+    let answer = question.ask().map_err(|failure| failure.text)?;
+    let body = String::from_utf8_lossy(&answer.body);
+    if let Some(arn) = between(&body, "<Arn>", "</Arn>") {
+        return Ok(arn.to_owned());
     }
-    let operation = "GetCallerIdentity";
-    let mut options = RequestOptions::new(RequestKind::Default { operation }, &origin);
-    options.body = body;
-    let answer = client.send(message, &options).map_err(text)?;
-    match block_on(answer) {
-        Ok(response) => {
-            let body = String::from_utf8_lossy(&response.body);
-            let arn = between(&body, "<Arn>", "</Arn>");
-            arn.map(str::to_owned)
-                .ok_or_else(|| "an answer without an ARN".to_owned())
-        }
-        Err(error) => Err(match &error.response {
-            Some(response) => {
-                let body = String::from_utf8_lossy(&response.body);
-                let code = between(&body, "<Code>", "</Code>").unwrap_or("an error");
-                format!("{code} (HTTP {})", response.status)
-            }
-            None => error.error.to_string(),
-        }),
-    }
+    let code = between(&body, "<Code>", "</Code>").unwrap_or("an answer without an ARN");
+    Err(format!("{code} (HTTP {})", answer.status))
 }
 
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(begin)?;
     rest.split_once(end).map(|(found, _)| found.trim())
 }
-
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

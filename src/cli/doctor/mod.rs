@@ -5,6 +5,7 @@ mod identity;
 mod machine;
 mod network;
 mod report;
+mod request;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -6,17 +6,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::StreamExt;
-use futures::channel::mpsc as channel;
-use futures::executor::block_on;
-use futures::future::{Either, select};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::report::{Report, Step};
+use super::request::{Failure, Question};
 use crate::cli::config::ClientOptions;
-use crate::crt::s3::{Client, ClientConfig, RequestKind, RequestOptions};
-use crate::crt::{CredentialsProvider, Error, Headers, Runtime, TlsContext, Uri};
+use crate::crt::s3::Signing;
+use crate::crt::{CredentialsProvider, Headers, Runtime, TlsContext, Uri};
 
 /// Looks at the way to an endpoint, step by step up to the first that fails. Gives the headers of an
 /// answer to an unsigned request, if one came.
@@ -146,40 +143,17 @@ fn reach(report: &mut Report, host: &str, port: u16) -> bool {
 
 /// An answer to a request for the endpoint itself that is not signed: 403 is as good as any.
 fn ask(runtime: &Runtime, tls: &TlsContext, origin: &Uri) -> Result<Headers, Failure> {
-    let plain = |error: Error| Failure {
-        is_tls: false,
-        text: error.to_string(),
+    let question = Question {
+        runtime,
+        tls,
+        credentials: &CredentialsProvider::anonymous(runtime)?,
+        signing: Signing::s3("us-east-1"),
+        origin,
+        method: "HEAD",
+        operation: "HeadBucket",
+        body: "",
     };
-    let anonymous = CredentialsProvider::anonymous(runtime).map_err(plain)?;
-    let (failed, mut failures) = channel::unbounded();
-    let mut config = ClientConfig::new("us-east-1", &anonymous);
-    config.tls = Some(tls);
-    config.failed_handshakes = Some(failed);
-    config.max_retries = std::num::NonZeroU32::new(1);
-    config.connect_timeout = Some(PATIENCE);
-    let client = Client::new(runtime, &config).map_err(plain)?;
-    let operation = "HeadBucket";
-    let options = RequestOptions::new(RequestKind::Default { operation }, origin);
-    let mut message = client.message("HEAD", "/").map_err(plain)?;
-    message.header("Host", &origin.authority()).map_err(plain)?;
-    let answer = client.send(message, &options).map_err(plain)?;
-    match block_on(select(answer, failures.select_next_some())) {
-        Either::Left((Ok(response), _)) => Ok(response.headers),
-        Either::Left((Err(error), _)) => match error.response {
-            Some(response) => Ok(response.headers),
-            None => Err(plain(error.error)),
-        },
-        Either::Right((failure, _)) => Err(Failure {
-            is_tls: true,
-            text: format!("the handshake failed: {}", failure.reason),
-        }),
-    }
-}
-
-/// Why no answer came.
-struct Failure {
-    is_tls: bool,
-    text: String,
+    question.ask().map(|answer| answer.headers)
 }
 
 /// How far the clock of this machine is from that of the server, by its `Date`.

@@ -1,5 +1,6 @@
 //! HTTP around the S3 service: ids, regions, error documents, bodies and the log.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,7 @@ pub(crate) struct Frontend {
     pub(crate) model: Arc<LiveModel>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) region: Arc<str>,
+    pub(crate) log_headers: bool,
     pub(crate) requests: Arc<AtomicU64>,
     /// Verifies signatures in place of the service.
     pub(crate) verifier: Option<Arc<Verifier>>,
@@ -43,7 +45,10 @@ impl Frontend {
         self.counters.open_request();
         let guard = OpenRequest(Some(Arc::clone(&self.counters)));
         let context = RequestContext::new(connection);
-        let entry = log_entry(&request, context.connection().number);
+        let mut entry = log_entry(&request, context.connection().number);
+        if self.log_headers {
+            entry.headers = texts(request.headers());
+        }
         let is_head = request.method() == Method::HEAD;
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{:016X}", mix(number ^ 0x4ea5));
@@ -280,6 +285,16 @@ fn log_entry<B>(request: &Request<B>, connection: u64) -> LogEntry {
         connection,
         ..LogEntry::default()
     }
+}
+
+fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.as_str().to_owned(), value.into_owned())
+        })
+        .collect()
 }
 
 /// Makes checksums those of other bytes.

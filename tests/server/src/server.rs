@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::frontend::Frontend;
-use crate::gate::{Gate, Keys};
+use crate::gate::{ExpiredKeys, Gate, Keys};
 use crate::model::LiveModel;
 use crate::object::{self, Object};
 use crate::service::{RenameRoute, Service};
@@ -54,6 +54,8 @@ pub struct Config {
     pub min_part_size: u64,
     /// The buckets are directory buckets: objects can be appended to and renamed.
     pub directory: bool,
+    /// Keep the headers of requests in the log, too.
+    pub log_headers: bool,
     /// Accept only these signatures, and take [`Self::domain`] for the buckets' only place.
     pub signatures: Option<Signatures>,
     /// Threads that serve.
@@ -87,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) model: Arc<LiveModel>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) uploads: Arc<Uploads>,
+    pub(crate) expired: Arc<ExpiredKeys>,
 }
 
 impl Default for Config {
@@ -105,6 +108,7 @@ impl Default for Config {
             discard_uploads: false,
             min_part_size: 5 * 1024 * 1024,
             directory: false,
+            log_headers: false,
             signatures: None,
             threads: 2,
         }
@@ -128,6 +132,7 @@ impl Server {
             model: Arc::new(LiveModel::default()),
             counters: Arc::new(Counters::default()),
             uploads: Arc::new(Uploads::default()),
+            expired: Arc::default(),
         };
         config.buckets.iter().for_each(|bucket| {
             shared.store.create_bucket(bucket);
@@ -250,6 +255,11 @@ impl Server {
         uploads.into_iter().map(|(_, upload)| upload.key).collect()
     }
 
+    /// Makes an access key one that has expired: requests that are signed with it fail.
+    pub fn expire_key(&self, access_key: &str) {
+        self.shared.expired.add(access_key);
+    }
+
     /// The model in force.
     #[must_use]
     pub fn model(&self) -> Model {
@@ -350,7 +360,10 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         anonymous: config.anonymous || verifier.is_some(),
     };
     let mut builder = S3ServiceBuilder::new(service.clone());
-    builder.set_auth(Keys(keys.clone()));
+    builder.set_auth(Keys {
+        secrets: keys.clone(),
+        expired: Arc::clone(&shared.expired),
+    });
     builder.set_access(gate());
     builder.set_route(RenameRoute {
         service: service.clone(),
@@ -365,6 +378,7 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         model: Arc::clone(&shared.model),
         counters: Arc::clone(&shared.counters),
         region,
+        log_headers: config.log_headers,
         requests: Arc::default(),
         verifier,
     }

@@ -34,7 +34,11 @@ pub(crate) fn server_config(
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     ca.distinguished_name
-        .push(DnType::CommonName, "s3-test-server CA");
+        // Of two authorities of one name a client would try the wrong one.
+        .push(
+            DnType::CommonName,
+            format!("s3-test-server CA of {}", dir.display()),
+        );
     let issuer = CertifiedIssuer::self_signed(ca, ca_key).map_err(io::Error::other)?;
     std::fs::write(dir.join(CA_FILE), issuer.pem())?;
 
