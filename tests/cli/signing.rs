@@ -207,7 +207,10 @@ impl Place {
 fn works(place: &Place, directory: &Path) {
     let kind = place.kind;
     let large: Vec<u8> = (0..11 << 20).map(|i: u32| (i % 251) as u8).collect();
-    for (name, content) in [("small file+ü.txt", &b"small"[..]), ("sub/large", &large[..])] {
+    for (name, content) in [
+        ("small file+ü.txt", &b"small"[..]),
+        ("sub/large", &large[..]),
+    ] {
         let path = directory.join(name);
         fs::create_dir_all(path.parent().expect("it has one")).expect("made");
         fs::write(&path, content).unwrap_or_else(|error| panic!("{kind:?} {name}: {error}"));
