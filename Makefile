@@ -49,10 +49,11 @@ tarball deb rpm: staged
 container: deb
 	scripts/container.sh product
 
-# Each package installed into a clean system, mounted there and removed; as root.
-test-packages: tarball deb rpm container
-	cargo build --locked -p s3-test-server
-	python3 scripts/install-test.py deb rpm tarball container
+# Each package installed into a clean system, mounted there and removed; as root. PACKAGES='deb rpm'.
+PACKAGES ?= deb rpm tarball container
+test-packages: $(PACKAGES)
+	cargo build --locked -p mount-s3 -p s3-test-server
+	python3 scripts/install-test.py $(PACKAGES)
 
 # .ci/run in a container that is built for it; as root.
 ci-container:

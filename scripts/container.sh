@@ -3,7 +3,8 @@
 # is needed. Usage, as root:
 #   container.sh product            localhost/mount-s3, from the deb in target/packages (`make deb`)
 #   container.sh ci                 localhost/mount-s3-ci, what .ci/run needs: .ci/container/Containerfile
-#   container.sh run [COMMAND ...]  a command (default: .ci/run) in a copy of the last commit, in that container
+#   container.sh run [COMMAND ...]  a command (default: .ci/run) in a copy of the last commit, in that container;
+#                                   packages that it makes are then in target/packages here
 #   container.sh try COMMAND ...    a command in a container of the product
 #   container.sh remove             all of it
 # BASE=IMAGE takes an image of a registry instead: for ci one that holds Rust, such as docker.io/library/rust:bookworm.
@@ -83,7 +84,9 @@ case ${1:-} in
         work=$(mktemp -d)
         trap 'rm -rf "$work"' EXIT
         git clone --quiet . "$work/mount-s3"
-        run localhost/mount-s3-ci "${reach[@]}" --volume "$work/mount-s3:/work" --workingdir /work -- "$@"
+        mkdir -p target/packages
+        run localhost/mount-s3-ci "${reach[@]}" --volume "$work/mount-s3:/work" \
+            --volume "$PWD/target/packages:/work/target/packages" --workingdir /work -- "$@"
         ;;
     try)
         shift

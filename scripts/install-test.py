@@ -239,7 +239,8 @@ def check_container(server: Server) -> None:
     """The image of the product mounts, in a container, and what it brings ends the mount."""
     options = f"--endpoint-url {server.endpoint} --force-path-style --region us-east-1 --no-log"
     script = f"""export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_EC2_METADATA_DISABLED=true
-        mount-s3 {BUCKET} /mnt {options} && grep -q ' /mnt fuse ' /proc/self/mounts && cat /mnt/folder/file; umount /mnt"""
+        mount-s3 {BUCKET} /mnt {options}
+        grep -q ' /mnt fuse ' /proc/self/mounts && cat /mnt/folder/file; umount /mnt"""
     command = [ROOT / "scripts/container.sh", "try", "sh", "-c", script]
     done = subprocess.run(command, capture_output=True, check=False)
     # Beside the file, the line that the mount prints.

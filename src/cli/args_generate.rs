@@ -17,6 +17,7 @@ use super::args_manual::SECTIONS;
 use super::args_prefetch::PrefetchArgs;
 use super::args_staged::StagedArgs;
 use super::args_subcommand as subcommand;
+use super::args_top::TopArgs;
 
 /// What to generate, for who makes a package.
 #[derive(Debug, Clone, Parser)]
@@ -116,6 +117,7 @@ fn subcommands() -> Vec<(&'static str, Command)> {
         ("index", IndexArgs::command()),
         ("prefetch", PrefetchArgs::command()),
         ("doctor", DoctorArgs::command()),
+        ("top", TopArgs::command()),
     ]
 }
 

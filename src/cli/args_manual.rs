@@ -53,14 +53,46 @@ pub(super) const SECTIONS: &[Section] = &[
                  targets, such as warn,mount_s3=debug,crt::http=trace. Counts before --debug and \
                  --debug-crt.",
             ),
+            (
+                "NOTIFY_SOCKET",
+                "Where systemd(1) is told that the mount answers (Type=notify, with --foreground).",
+            ),
+            (
+                "MOUNT_S3_CORE_DUMPS",
+                "1 lets the kernel write the memory of the program to the disk when it fails, with \
+                 the credentials and the data in it; otherwise it does not.",
+            ),
+            (
+                "UNSTABLE_MOUNTPOINT_PID_FILE",
+                "File that gets the number of the process when the mount answers.",
+            ),
+            (
+                "UNSTABLE_MOUNTPOINT_MAX_BACKGROUND, UNSTABLE_MOUNTPOINT_CONGESTION_THRESHOLD",
+                "Requests that the kernel may send ahead of need, 64 by default, and from how many on it \
+                 takes the mount for congested.",
+            ),
+            (
+                "UNSTABLE_MOUNTPOINT_MAX_PREFETCH_WINDOW_SIZE",
+                "The most bytes by which an open file is fetched ahead.",
+            ),
+            (
+                "UNSTABLE_CRT_EVENTLOOP_THREADS",
+                "Threads that send and receive.",
+            ),
         ],
     ),
     (
         "SIGNALS",
-        &[(
-            "SIGINT, SIGTERM, SIGHUP",
-            "Unmount, and end the program when what was closed is stored.",
-        )],
+        &[
+            (
+                "SIGINT, SIGTERM, SIGHUP",
+                "Unmount, and end the program when what was closed is stored.",
+            ),
+            (
+                "SIGUSR2",
+                "Log more, in four steps, and at the fifth signal as at first again.",
+            ),
+        ],
     ),
     (
         "EXIT STATUS",

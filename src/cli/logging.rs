@@ -1,9 +1,7 @@
 //! Where log records go: standard error, a file, syslog or nowhere.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -12,10 +10,10 @@ use std::process;
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use time::OffsetDateTime;
 
 use super::config::{LogOptions, LogTarget};
 use super::exit::Failure;
+use super::log_file::LogFile;
 use super::log_level::LogLevel;
 
 /// Starts logging, panics included. Call it once. What it gives changes later what is logged; it is
@@ -34,7 +32,7 @@ pub(super) fn start(options: &LogOptions) -> Result<Option<LogLevel>, Failure> {
             builder.target(Target::Stderr);
         }
         LogTarget::Directory(directory) => {
-            let file = open_file(directory)?;
+            let file = LogFile::create(directory)?;
             builder.target(Target::Pipe(Box::new(file)));
         }
         LogTarget::Syslog => match Syslog::connect(Path::new(SYSLOG_SOCKET)) {
@@ -108,43 +106,6 @@ fn log_panics(also_report: bool) {
     }));
 }
 
-/// A new file for this run.
-fn open_file(directory: &Path) -> Result<File, Failure> {
-    let failure = |path: &Path, error: io::Error| {
-        Failure::new("Failed to start logging")
-            .because(format!("{} cannot be created", path.display()))
-            .caused_by(&error)
-            .with_remedy("choose another --log-directory, or use --no-log")
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(directory)
-        .map_err(|error| failure(directory, error))?;
-    let path = directory.join(file_name(OffsetDateTime::now_utc(), process::id()));
-    open_new(&path).map_err(|error| failure(&path, error))
-}
-
-fn open_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(path)
-}
-
-fn file_name(now: OffsetDateTime, pid: u32) -> PathBuf {
-    PathBuf::from(format!(
-        "mountpoint-s3-{:04}-{:02}-{:02}T{:02}-{:02}-{:02}Z.{pid}.log",
-        now.year(),
-        u8::from(now.month()),
-        now.day(),
-        now.hour(),
-        now.minute(),
-        now.second()
-    ))
-}
-
 /// Sends each record as one datagram. The socket never blocks: a syslog that is stuck loses
 /// records, it does not stop the file system.
 struct Syslog {
@@ -215,17 +176,9 @@ const DAEMON_FACILITY: u8 = 3 << 3;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn file_name_holds_time_and_process() {
-        let time = OffsetDateTime::from_unix_timestamp(1_700_000_000).expect("valid");
-        let expected = PathBuf::from("mountpoint-s3-2023-11-14T22-13-20Z.42.log");
-        assert_eq!(file_name(time, 42), expected);
-    }
 
     #[test]
     fn is_late_reply_spares_every_other_failure() {
@@ -243,26 +196,6 @@ mod tests {
         }
         let text = "Reply not sent for operation 7, replying with I/O error";
         assert!(!is_late_reply("fuser::reply", &format_args!("{text}")));
-    }
-
-    #[test]
-    fn open_file_makes_directory_and_file_private() {
-        let parent = tempfile::tempdir().expect("a directory");
-        let directory = parent.path().join("logs");
-        let file = open_file(&directory).expect("opened");
-        let mode = |metadata: std::fs::Metadata| metadata.permissions().mode() & 0o7777;
-        assert_eq!(mode(directory.metadata().expect("exists")) & !0o750, 0);
-        assert_eq!(mode(file.metadata().expect("exists")) & !0o640, 0);
-    }
-
-    #[test]
-    fn open_file_in_a_file_fails_with_the_path() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let failure = open_file(&file.path().join("logs")).expect_err("no directory");
-        assert!(
-            failure.to_string().contains("logs cannot be created"),
-            "{failure}"
-        );
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! `mount-s3 top` (`args_top`, `top`) shows what a mount says of itself (`status`) there; what else
 //! shows its figures is begun in `observed`.
 //! What it cannot do it explains (`diagnosis`, `exit`); what it does it logs (`logging`,
-//! `log_level`).
+//! `log_file`, `log_level`).
 
 mod args;
 mod args_caching;
@@ -47,6 +47,7 @@ mod index;
 mod instances;
 mod interfaces;
 mod limits;
+mod log_file;
 mod log_level;
 mod logging;
 mod machine;

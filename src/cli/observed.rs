@@ -41,12 +41,8 @@ impl Observers {
         let source = source(config, mount_point, figures.clone());
         let no_thread =
             |error| Failure::new("Failed to start a thread for metrics").caused_by(&error);
-        let listener = config.metrics.listen.as_ref().map(|address| {
-            Listener::start(address, source.clone()).map_err(|error| {
-                Failure::new(format!("Failed to serve metrics at {address}"))
-                    .caused_by(&error)
-                    .with_remedy("choose another address for --metrics-listen, or go without it")
-            })
+        let channel = directory.and_then(|directory| {
+            open_channel(config, &directory, source.clone(), figures, prefetcher)
         });
         let log = config
             .log
@@ -54,13 +50,18 @@ impl Observers {
             .then(|| MetricsLog::start(source.clone()));
         let otlp = config.metrics.otlp.as_ref();
         let otlp = otlp.map(|otlp| export(config, runtime, otlp, source.clone()));
+        let listener = config.metrics.listen.as_ref().map(|address| {
+            Listener::start(address, source).map_err(|error| {
+                Failure::new(format!("Failed to serve metrics at {address}"))
+                    .caused_by(&error)
+                    .with_remedy("choose another address for --metrics-listen, or go without it")
+            })
+        });
         Ok(Self {
-            _channel: directory.and_then(|directory| {
-                open_channel(config, &directory, source, figures, prefetcher)
-            }),
-            _listener: listener.transpose()?,
+            _channel: channel,
             _log: log.transpose().map_err(no_thread)?,
             _otlp: otlp.transpose()?,
+            _listener: listener.transpose()?,
         })
     }
 }

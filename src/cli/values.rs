@@ -260,14 +260,18 @@ mod tests {
             ("bu!cket", "only letters, numbers, ., - and _"),
             ("bücket", "only letters, numbers, ., - and _"),
             ("bucket/prefix/", "only letters, numbers, ., - and _"),
-            ("arn:aws:s3:::bucket", "ARNs are not supported yet"),
+            ("bu!cket", "or a valid ARN"),
+            ("arn:aws:s3:::bucket", "use its name: bucket"),
+            (
+                "arn:aws:sns:us-east-1:123456789012:topic",
+                "not the ARN of an S3 access point",
+            ),
             (
                 "s3://arn:aws:s3:::bucket/",
                 "ARNs are not supported in s3:// URIs",
             ),
             ("s3://", "3-255 characters"),
             ("s3://bucket/prefix", "prefix must end in '/'"),
-            ("data--usw2-az1--x-s3", "directory buckets"),
         ];
         for (text, reason) in cases {
             let error = Source::parse(text).expect_err(text);

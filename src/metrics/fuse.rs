@@ -147,14 +147,17 @@ mod tests {
     use super::*;
     use crate::metrics::Value;
 
+    /// `ENOENT`
+    const NO_ENTRY: i32 = 2;
+
     #[test]
     fn report_has_what_happened_and_nothing_else() {
         let metrics = Arc::<FuseMetrics>::default();
         drop(metrics.start(Operation::CopyFileRange));
         drop(metrics.start(Operation::Read));
         metrics.note_read(4096);
-        metrics.note_error(Operation::Lookup, libc::ENOENT);
-        metrics.note_error(Operation::Lookup, libc::ENOENT);
+        metrics.note_error(Operation::Lookup, NO_ENTRY);
+        metrics.note_error(Operation::Lookup, NO_ENTRY);
         let mut snapshot = Snapshot::default();
         metrics.report(&mut snapshot);
         let found: Vec<_> = snapshot.samples.iter().map(ToString::to_string).collect();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Source;
 use super::ticker::Ticker;
-use crate::metrics::{HistogramFigures, Kind, Sample, Snapshot, Unit, Value, upper_bound};
+use crate::metrics::{HistogramFigures, Kind, Sample, Snapshot, Unit, Value, names, upper_bound};
 
 /// Writes the figures that have changed to the log, each 5 seconds and at the end, until it is
 /// dropped.
@@ -61,6 +61,8 @@ fn lines(before: &Snapshot, now: &Snapshot, time: Duration) -> Vec<String> {
     };
     let samples = now.samples.iter();
     samples
+        // It changes all the time.
+        .filter(|sample| *sample.metric != names::PROCESS_UPTIME)
         .filter_map(|sample| Some(format!("{sample}: {}", change(sample)?)))
         .collect()
 }
@@ -99,7 +101,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Histogram, Label, names};
+    use crate::metrics::{Histogram, Label};
 
     #[test]
     fn lines_tell_what_has_changed() {

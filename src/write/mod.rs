@@ -6,7 +6,7 @@
 //! * Up to one part is kept in a buffer that grows with the data. When the file ends there, it is
 //!   stored by a single PutObject.
 //! * More goes up as a multipart upload, whose parts are on the way while more bytes come. The
-//!   upload holds two parts at first, and one more each time that the writer had to wait, as long
+//!   upload holds two parts at first, and more when the writer would have to wait, as long
 //!   as there is memory and its share of the mount's [`SendWindow`] allows. When it holds all it
 //!   may, the next write waits: that is how the network's pace reaches `write(2)`.
 //! * In a handle that appends, each full buffer is put at the end of the object by a request of

@@ -86,14 +86,20 @@ impl Streaming {
         Ok(())
     }
 
-    /// Lets the upload hold its share of the window: a part more at a time, if it had to wait and
-    /// there is memory; at once less.
+    /// Lets the upload hold its share of the window, as far as there is memory.
     fn resize(&mut self, part: u64) {
         let share = self.share.bytes();
+        let more = share.saturating_sub(self.buffer);
         let buffer = if share < self.buffer {
             share
-        } else if self.has_waited && self.buffer + part <= share && self.funds.add(part, share) {
-            self.buffer + part
+        } else if more >= part {
+            match [more, part]
+                .iter()
+                .find(|more| self.funds.add(**more, share))
+            {
+                Some(more) => self.buffer + more,
+                None => return,
+            }
         } else {
             return;
         };

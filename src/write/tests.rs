@@ -202,7 +202,7 @@ fn writer_that_waits_is_given_more_buffer_as_long_as_there_is_memory() {
         }
         offset += data.len() as u64;
     }
-    assert_eq!(buffers.first(), Some(&(2 * PART)));
+    assert!(buffers.first() >= Some(&(2 * PART)), "{buffers:?}");
     assert!(buffers.is_sorted(), "{buffers:?}");
     let most = *buffers.last().expect("it has waited");
     assert!((3 * PART..=9 * PART).contains(&most), "{most}");

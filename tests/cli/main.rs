@@ -3,13 +3,23 @@
 mod background;
 mod connecting;
 mod credentials;
+mod descriptor;
 mod doctor;
+mod ending;
 mod failures;
+mod flags;
+mod fstab;
+mod generate;
 mod index;
 mod metadata;
+mod metrics;
+mod otlp;
+mod process;
 mod proxies;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod renewal;
+mod secrets;
 mod store;
 mod support;
 mod usage;

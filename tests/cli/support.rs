@@ -1,9 +1,11 @@
 //! Running the command.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::wait::wait_for;
 
 /// What a finished command left behind.
 #[derive(Debug)]
@@ -65,6 +67,21 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
         stdout: stdout.join().expect("read"),
         stderr: stderr.join().expect("read"),
     }
+}
+
+/// Waits for the end of a process.
+pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
+    wait_for("the process to end", Duration::from_secs(15), || {
+        child.try_wait().expect("the child is ours")
+    })
+}
+
+/// Sends a signal to a process.
+pub(crate) fn kill(signal: &str, pid: u32) {
+    let status = Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status();
+    assert!(status.expect("kill").success());
 }
 
 fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {

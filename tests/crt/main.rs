@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod cancel;
 mod errors;
+mod http_client;
 mod lifecycle;
 mod logging;
 mod panics;

@@ -60,6 +60,11 @@ pub(crate) fn wrong_region(sent: &str, expected: &str, request_id: &str, host_id
     )
 }
 
+/// The answer to a request that is refused before it comes to the service.
+pub(crate) fn refused(code: &str, request_id: &str, host_id: &str) -> Bytes {
+    error_document(code, &escape(message_of(code)), "", request_id, host_id)
+}
+
 fn error_document(
     code: &str,
     message: &str,
@@ -107,8 +112,12 @@ fn message_of(code: &str) -> &'static str {
         "BucketNotEmpty" => "The bucket you tried to delete is not empty",
         "EntityTooLarge" => "Your proposed upload exceeds the maximum allowed size",
         "EntityTooSmall" => "Your proposed upload is smaller than the minimum allowed size",
+        "ExpiredToken" => "The provided token has expired.",
         "IncompleteBody" => "The request body terminated unexpectedly",
         "InternalError" => "We encountered an internal error. Please try again.",
+        "AuthorizationHeaderMalformed" => "The authorization header is malformed.",
+        "ExpiredToken" => "The provided token has expired.",
+        "InvalidToken" => "The provided token is malformed or otherwise invalid.",
         "InvalidAccessKeyId" => "The AWS Access Key Id you provided does not exist in our records.",
         "InvalidBucketName" => "The specified bucket is not valid.",
         "InvalidDigest" => "The Content-MD5 you specified was invalid.",

@@ -1,5 +1,6 @@
 //! HTTP around the S3 service: ids, regions, error documents, bodies and the log.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use crate::model::LiveModel;
 use crate::object::Blob;
 use crate::stats::{Counters, LogEntry};
 use crate::synthetic::mix;
+use crate::verify::{Admitted, Verifier};
 
 /// Answers S3 requests.
 #[derive(Clone)]
@@ -27,7 +29,10 @@ pub(crate) struct Frontend {
     pub(crate) model: Arc<LiveModel>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) region: Arc<str>,
+    pub(crate) log_headers: bool,
     pub(crate) requests: Arc<AtomicU64>,
+    /// Verifies signatures in place of the service.
+    pub(crate) verifier: Option<Arc<Verifier>>,
 }
 
 impl Frontend {
@@ -40,7 +45,10 @@ impl Frontend {
         self.counters.open_request();
         let guard = OpenRequest(Some(Arc::clone(&self.counters)));
         let context = RequestContext::new(connection);
-        let entry = log_entry(&request, context.connection().number);
+        let mut entry = log_entry(&request, context.connection().number);
+        if self.log_headers {
+            entry.headers = texts(request.headers());
+        }
         let is_head = request.method() == Method::HEAD;
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{:016X}", mix(number ^ 0x4ea5));
@@ -48,10 +56,7 @@ impl Frontend {
 
         let (mut parts, body) = match self.refuse_region(&request, &request_id, &host_id) {
             Some(refusal) => refusal.into_parts(),
-            None => {
-                self.call_service(request, &context, &request_id, &host_id)
-                    .await?
-            }
+            None => self.admit(request, &context, &request_id, &host_id).await?,
         };
         if context
             .decision()
@@ -127,6 +132,45 @@ impl Frontend {
         guard.hand_over();
         let body = ResponseBody::new(source, &context, self.counters);
         Ok(Response::from_parts(parts, body))
+    }
+
+    async fn admit(
+        &self,
+        request: Request<Incoming>,
+        context: &RequestContext,
+        request_id: &str,
+        host_id: &str,
+    ) -> io::Result<(http::response::Parts, Bytes)> {
+        let Some(verifier) = &self.verifier else {
+            return self
+                .call_service(request, context, request_id, host_id)
+                .await;
+        };
+        let refused = |code: &str, status: u16| {
+            let mut response = Response::new(errors::refused(code, request_id, host_id));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+            response.into_parts()
+        };
+        let bucket = match verifier.admit(request) {
+            Ok(Admitted::Request(request)) => {
+                return self
+                    .call_service(request, context, request_id, host_id)
+                    .await;
+            }
+            Ok(Admitted::CreateSession(bucket)) => bucket,
+            Err(code) => return Ok(refused(code, 403)),
+        };
+        let target = Target {
+            operation: "CreateSession".to_owned(),
+            bucket,
+            key: String::new(),
+        };
+        let decision = self.model.decide(&target.operation, &target.key);
+        context.set_target(target, decision.clone());
+        if let Some(refusal) = decision.refusal {
+            return Ok(refused(&refusal.code, refusal.status));
+        }
+        Ok(Response::new(verifier.grant_session().into()).into_parts())
     }
 
     async fn call_service(
@@ -241,6 +285,16 @@ fn log_entry<B>(request: &Request<B>, connection: u64) -> LogEntry {
         connection,
         ..LogEntry::default()
     }
+}
+
+fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.as_str().to_owned(), value.into_owned())
+        })
+        .collect()
 }
 
 /// Makes checksums those of other bytes.

@@ -1,8 +1,8 @@
 //! The gate every request passes once its operation is known: access, modelled latency and refusals.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::percent_decode_str;
 use s3s::access::{S3Access, S3AccessContext};
@@ -17,12 +17,37 @@ use crate::model::LiveModel;
 
 /// The access keys that exist.
 #[derive(Debug)]
-pub(crate) struct Keys(pub(crate) HashMap<String, String>);
+pub(crate) struct Keys {
+    /// Secret keys by access keys.
+    pub(crate) secrets: HashMap<String, String>,
+    pub(crate) expired: Arc<ExpiredKeys>,
+}
+
+/// The access keys that are not valid any more.
+#[derive(Debug, Default)]
+pub(crate) struct ExpiredKeys(Mutex<HashSet<String>>);
+
+impl ExpiredKeys {
+    pub(crate) fn add(&self, access_key: &str) {
+        self.lock().insert(access_key.to_owned());
+    }
+
+    fn has(&self, access_key: &str) -> bool {
+        self.lock().contains(access_key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[async_trait::async_trait]
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let secret = self.0.get(access_key);
+        if self.expired.has(access_key) {
+            return Err(s3_error!(ExpiredToken));
+        }
+        let secret = self.secrets.get(access_key);
         secret
             .map(|secret| SecretKey::from(secret.as_str()))
             .ok_or_else(|| s3_error!(InvalidAccessKeyId))

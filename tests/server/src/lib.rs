@@ -1,7 +1,8 @@
 //! A local S3 server for tests and benchmarks: S3's semantics over an in-memory store, with S3's
 //! latencies, speeds and faults on demand.
 //!
-//! Protocol, signatures and XML are those of the `s3s` crate. Objects are uploaded, or planted
+//! Protocol, signatures and XML are those of the `s3s` crate, signatures of access points and
+//! directory buckets our own. Objects are uploaded, or planted
 //! without S3 traffic; planted ones may be [`synthetic`], of any size without taking memory.
 //! The bodies of objects bypass `s3s`: they go to the socket in large slices of shared memory.
 //!
@@ -29,6 +30,7 @@ mod stub;
 pub mod synthetic;
 mod tls;
 mod uploads;
+mod verify;
 
 pub use model::{Fault, Model, Rule};
 pub use server::{Config, Server, TlsConfig};
@@ -36,3 +38,4 @@ pub use spec::{BulkSpec, ObjectSpec, RestoreSpec};
 pub use stats::{LogEntry, OperationStats, Stats};
 pub use stub::{Stub, StubAnswer, StubRequest};
 pub use tls::CA_FILE;
+pub use verify::{Algorithm, Signatures};

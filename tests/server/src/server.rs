@@ -16,14 +16,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::frontend::Frontend;
-use crate::gate::{Gate, Keys};
+use crate::gate::{ExpiredKeys, Gate, Keys};
 use crate::model::LiveModel;
 use crate::object::{self, Object};
 use crate::service::{RenameRoute, Service};
 use crate::stats::Counters;
 use crate::store::{Store, WriteCondition};
 use crate::uploads::Uploads;
-use crate::{BulkSpec, Model, ObjectSpec, Stats, control, listener, spec, tls};
+use crate::verify::Verifier;
+use crate::{BulkSpec, Model, ObjectSpec, Signatures, Stats, control, listener, spec, tls};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -53,6 +54,10 @@ pub struct Config {
     pub min_part_size: u64,
     /// The buckets are directory buckets: objects can be appended to and renamed.
     pub directory: bool,
+    /// Keep the headers of requests in the log, too.
+    pub log_headers: bool,
+    /// Accept only these signatures, and take [`Self::domain`] for the buckets' only place.
+    pub signatures: Option<Signatures>,
     /// Threads that serve.
     pub threads: usize,
 }
@@ -84,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) model: Arc<LiveModel>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) uploads: Arc<Uploads>,
+    pub(crate) expired: Arc<ExpiredKeys>,
 }
 
 impl Default for Config {
@@ -102,6 +108,8 @@ impl Default for Config {
             discard_uploads: false,
             min_part_size: 5 * 1024 * 1024,
             directory: false,
+            log_headers: false,
+            signatures: None,
             threads: 2,
         }
     }
@@ -124,6 +132,7 @@ impl Server {
             model: Arc::new(LiveModel::default()),
             counters: Arc::new(Counters::default()),
             uploads: Arc::new(Uploads::default()),
+            expired: Arc::default(),
         };
         config.buckets.iter().for_each(|bucket| {
             shared.store.create_bucket(bucket);
@@ -246,6 +255,11 @@ impl Server {
         uploads.into_iter().map(|(_, upload)| upload.key).collect()
     }
 
+    /// Makes an access key one that has expired: requests that are signed with it fail.
+    pub fn expire_key(&self, access_key: &str) {
+        self.shared.expired.add(access_key);
+    }
+
     /// The model in force.
     #[must_use]
     pub fn model(&self) -> Model {
@@ -335,12 +349,21 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         discard_uploads: config.discard_uploads,
         min_part_size: config.min_part_size,
     };
+    let keys: HashMap<_, _> = config.keys.iter().cloned().collect();
+    let verifier = config.signatures.clone().map(|signatures| {
+        let verifier = Verifier::new(signatures, keys.clone(), config.domain.as_deref());
+        Arc::new(verifier)
+    });
     let gate = || Gate {
         model: Arc::clone(&shared.model),
-        anonymous: config.anonymous,
+        // What was verified comes without its signature.
+        anonymous: config.anonymous || verifier.is_some(),
     };
     let mut builder = S3ServiceBuilder::new(service.clone());
-    builder.set_auth(Keys(config.keys.iter().cloned().collect::<HashMap<_, _>>()));
+    builder.set_auth(Keys {
+        secrets: keys.clone(),
+        expired: Arc::clone(&shared.expired),
+    });
     builder.set_access(gate());
     builder.set_route(RenameRoute {
         service: service.clone(),
@@ -355,7 +378,9 @@ fn frontend(config: &Config, shared: &Shared) -> Frontend {
         model: Arc::clone(&shared.model),
         counters: Arc::clone(&shared.counters),
         region,
+        log_headers: config.log_headers,
         requests: Arc::default(),
+        verifier,
     }
 }
 

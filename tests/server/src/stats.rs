@@ -56,6 +56,9 @@ pub struct LogEntry {
     pub range: String,
     /// If-Match header as sent, or empty.
     pub if_match: String,
+    /// All headers as sent, if they are to be logged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// HTTP status; 0 when the connection was reset instead.
     pub status: u16,
     /// Number of the connection, counted from 1.

@@ -1,0 +1,212 @@
+//! A mount that is handed over as a file descriptor, as the node plugin of the Mountpoint CSI driver
+//! does it: mounted there, sent over a Unix socket, served here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+use crate::store::{BUCKET, MountPoint, store};
+use crate::support::{end_of, kill};
+
+/// What is mounted before it is served.
+struct Handed {
+    mount_point: MountPoint,
+    device: OwnedFd,
+}
+
+impl Handed {
+    /// Mounts as the node plugin does, and hands the descriptor over a socket.
+    fn new() -> Self {
+        let mount_point = MountPoint::new();
+        let device = open_device();
+        let options = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
+            device.as_raw_fd()
+        );
+        mount(
+            Some("mountpoint-s3"),
+            mount_point.path(),
+            Some("fuse"),
+            MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME,
+            Some(options.as_str()),
+        )
+        .expect("mounted");
+        let device = over_a_socket(&device);
+        Self {
+            mount_point,
+            device,
+        }
+    }
+
+    /// Serves it: what becomes of the descriptor is known to the process alone.
+    fn serve(self, wrapper: &str, flags: &[&str]) -> (MountPoint, Child) {
+        let args = [&["/dev/fd/3", "--foreground"], flags].concat();
+        let mut command = serving(self.device, wrapper, &args);
+        let child = command.spawn().expect("it starts");
+        // From here on the process alone has the descriptor: with it, the mount ends.
+        drop(command);
+        let file = self.mount_point.path().join("hello.txt");
+        // The kernel lets readers wait until somebody serves the mount.
+        assert_eq!(fs::read_to_string(file).expect("it is served"), "hello");
+        (self.mount_point, child)
+    }
+}
+
+fn open_device() -> OwnedFd {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    device.expect("/dev/fuse").into()
+}
+
+fn over_a_socket(device: &OwnedFd) -> OwnedFd {
+    let (plugin, pod) = UnixStream::pair().expect("sockets");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    let device = [device.as_fd()];
+    assert!(rights.push(SendAncillaryMessage::ScmRights(&device)));
+    let request = IoSlice::new(b"{\"bucketName\":\"some-bucket\"}");
+    sendmsg(&plugin, &[request], &mut rights, SendFlags::empty()).expect("sent");
+
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut received = RecvAncillaryBuffer::new(&mut space);
+    let mut text = [0; 64];
+    let mut text = [IoSliceMut::new(&mut text)];
+    recvmsg(&pod, &mut text, &mut received, RecvFlags::CMSG_CLOEXEC).expect("received");
+    let handed = received.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    handed.expect("a descriptor")
+}
+
+/// The command with this file as descriptor 3, called by the shell after `wrapper`.
+fn serving(device: OwnedFd, wrapper: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!(
+            "exec 3<&0 </dev/null; {wrapper} exec \"$0\" \"$@\""
+        ))
+        .arg(env!("CARGO_BIN_EXE_mount-s3"))
+        .arg(BUCKET)
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::from(device));
+    store().credentials(&mut command);
+    command
+}
+
+fn umount(mount_point: &Path) {
+    let status = Command::new("umount").arg(mount_point).status();
+    assert!(status.expect("umount").success());
+}
+
+#[test]
+fn mounted_descriptor_is_served_until_it_is_unmounted() {
+    let (mount_point, mut child) = Handed::new().serve("", &["--no-log"]);
+    let inner = mount_point.path().join("folder/inner.txt");
+    assert_eq!(fs::read_to_string(inner).expect("read"), "inner");
+    umount(mount_point.path());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+}
+
+/// As in a pod without privileges: another mount namespace, and no `/dev/fuse`.
+#[test]
+fn descriptor_is_served_where_nothing_can_be_mounted() {
+    let without_device = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && \
+                          mknod -m 444 /dev/urandom c 1 9 && \
+                          ln -s /proc/self/fd /dev/fd && test ! -e /dev/fuse && exec \"$0\" \"$@\"";
+    let wrapper =
+        format!("set -- sh -c '{without_device}' \"$0\" \"$@\"; exec unshare --mount \"$@\";");
+    let (mount_point, mut child) = Handed::new().serve(&wrapper, &["--no-log"]);
+    umount(mount_point.path());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+}
+
+#[test]
+fn signal_ends_the_process_and_leaves_the_mount_to_its_owner() {
+    let (mount_point, mut child) = Handed::new().serve("", &["--no-log"]);
+    kill("TERM", child.id());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    assert!(mount_point.is_mounted());
+    let error = fs::metadata(mount_point.path().join("other")).expect_err("nobody serves it");
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    umount(mount_point.path());
+}
+
+#[test]
+fn descriptor_survives_the_start_in_the_background() {
+    let Handed {
+        mount_point,
+        device,
+    } = Handed::new();
+    let mut command = serving(device, "", &["/dev/fd/3", "--no-log"]);
+    let status = command.stdout(Stdio::piped()).output().expect("it runs");
+    assert!(status.status.success(), "{status:?}");
+    let told = String::from_utf8_lossy(&status.stdout);
+    assert_eq!(told, format!("bucket {BUCKET} is mounted at /dev/fd/3\n"));
+    let text = fs::read_to_string(mount_point.path().join("hello.txt"));
+    assert_eq!(text.expect("served"), "hello");
+    umount(mount_point.path());
+}
+
+#[test]
+fn flags_that_the_mount_decides_are_accepted() {
+    let logs = tempfile::tempdir().expect("a directory");
+    let directory = logs.path().to_str().expect("UTF-8");
+    let flags = ["--read-only", "--auto-unmount", "-l", directory];
+    let (mount_point, mut child) = Handed::new().serve("", &flags);
+    let written = fs::write(mount_point.path().join("new"), "text");
+    let error = written.expect_err("read-only").kind();
+    assert_eq!(error, io::ErrorKind::ReadOnlyFilesystem);
+    umount(mount_point.path());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    let log = fs::read_dir(logs.path()).expect("logs").next();
+    let log = fs::read_to_string(log.expect("a file").expect("a file").path()).expect("text");
+    assert!(log.contains("--auto-unmount has no effect"), "{log}");
+}
+
+#[test]
+fn descriptor_that_is_no_mount_is_refused_by_name() {
+    let file = tempfile::tempfile().expect("a file");
+    let read_only = File::open("/dev/fuse").expect("/dev/fuse");
+    for (device, place, reason) in [
+        (
+            open_device(),
+            "/dev/fd/9",
+            "/dev/fd/9 is not a valid file descriptor",
+        ),
+        (
+            file.into(),
+            "/dev/fd/3",
+            "expected mount point /dev/fd/3 to be a /dev/fuse device file descriptor but got /",
+        ),
+        (
+            read_only.into(),
+            "/dev/fd/3",
+            "expected mount point /dev/fd/3 to have read and write permissions",
+        ),
+        (
+            open_device(),
+            "/dev/fd/3",
+            "/dev/fd/3 does not serve a mount",
+        ),
+    ] {
+        let mut command = serving(device, "", &[place, "--foreground", "--no-log"]);
+        let output = command.stderr(Stdio::piped()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(reason), "{error}");
+    }
+}

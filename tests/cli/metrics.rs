@@ -1,0 +1,495 @@
+//! The figures of a mount: right, and to be had in every way that is offered.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use s3_test_server::{Config, Fault, Model, Rule, Server};
+use tempfile::TempDir;
+
+use crate::store::{BUCKET, MountPoint};
+use crate::support::{Outcome, mount_s3, run};
+use crate::wait::wait_for;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A store of one test's own.
+fn start_store() -> Server {
+    let server = Server::start(Config {
+        buckets: vec![BUCKET.to_owned()],
+        anonymous: true,
+        ..Config::default()
+    });
+    server.expect("the server starts")
+}
+
+/// A mount in the foreground, with metrics at a Unix socket.
+pub(crate) struct Mounted {
+    child: Child,
+    pub(crate) mount_point: MountPoint,
+    place: TempDir,
+}
+
+impl Mounted {
+    pub(crate) fn start(server: &Server, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let (mount_point, place) = (MountPoint::new(), tempfile::tempdir().expect("a directory"));
+        let listen = format!("unix:{}/socket", place.path().display());
+        let endpoint = server.endpoint();
+        let fixed = [
+            BUCKET,
+            mount_point.text(),
+            "-f",
+            "--no-sign-request",
+            "--endpoint-url",
+            &endpoint,
+            "--metrics-listen",
+            &listen,
+        ];
+        let log = File::create(place.path().join("log")).expect("a file");
+        let child = mount_s3(&[&fixed, flags].concat())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        let mounted = Self {
+            child: child.expect("the command starts"),
+            mount_point,
+            place,
+        };
+        // The socket comes last.
+        wait_for("metrics to be served", LIMIT, || {
+            mounted.place.path().join("socket").exists().then_some(())
+        });
+        mounted
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.mount_point.text())
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.place.path().join("log")).expect("text")
+    }
+
+    /// All figures: series, and value.
+    fn scrape(&self) -> Scrape {
+        let stream = UnixStream::connect(self.place.path().join("socket"));
+        let mut stream = stream.expect("connected");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+        Scrape::parse(body)
+    }
+
+    /// Unmounts, and waits for the end.
+    pub(crate) fn end(&mut self) {
+        let status = Command::new("umount").arg(self.mount_point.path()).status();
+        assert!(status.expect("umount").success());
+        wait_for("the process to end", LIMIT, || {
+            self.child.try_wait().expect("ours")
+        });
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Figures in the text format of Prometheus, each of which was checked to be well formed.
+struct Scrape(BTreeMap<String, f64>);
+
+impl Scrape {
+    fn parse(text: &str) -> Self {
+        let mut series = BTreeMap::new();
+        let (mut family, mut kind) = ("", "");
+        let mut families = Vec::new();
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                family = help.split(' ').next().expect("a name");
+                assert!(!families.contains(&family), "{family} is in one place");
+                families.push(family);
+                continue;
+            }
+            if let Some(declared) = line.strip_prefix("# TYPE ") {
+                let (name, declared) = declared.split_once(' ').expect("a name and a type");
+                assert_eq!(name, family);
+                kind = declared;
+                continue;
+            }
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            let bare = name.split('{').next().expect("a name");
+            let suffixes: &[&str] = match kind {
+                "histogram" => &["_bucket", "_sum", "_count"],
+                "counter" | "gauge" => &[""],
+                other => panic!("{other}"),
+            };
+            assert_eq!(kind == "counter", bare.ends_with("_total"), "{line}");
+            let is_of_family = |suffix: &&str| bare.strip_suffix(*suffix) == Some(family);
+            assert!(suffixes.iter().any(is_of_family), "{line} under {family}");
+            let value = value.parse::<f64>().expect("a number");
+            assert!(value >= 0.0, "{line}");
+            assert!(
+                series.insert(name.to_owned(), value).is_none(),
+                "{line} twice"
+            );
+        }
+        let scrape = Self(series);
+        scrape.check_histograms();
+        scrape
+    }
+
+    /// Buckets only grow, and the last one has all.
+    fn check_histograms(&self) {
+        let mut counts = BTreeMap::<String, Vec<(f64, f64)>>::new();
+        for (name, value) in &self.0 {
+            let Some((rest, bound)) = name.split_once(",le=\"") else {
+                continue;
+            };
+            let bound = bound.trim_end_matches("\"}").replace("+Inf", "inf");
+            let bound = bound.parse().expect("a bound");
+            let all = rest.replacen("_bucket{", "_count{", 1) + "}";
+            counts.entry(all).or_default().push((bound, *value));
+        }
+        assert!(!counts.is_empty());
+        for (all, mut buckets) in counts {
+            buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
+            assert!(buckets.is_sorted_by_key(|(_, count)| *count), "{all}");
+            let last = buckets.last().map(|(_, count)| *count);
+            assert_eq!(last, self.0.get(&all).copied(), "{all}");
+        }
+    }
+
+    /// The sum of the series of `name` that have all of `labels`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "they are counts"
+    )]
+    fn sum(&self, name: &str, labels: &[&str]) -> u64 {
+        let series = self.0.iter().filter(|(series, _)| {
+            let (bare, rest) = series.split_once('{').expect("labels");
+            bare == name && labels.iter().all(|label| rest.contains(label))
+        });
+        series.map(|(_, value)| value).sum::<f64>() as u64
+    }
+
+    fn requests(&self, operation: &str) -> u64 {
+        let label = format!("s3_request=\"{operation}\"");
+        self.sum("mount_s3_s3_requests_total", &[&label])
+    }
+}
+
+/// Waits until the mount and the store have counted the same requests: the mount counts one when
+/// its telemetry comes, a moment after its answer.
+fn settle(mounted: &Mounted, server: &Server) -> Scrape {
+    wait_for("the same counts of requests", LIMIT, || {
+        let (scrape, stats) = (mounted.scrape(), server.stats());
+        let is_same = |(operation, stats): (&String, &s3_test_server::OperationStats)| {
+            scrape.requests(operation) == stats.count
+        };
+        let all = scrape.sum("mount_s3_s3_requests_total", &[]);
+        (stats.operations.iter().all(is_same) && all == stats.requests()).then_some(scrape)
+    })
+}
+
+#[test]
+fn counts_are_those_of_the_store() {
+    const SMALL: usize = 300_000;
+    const LARGE: usize = 20 << 20;
+    let server = start_store();
+    let flags = ["--allow-delete", "--metrics-label", "team=a \"b\""];
+    let mounted = Mounted::start(&server, &flags, &[]);
+    fs::create_dir(mounted.path("d")).expect("made");
+    for name in ["d/one", "d/two", "three"] {
+        fs::write(mounted.path(name), vec![1; SMALL]).expect("written");
+    }
+    fs::write(mounted.path("large"), vec![2; LARGE]).expect("written");
+    for name in ["d/one", "d/two", "three", "large"] {
+        assert!(!fs::read(mounted.path(name)).expect("read").is_empty());
+    }
+    assert!(fs::read(mounted.path("missing")).is_err());
+    assert_eq!(fs::read_dir(mounted.path("d")).expect("read").count(), 2);
+    fs::remove_file(mounted.path("three")).expect("deleted");
+
+    let scrape = settle(&mounted, &server);
+    let stats = server.stats();
+    assert!(
+        stats.count("UploadPart") >= 3 && stats.count("PutObject") == 3,
+        "{stats:?}"
+    );
+    for (operation, stats) in &stats.operations {
+        let label = format!("s3_request=\"{operation}\"");
+        let received = scrape.sum("mount_s3_s3_received_bytes_total", &[&label]);
+        assert_eq!(received, stats.body_bytes_sent, "{operation}");
+    }
+    let sent = |operation: &str| {
+        let label = format!("s3_request=\"{operation}\"");
+        scrape.sum("mount_s3_s3_sent_bytes_total", &[&label])
+    };
+    assert_eq!(sent("PutObject"), 3 * SMALL as u64);
+    assert_eq!(sent("UploadPart"), LARGE as u64);
+    let bytes = (3 * SMALL + LARGE) as u64;
+    for request in ["read", "write"] {
+        let label = format!("fuse_request=\"{request}\"");
+        assert_eq!(
+            scrape.sum("mount_s3_fuse_io_size_bytes_sum", &[&label]),
+            bytes
+        );
+    }
+    let errors = ["fuse_request=\"lookup\"", "errno=\"ENOENT\""];
+    assert!(scrape.sum("mount_s3_fuse_request_errors_total", &errors) >= 1);
+    let failed: u64 = stats.statuses.range(300..).map(|(_, count)| count).sum();
+    assert_eq!(scrape.sum("mount_s3_s3_request_errors_total", &[]), failed);
+    assert_eq!(scrape.sum("mount_s3_open_handles", &[]), 0);
+    let labels = ["bucket=\"some-bucket\"", "prefix=\"\"", r#"team="a \"b\"""#];
+    assert!(scrape.sum("mount_s3_inodes", &labels) >= 1);
+
+    let open = File::open(mounted.path("large")).expect("opened");
+    let scrape = mounted.scrape();
+    assert_eq!(scrape.sum("mount_s3_open_handles", &["kind=\"read\""]), 1);
+    drop(open);
+}
+
+#[test]
+fn failures_and_retries_are_counted_by_status() {
+    let server = start_store();
+    server.put_bytes(BUCKET, "f", &[1; 100_000]);
+    let mounted = Mounted::start(&server, &[], &[]);
+    server.set_model(Model {
+        rules: vec![
+            Rule::new(Fault::SlowDown).on("GetObject").times(2),
+            Rule::new(Fault::Deny).on("GetObject").under("denied"),
+        ],
+        ..Model::default()
+    });
+    server.put_bytes(BUCKET, "denied", &[1; 100_000]);
+    assert_eq!(fs::read(mounted.path("f")).expect("read").len(), 100_000);
+    assert!(fs::read(mounted.path("denied")).is_err());
+    let scrape = settle(&mounted, &server);
+    let get = "s3_request=\"GetObject\"";
+    let errors = |status: &str| {
+        let status = format!("http_status=\"{status}\"");
+        scrape.sum("mount_s3_s3_request_errors_total", &[get, &status])
+    };
+    assert_eq!(errors("503"), 2);
+    assert!(errors("403") >= 1);
+    assert_eq!(scrape.sum("mount_s3_s3_request_retries_total", &[get]), 2);
+    let errors = ["errno=\"EACCES\""];
+    assert!(scrape.sum("mount_s3_fuse_request_errors_total", &errors) >= 1);
+}
+
+#[test]
+fn log_has_what_has_changed_and_the_last_of_it() {
+    let server = start_store();
+    server.put_bytes(BUCKET, "f", &[1; 100_000]);
+    let mut mounted = Mounted::start(&server, &["--log-metrics"], &[]);
+    fs::read(mounted.path("f")).expect("read");
+    mounted.end();
+    let log = mounted.log();
+    for line in [
+        "INFO  metrics] s3.received_bytes{s3_request=GetObject}: 100000 (+100000, ",
+        "INFO  metrics] fuse.io_size{fuse_request=read}: n=",
+        "INFO  metrics] process.memory_usage: ",
+    ] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    assert!(!log.contains("s3_request=PutObject"), "{log}");
+}
+
+#[test]
+fn address_that_is_in_use_is_named() {
+    let server = start_store();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("bound").to_string();
+    let mount_point = MountPoint::new();
+    let endpoint = server.endpoint();
+    let words = [
+        BUCKET,
+        mount_point.text(),
+        "--no-sign-request",
+        "--endpoint-url",
+        &endpoint,
+        "--metrics-listen",
+        &address,
+    ];
+    for mode in ["--foreground", "--no-log"] {
+        let outcome = run(&mut mount_s3(&[&words[..], &[mode]].concat()), LIMIT);
+        assert_eq!(outcome.status, Some(1), "{outcome:?}");
+        let error = &outcome.stderr;
+        assert!(
+            error.contains(&format!("Failed to serve metrics at {address}")),
+            "{error}"
+        );
+        assert!(
+            error.contains("in use") && error.contains("--metrics-listen"),
+            "{error}"
+        );
+        assert!(!mount_point.is_mounted());
+    }
+}
+
+#[test]
+fn top_prints_what_a_mount_does() {
+    let server = start_store();
+    server.put_bytes(BUCKET, "dir/file\u{1b}[2J", &[1; 1 << 20]);
+    let mounted = Mounted::start(&server, &["--read-only"], &[]);
+    let file = mounted.path("dir/file\u{1b}[2J");
+    assert_eq!(fs::read(&file).expect("read").len(), 1 << 20);
+    let below = mounted.path("dir");
+    for directory in [mounted.mount_point.text(), &below] {
+        let outcome = run(
+            &mut mount_s3(&["top", directory, "--once", "--interval", "0.2"]),
+            LIMIT,
+        );
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        for part in [
+            "s3://some-bucket/ at ",
+            "read     0 B/s, 1.0 MiB in all",
+            "S3 REQUEST",
+            "GetObject",
+            "KERNEL REQUEST",
+            "dir/file\\u{1b}[2J",
+        ] {
+            assert!(outcome.stdout.contains(part), "{part}\n{}", outcome.stdout);
+        }
+    }
+    // Not a terminal: as with --once.
+    let plain = run(&mut mount_s3(&["top", mounted.mount_point.text()]), LIMIT);
+    assert_eq!(plain.status, Some(0), "{plain:?}");
+    assert!(plain.stdout.contains("KERNEL REQUEST"), "{plain:?}");
+    let list = run(&mut mount_s3(&["top"]), LIMIT);
+    assert_eq!(list.status, Some(0), "{list:?}");
+    let line = format!("{} (s3://some-bucket/)", mounted.mount_point.text());
+    assert!(list.stdout.contains(&line), "{list:?}");
+    let other = run(&mut mount_s3(&["top", "/proc", "--once"]), LIMIT);
+    assert_eq!(other.status, Some(1), "{other:?}");
+    assert!(
+        other.stderr.contains("Failed to find the mount of /proc"),
+        "{other:?}"
+    );
+}
+
+/// `mount-s3 top` in a terminal.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn top(mounted: &Mounted) -> Self {
+        let top = format!(
+            "{} top {} --interval 0.2",
+            env!("CARGO_BIN_EXE_mount-s3"),
+            mounted.mount_point.text()
+        );
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--command", &top, "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script(1) of util-linux");
+        let seen = Arc::<Mutex<String>>::default();
+        let mut out = child.stdout.take().expect("piped");
+        let to = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = out.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                to.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push_str(&text);
+            }
+        });
+        let keys = child.stdin.take().expect("piped");
+        Self { child, keys, seen }
+    }
+
+    fn seen(&self) -> String {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn wait_for_text(&self, text: &str) {
+        wait_for(text, LIMIT, || self.seen().contains(text).then_some(()));
+    }
+
+    /// Waits for the end, and for the terminal to be as it was; gives the exit status.
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = wait_for("top to end", LIMIT, || self.child.try_wait().expect("ours"));
+        self.wait_for_text("\u{1b}[?1049l");
+        assert!(self.seen().contains("\u{1b}[?25h"), "the cursor is shown");
+        (status.code(), self.seen())
+    }
+}
+
+#[test]
+fn top_shows_a_mount_until_a_key_is_pressed() {
+    let server = start_store();
+    let mounted = Mounted::start(&server, &[], &[]);
+    for key in ["q", "\u{3}"] {
+        let mut terminal = Terminal::top(&mounted);
+        terminal.wait_for_text("\u{1b}[?1049h");
+        terminal.wait_for_text("KERNEL REQUEST");
+        terminal.keys.write_all(key.as_bytes()).expect("sent");
+        terminal.keys.flush().expect("sent");
+        assert_eq!(terminal.end().0, Some(0), "{key:?}");
+    }
+}
+
+#[test]
+fn top_tells_of_the_end_of_the_mount() {
+    let server = start_store();
+    let mut mounted = Mounted::start(&server, &[], &[]);
+    let terminal = Terminal::top(&mounted);
+    terminal.wait_for_text("KERNEL REQUEST");
+    mounted.end();
+    let (status, seen) = terminal.end();
+    assert_eq!(status, Some(1), "{seen}");
+    assert!(seen.contains("has ended"), "{seen}");
+}
+
+#[test]
+fn help_of_top_says_what_it_is() {
+    let Outcome { status, stdout, .. } = run(&mut mount_s3(&["top", "--help"]), LIMIT);
+    assert_eq!(status, Some(0));
+    assert!(stdout.contains("--interval <SECONDS>"), "{stdout}");
+}
+
+/// The lines of a request of HTTP, and its body.
+pub(crate) fn read_request(stream: impl Read) -> Option<(Vec<String>, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader
+            .read_line(&mut line)
+            .ok()
+            .filter(|length| *length > 0)?;
+        if line == "\r\n" {
+            break;
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    let length = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length?.parse().ok()?];
+    reader.read_exact(&mut body).ok()?;
+    Some((lines, body))
+}

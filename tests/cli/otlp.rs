@@ -1,0 +1,232 @@
+//! Figures for OpenTelemetry: what arrives, decoded by its own library.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, number_data_point};
+use prost::Message;
+use s3_test_server::{Config, Server};
+
+use crate::metrics::{Mounted, read_request};
+use crate::store::BUCKET;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Answers with these statuses, the last one again and again, and hands on what has come.
+fn receiver(
+    answers: &'static [(&'static str, &'static str)],
+) -> (
+    String,
+    Receiver<(Vec<String>, ExportMetricsServiceRequest, Instant)>,
+) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    let (send, arrived) = mpsc::channel();
+    thread::spawn(move || {
+        let last = answers.last().expect("one");
+        let answers = answers.iter().chain(std::iter::repeat(last));
+        for (stream, (status, header)) in listener.incoming().zip(answers) {
+            let Ok(mut stream) = stream else { return };
+            let Some((lines, body)) = read_request(&stream) else {
+                continue;
+            };
+            let request = ExportMetricsServiceRequest::decode(&*body).expect("a message");
+            let answer = format!("HTTP/1.1 {status}\r\n{header}Content-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).expect("answered");
+            if send.send((lines, request, Instant::now())).is_err() {
+                return;
+            }
+        }
+    });
+    (endpoint, arrived)
+}
+
+fn start_store() -> Server {
+    let server = Server::start(Config {
+        buckets: vec![BUCKET.to_owned()],
+        anonymous: true,
+        ..Config::default()
+    });
+    let server = server.expect("the server starts");
+    server.put_bytes(BUCKET, "f", &[1; 100_000]);
+    server
+}
+
+fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+    let text = |attribute: &KeyValue| {
+        let value = attribute
+            .value
+            .as_ref()
+            .and_then(|value| value.value.clone());
+        match value {
+            Some(Value::StringValue(text)) => (attribute.key.clone(), text),
+            other => panic!("{other:?}"),
+        }
+    };
+    attributes.iter().map(text).collect()
+}
+
+/// What one message says of a metric: its number or its count, by the values of its attributes.
+fn figures(
+    request: &ExportMetricsServiceRequest,
+    name: &str,
+    temporality: AggregationTemporality,
+) -> BTreeMap<Vec<String>, u64> {
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    let mut figures = BTreeMap::new();
+    for metric in metrics.iter().filter(|metric| metric.name == name) {
+        match metric.data.as_ref().expect("data") {
+            Data::Sum(sum) => {
+                assert!(sum.is_monotonic);
+                assert_eq!(sum.aggregation_temporality(), temporality);
+                for point in &sum.data_points {
+                    assert!(point.start_time_unix_nano < point.time_unix_nano);
+                    let Some(number_data_point::Value::AsInt(number)) = point.value else {
+                        panic!("{point:?}")
+                    };
+                    let of = texts(&point.attributes).into_values().collect();
+                    figures.insert(of, u64::try_from(number).expect("positive"));
+                }
+            }
+            Data::ExponentialHistogram(histogram) => {
+                assert_eq!(histogram.aggregation_temporality(), temporality);
+                for point in &histogram.data_points {
+                    let buckets = point.positive.as_ref();
+                    let counts = buckets.map_or(0, |buckets| buckets.bucket_counts.iter().sum());
+                    assert_eq!(point.count, point.zero_count + counts, "{point:?}");
+                    assert_eq!(point.scale, 2);
+                    let of = texts(&point.attributes).into_values().collect();
+                    figures.insert(of, point.count);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    figures
+}
+
+#[test]
+fn deltas_add_up_though_a_message_is_lost() {
+    let (endpoint, arrived) = receiver(&[
+        ("503 Service Unavailable", "Retry-After: 2\r\n"),
+        ("200 OK", ""),
+    ]);
+    let server = start_store();
+    let flags = [
+        "--otlp-endpoint",
+        &endpoint,
+        "--otlp-export-interval",
+        "1",
+        "--metrics-label",
+        "team=x",
+    ];
+    let environment = [("OTEL_RESOURCE_ATTRIBUTES", "service.name=mine,room=a%20b")];
+    let mut mounted = Mounted::start(&server, &flags, &environment);
+    let file = format!("{}/f", mounted.mount_point.text());
+    fs::read(&file).expect("read");
+    let (lines, refused, first) = arrived.recv_timeout(LIMIT).expect("a message");
+    assert_eq!(lines[0], "POST /v1/metrics HTTP/1.1");
+    for line in [
+        "Content-Type: application/x-protobuf",
+        "User-Agent: mount-s3/",
+    ] {
+        assert!(
+            lines.iter().any(|found| found.starts_with(line)),
+            "{lines:?}"
+        );
+    }
+    let resource = refused.resource_metrics[0]
+        .resource
+        .as_ref()
+        .expect("a resource");
+    let resource = texts(&resource.attributes);
+    for (name, value) in [
+        ("service.name", "mine"),
+        ("room", "a b"),
+        ("team", "x"),
+        ("bucket", BUCKET),
+        ("mount_point", mounted.mount_point.text()),
+    ] {
+        assert_eq!(
+            resource.get(name).map(String::as_str),
+            Some(value),
+            "{resource:?}"
+        );
+    }
+    let (_, accepted, second) = arrived.recv_timeout(LIMIT).expect("another message");
+    assert!(second - first >= Duration::from_millis(1900), "Retry-After");
+    fs::read(&file).expect("read");
+    mounted.end();
+    let mut accepted = vec![accepted];
+    while let Ok((_, request, _)) = arrived.recv_timeout(Duration::from_secs(3)) {
+        accepted.push(request);
+    }
+    assert!(accepted.len() > 1, "the last one comes at the unmount");
+    let mut totals = BTreeMap::<Vec<String>, u64>::new();
+    for request in &accepted {
+        let delta = AggregationTemporality::Delta;
+        for (of, count) in figures(request, "s3.request_count", delta) {
+            *totals.entry(of).or_default() += count;
+        }
+    }
+    for (operation, stats) in server.stats().operations {
+        let found = totals.get(&vec![operation.clone()]);
+        assert_eq!(found, Some(&stats.count), "{operation}: {totals:?}");
+    }
+}
+
+#[test]
+fn cumulative_messages_have_the_totals_of_the_store() {
+    let (endpoint, arrived) = receiver(&[("200 OK", "")]);
+    let server = start_store();
+    let flags = ["--otlp-endpoint", &endpoint];
+    let variable = "EXPERIMENTAL_MOUNTPOINT_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    let mut mounted = Mounted::start(&server, &flags, &[(variable, "cumulative")]);
+    fs::read(format!("{}/f", mounted.mount_point.text())).expect("read");
+    mounted.end();
+    // Long before the interval is over.
+    let (_, request, _) = arrived.recv_timeout(LIMIT).expect("the last message");
+    let cumulative = AggregationTemporality::Cumulative;
+    let counts = figures(&request, "s3.request_count", cumulative);
+    for (operation, stats) in server.stats().operations {
+        let found = counts.get(&vec![operation.clone()]);
+        assert_eq!(found, Some(&stats.count), "{operation}: {counts:?}");
+    }
+    let sizes = figures(&request, "fuse.io_size", cumulative);
+    assert!(sizes.contains_key(&vec!["read".to_owned()]), "{sizes:?}");
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    let latency = metrics
+        .iter()
+        .find(|metric| metric.name == "fuse.request_latency");
+    assert_eq!(latency.map(|metric| &*metric.unit), Some("us"));
+}
+
+#[test]
+fn receiver_that_is_away_is_told_of_once_and_holds_up_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    drop(listener);
+    let server = start_store();
+    let flags = ["--otlp-endpoint", &endpoint, "--otlp-export-interval", "1"];
+    let mut mounted = Mounted::start(&server, &flags, &[]);
+    fs::read(format!("{}/f", mounted.mount_point.text())).expect("read");
+    thread::sleep(Duration::from_millis(3500));
+    let began = Instant::now();
+    mounted.end();
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+    let log = mounted.log();
+    assert_eq!(log.matches("metrics cannot be sent to").count(), 1, "{log}");
+    assert!(log.contains("refused"), "{log}");
+}
