@@ -116,7 +116,6 @@ fn message_of(code: &str) -> &'static str {
         "IncompleteBody" => "The request body terminated unexpectedly",
         "InternalError" => "We encountered an internal error. Please try again.",
         "AuthorizationHeaderMalformed" => "The authorization header is malformed.",
-        "ExpiredToken" => "The provided token has expired.",
         "InvalidToken" => "The provided token is malformed or otherwise invalid.",
         "InvalidAccessKeyId" => "The AWS Access Key Id you provided does not exist in our records.",
         "InvalidBucketName" => "The specified bucket is not valid.",
