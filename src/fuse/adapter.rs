@@ -25,7 +25,6 @@ use super::directory::directory_reply;
 use super::executor::Executor;
 use super::revealed::Revealed;
 use super::served::Served;
-use super::session::Background;
 use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
 use crate::metrics::Operation;
 
