@@ -56,8 +56,8 @@ class Session:
         self.server = Server(str(binaries), "my-bucket", *arguments)
         programs = scratch / "bin"
         programs.mkdir()
-        # For mounts: the server has no host name for each bucket, and not every machine has a syslog.
-        more = f"--force-path-style --log-directory {scratch}/log"
+        # For mounts, as not every machine has a syslog.
+        more = f"--log-directory {scratch}/log"
         script = f'#!/bin/sh\ncase "$2" in /*) set -- "$@" {more} ;; esac\nexec {binaries}/mount-s3 "$@"\n'
         (programs / "mount-s3").write_text(script)
         (programs / "mount-s3").chmod(0o755)
