@@ -19,6 +19,7 @@ use fuser::{
 };
 use log::debug;
 
+use super::background::Background;
 use super::change::{open_reply, time};
 use super::convert::{handle, inode};
 use super::directory::directory_reply;
