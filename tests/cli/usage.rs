@@ -162,7 +162,10 @@ fn wrong_command_line_exits_2_with_the_reason() {
         ),
         (&["b", "/mnt"], "bucket names must be 3-255 characters long"),
         (&["bu!cket", "/mnt"], "only letters, numbers, ., - and _"),
-        (&["arn:aws:s3:::bucket", "/mnt"], "ARNs are not supported"),
+        (
+            &["arn:aws:s3:::bucket", "/mnt"],
+            "this is a bucket's ARN; use its name",
+        ),
         (
             &["s3://arn:aws:s3:::bucket/", "/mnt"],
             "ARNs are not supported in s3:// URIs",
