@@ -112,7 +112,6 @@ fn message_of(code: &str) -> &'static str {
         "BucketNotEmpty" => "The bucket you tried to delete is not empty",
         "EntityTooLarge" => "Your proposed upload exceeds the maximum allowed size",
         "EntityTooSmall" => "Your proposed upload is smaller than the minimum allowed size",
-        "ExpiredToken" => "The provided token has expired.",
         "IncompleteBody" => "The request body terminated unexpectedly",
         "InternalError" => "We encountered an internal error. Please try again.",
         "AuthorizationHeaderMalformed" => "The authorization header is malformed.",
