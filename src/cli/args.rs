@@ -323,6 +323,9 @@ mod tests {
         assert_eq!(args.objects.upload_checksums, Some(Checksums::Crc64Nvme));
         for words in [
             "bucket /mnt --bucket-type directory --incremental-upload",
+            "logs--use1-az5--x-s3 /mnt --incremental-upload",
+            "s3://logs--use1-az5--x-s3/a/ /mnt --incremental-upload",
+            "arn:aws:s3:us-west-2:123456789012:accesspoint/finance /mnt --prefix a/",
             "bucket /mnt --allow-delete --allow-rename",
             "bucket /mnt --keep-directories",
         ] {

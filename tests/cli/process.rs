@@ -100,7 +100,7 @@ fn sigusr2_changes_what_is_logged() {
     for (step, own, crt) in [
         ("debug,crt=off", "DEBUG mount_s3", None),
         ("debug", "DEBUG mount_s3", Some("DEBUG crt::")),
-        ("trace,crt=off", "TRACE ", None),
+        ("trace,crt=off", "DEBUG mount_s3", None),
         ("trace", "TRACE ", Some("TRACE crt::")),
     ] {
         kill("USR2", child.id());
