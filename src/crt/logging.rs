@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn header_that_authorizes_is_masked() {
-        let masked = |text| without_secrets(Cow::Borrowed(text)).into_owned();
+        let masked = |text: &str| without_secrets(Cow::Borrowed(text)).into_owned();
         for name in [
             "Proxy-Authorization",
             "x-amz-sso_bearer_token",
