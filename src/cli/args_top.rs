@@ -30,8 +30,12 @@ pub(super) struct TopArgs {
     #[arg(value_name = "DIRECTORY")]
     pub(super) directory: Option<PathBuf>,
 
+    /// Process that serves a mount made by somebody else (/dev/fd/N), instead of its directory
+    #[arg(long, value_name = "PID", conflicts_with = "directory")]
+    pub(super) process: Option<u32>,
+
     /// Print one interval, and end: also when the output is no terminal
-    #[arg(long, requires = "directory")]
+    #[arg(long)]
     pub(super) once: bool,
 
     /// Seconds between two looks
@@ -44,7 +48,8 @@ pub(super) struct TopArgs {
 pub(super) fn is_meant(words: &[OsString]) -> bool {
     let is_flag = |word: &OsString| {
         let word = word.to_str().unwrap_or_default();
-        ["--once", "--interval"].contains(&word) || word.starts_with("--interval=")
+        let (name, _value) = word.split_once('=').unwrap_or((word, ""));
+        ["--once", "--interval", "--process"].contains(&name)
     };
     subcommand::is_meant(words, "top", |rest| match rest {
         [directory] => is_flag(directory) || is_mount_point(Path::new(directory)),
@@ -75,6 +80,7 @@ mod tests {
             "mount-s3 top /proc",
             "mount-s3 top /tmp --once",
             "mount-s3 top --interval=2 /tmp",
+            "mount-s3 top --process 7",
         ] {
             assert!(is_meant(&words(text)), "{text}");
         }

@@ -15,16 +15,15 @@ mod place;
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 pub(super) use follow::MOST_PATHS;
-pub(super) use place::{connect, devices};
+pub(super) use place::{Place, connect, places};
 
 use super::status::Status;
 use crate::prefetch::Prefetcher;
@@ -48,14 +47,13 @@ pub(super) struct Services {
 }
 
 impl Channel {
-    /// Listens for who has something to ask of the mount at `mount_point`.
+    /// Listens for who has something to ask of the mount at `place`.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub(super) fn open(mount_point: &Path, services: Services) -> io::Result<Self> {
-        let device = fs::metadata(mount_point)?.dev();
-        let path = place::prepare(device)?;
-        // One of a mount that was killed. No other mount that lives has this number.
+    pub(super) fn open(place: Place, services: Services) -> io::Result<Self> {
+        let path = place::prepare(place)?;
+        // One of a mount that was killed. No other one that lives has this number.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -93,12 +91,12 @@ impl Drop for Channel {
     }
 }
 
-/// Asks the mount with this device number how it is.
+/// Asks the mount at `place` how it is.
 ///
 /// # Errors
 /// It does not listen, or gives no answer.
-pub(super) fn ask_status(device: u64) -> io::Result<Status> {
-    let mut stream = connect(device)?;
+pub(super) fn ask_status(place: Place) -> io::Result<Status> {
+    let mut stream = connect(place)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(STATUS.as_bytes())?;

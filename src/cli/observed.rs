@@ -1,10 +1,13 @@
 //! What shows the figures of a mount.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Weak;
 use std::time::Instant;
 
-use super::channel::{Channel, Services};
+use super::channel::{Channel, Place, Services};
 use super::config::Config;
 use super::exit::Failure;
 use super::status::Status;
@@ -26,8 +29,8 @@ pub(super) struct Observers {
 }
 
 impl Observers {
-    /// Shows `figures` where `config` says. Lets the user of the mount ask for them, and tell
-    /// `prefetcher` what will be read, if it is known to be at `directory`.
+    /// Shows `figures` where `config` says, of a mount at `directory`, if that is known. Lets the
+    /// user of the mount ask for them, and tell `prefetcher` what will be read.
     ///
     /// # Errors
     /// Figures cannot be shown where they were asked for.
@@ -43,9 +46,7 @@ impl Observers {
         let source = source(config, mount_point, figures.clone(), cache);
         let no_thread =
             |error| Failure::new("Failed to start a thread for metrics").caused_by(&error);
-        let channel = directory.and_then(|directory| {
-            open_channel(config, &directory, source.clone(), figures, prefetcher)
-        });
+        let channel = open_channel(config, directory.as_deref(), &source, figures, prefetcher);
         let log = config
             .log
             .metrics
@@ -119,13 +120,15 @@ fn export(
 /// Lets the user of the mount ask it for something. Without that it is still a mount.
 fn open_channel(
     config: &Config,
-    directory: &Path,
-    source: Source,
+    directory: Option<&Path>,
+    source: &Source,
     figures: Figures,
     prefetcher: Option<Weak<Prefetcher>>,
 ) -> Option<Channel> {
     let (bucket, prefix) = (config.bucket.to_string(), config.prefix.clone());
-    let mount_point = directory.to_string_lossy().into_owned();
+    let mount_point = directory.unwrap_or(&config.directory);
+    let mount_point = mount_point.to_string_lossy().into_owned();
+    let source = source.clone();
     let services = Services {
         prefix: prefix.clone(),
         prefetcher,
@@ -138,7 +141,12 @@ fn open_channel(
             Status::new(mount, &source.snapshot(), figures.top_files(MOST_FILES))
         }),
     };
-    Channel::open(directory, services)
+    let place = match directory {
+        Some(directory) => fs::metadata(directory).map(|found| Place::Device(found.dev())),
+        None => Ok(Place::Process(process::id())),
+    };
+    place
+        .and_then(|place| Channel::open(place, services))
         .inspect_err(|error| {
             log::warn!("`mount-s3 top` and `mount-s3 prefetch` will not find this mount: {error}");
         })

@@ -149,7 +149,7 @@ fn read_list(list: &Path, place: &Place) -> Result<Vec<Line>, Failure> {
 /// Tells the mount, and returns the lines of files that it did not find.
 fn tell<'a>(place: &Place, lines: &'a [Line]) -> Result<Vec<&'a Line>, Failure> {
     let mount_point = place.mount_point.display();
-    let stream = channel::connect(place.device).map_err(|error| {
+    let stream = channel::connect(channel::Place::Device(place.device)).map_err(|error| {
         Failure::new(format!("No mount listens at {mount_point}"))
             .caused_by(&error)
             .with_remedy("name a directory that this user has mounted")

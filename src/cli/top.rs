@@ -7,13 +7,12 @@ mod text;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::args_top::TopArgs;
-use super::channel;
+use super::channel::{self, Place};
 use super::exit::Failure;
 use super::status::Status;
 use report::Report;
@@ -21,19 +20,25 @@ use screen::Screen;
 
 /// Shows what was asked for.
 pub(super) fn main(args: &TopArgs) -> ExitCode {
-    let shown = match &args.directory {
-        None => list(),
-        Some(directory) => {
-            let is_plain = args.once || !io::stdout().is_terminal();
-            show(directory, args.interval, is_plain)
+    let is_plain = args.once || !io::stdout().is_terminal();
+    let shown = match (&args.directory, args.process) {
+        (Some(directory), _) => {
+            let name = directory.display().to_string();
+            let device = fs::metadata(directory).map(|found| found.dev());
+            show(&name, device.map(Place::Device), args.interval, is_plain)
+        }
+        (None, Some(process)) => {
+            let name = format!("process {process}");
+            show(&name, Ok(Place::Process(process)), args.interval, is_plain)
+        }
+        (None, None) => {
+            list();
+            Ok(())
         }
     };
     match shown {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            _ = writeln!(io::stderr(), "Error: {failure}");
-            ExitCode::FAILURE
-        }
+        Err(failure) => super::fail(&failure),
     }
 }
 
@@ -44,55 +49,57 @@ struct Look {
 }
 
 impl Look {
-    fn at(device: u64) -> io::Result<Self> {
+    fn at(place: Place) -> io::Result<Self> {
         Ok(Self {
-            status: channel::ask_status(device)?,
+            status: channel::ask_status(place)?,
             at: Instant::now(),
         })
     }
 }
 
 /// Prints the mounts of this user.
-fn list() -> Result<(), Failure> {
-    let devices = channel::devices().into_iter();
+fn list() {
+    let places = channel::places().into_iter();
     // One that does not answer was killed, or has just ended.
-    let found: Vec<_> = devices
-        .filter_map(|device| channel::ask_status(device).ok())
+    let found: Vec<_> = places
+        .filter_map(|place| channel::ask_status(place).ok())
         .collect();
-    let lines = report::list(&found);
-    print(&lines)
+    print(&report::list(&found));
 }
 
-fn show(directory: &Path, interval: Duration, is_plain: bool) -> Result<(), Failure> {
+/// Shows the mount at `place`, which the user knows as `name`.
+fn show(
+    name: &str,
+    place: io::Result<Place>,
+    interval: Duration,
+    is_plain: bool,
+) -> Result<(), Failure> {
     let unknown = |error: io::Error| {
-        Failure::new(format!(
-            "Failed to find the mount of {}",
-            directory.display()
-        ))
-        .caused_by(&error)
-        .with_remedy("name a directory that this user has mounted: `mount-s3 top` lists them")
+        Failure::new(format!("Failed to find the mount of {name}"))
+            .caused_by(&error)
+            .with_remedy("name a directory that this user has mounted: `mount-s3 top` lists them")
     };
-    let device = fs::metadata(directory).map_err(unknown)?.dev();
-    let first = Look::at(device).map_err(unknown)?;
+    let place = place.map_err(unknown)?;
+    let first = Look::at(place).map_err(unknown)?;
     if is_plain {
         thread::sleep(interval);
-        let second = Look::at(device).map_err(|error| ended(directory, &error))?;
-        return print(&Report::new(&first, &second).lines());
+        let second = Look::at(place).map_err(|error| ended(name, &error))?;
+        print(&Report::new(&first, &second).lines());
+        return Ok(());
     }
-    let screen = |error: io::Error| {
+    let unusable = |error: io::Error| {
         Failure::new("Failed to use the terminal")
             .caused_by(&error)
             .with_remedy("use --once")
     };
-    let last = watch(device, first, interval).map_err(screen)?;
-    match last {
-        Some(error) => Err(ended(directory, &error)),
+    match watch(place, first, interval).map_err(unusable)? {
+        Some(error) => Err(ended(name, &error)),
         None => Ok(()),
     }
 }
 
 /// Shows the mount until the user has seen enough, or it does not answer any more, which is told.
-fn watch(device: u64, first: Look, interval: Duration) -> io::Result<Option<io::Error>> {
+fn watch(place: Place, first: Look, interval: Duration) -> io::Result<Option<io::Error>> {
     let mut screen = Screen::open()?;
     let (mut before, mut now) = (None, first);
     loop {
@@ -100,22 +107,22 @@ fn watch(device: u64, first: Look, interval: Duration) -> io::Result<Option<io::
         if screen.show(&report.lines(), interval)?.is_break() {
             return Ok(None);
         }
-        match Look::at(device) {
+        match Look::at(place) {
             Ok(next) => before = Some(std::mem::replace(&mut now, next)),
             Err(error) => return Ok(Some(error)),
         }
     }
 }
 
-fn ended(directory: &Path, error: &io::Error) -> Failure {
-    let failure = Failure::new(format!("The mount at {} has ended", directory.display()));
+fn ended(name: &str, error: &io::Error) -> Failure {
+    let failure = Failure::new(format!("The mount of {name} has ended"));
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => failure,
         _ => failure.caused_by(error),
     }
 }
 
-fn print(lines: &[report::Line]) -> Result<(), Failure> {
+fn print(lines: &[report::Line]) {
     let mut out = io::stdout().lock();
     for line in lines {
         // A caller who closed the pipe does not want to know more.
@@ -123,5 +130,4 @@ fn print(lines: &[report::Line]) -> Result<(), Failure> {
             break;
         }
     }
-    Ok(())
 }

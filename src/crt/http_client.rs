@@ -5,7 +5,6 @@
 //! connection when nobody wants the answer any more.
 
 use std::ffi::{c_int, c_void};
-use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -276,14 +275,16 @@ impl Connection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        // SAFETY: our reference, not used again; from any thread. What is not shutting down is shut
-        // down by this (aws/http/connection.h).
+        // A request under way holds a reference, too.
+        // SAFETY: live by our reference; from any thread, in any state (aws/http/connection.h).
+        unsafe { sys::aws_http_connection_close(self.0.as_ptr()) };
+        // SAFETY: our reference, not used again; from any thread (aws/http/connection.h).
         unsafe { sys::aws_http_connection_release(self.0.as_ptr()) };
     }
 }
 
-// SAFETY: a connection's reference count is atomic, and it may be released on any thread, which is
-// all that is done with it besides its own callbacks (connection.c, h1_connection.c).
+// SAFETY: a connection may be closed and released on any thread, which is all that is done with it
+// outside of its own callbacks (connection.c, h1_connection.c).
 unsafe impl Send for OpenConnection {}
 
 impl State {
@@ -472,14 +473,6 @@ fn flow(taken: &Result<(), String>) -> c_int {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("message", &self.message)
-            .finish_non_exhaustive()
-    }
 }
 
 ref_counted!(

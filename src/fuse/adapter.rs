@@ -19,6 +19,7 @@ use fuser::{
 };
 use log::debug;
 
+use super::answer::refused_request;
 use super::background::Background;
 use super::change::{open_reply, time};
 use super::convert::{handle, inode};
@@ -58,8 +59,11 @@ impl Adapter {
             Ok(fs) => fs.refuse(operation),
             Err(closed) => closed,
         };
-        self.served
-            .fail(request(operation), format_args!("inode {ino}"), &error)
+        self.served.fail(
+            refused_request(operation),
+            format_args!("inode {ino}"),
+            &error,
+        )
     }
 }
 
@@ -536,27 +540,6 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         reply.error(self.refuse(Refused::CopyFileRange, ino_in));
-    }
-}
-
-/// The request that is refused.
-fn request(refused: Refused) -> Operation {
-    match refused {
-        Refused::Access => Operation::Access,
-        Refused::Bmap => Operation::Bmap,
-        Refused::CopyFileRange => Operation::CopyFileRange,
-        Refused::Fallocate => Operation::Fallocate,
-        Refused::Fsyncdir => Operation::Fsyncdir,
-        Refused::Getlk => Operation::Getlk,
-        Refused::Ioctl => Operation::Ioctl,
-        Refused::Link => Operation::Link,
-        Refused::Lseek => Operation::Lseek,
-        Refused::Poll => Operation::Poll,
-        Refused::Readlink => Operation::Readlink,
-        Refused::Removexattr => Operation::Removexattr,
-        Refused::Setlk => Operation::Setlk,
-        Refused::Setxattr => Operation::Setxattr,
-        Refused::Symlink => Operation::Symlink,
     }
 }
 

@@ -8,7 +8,7 @@ use fuser::{INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry};
 
 use super::adapter::Adapter;
 use super::convert::{GENERATION, file_attr};
-use crate::fs::{Entry, Error, Fs};
+use crate::fs::{Entry, Error, Fs, Refused};
 use crate::metrics::Operation;
 
 impl Adapter {
@@ -79,5 +79,26 @@ impl Adapter {
                 )),
             }
         });
+    }
+}
+
+/// The request that is refused.
+pub(super) fn refused_request(refused: Refused) -> Operation {
+    match refused {
+        Refused::Access => Operation::Access,
+        Refused::Bmap => Operation::Bmap,
+        Refused::CopyFileRange => Operation::CopyFileRange,
+        Refused::Fallocate => Operation::Fallocate,
+        Refused::Fsyncdir => Operation::Fsyncdir,
+        Refused::Getlk => Operation::Getlk,
+        Refused::Ioctl => Operation::Ioctl,
+        Refused::Link => Operation::Link,
+        Refused::Lseek => Operation::Lseek,
+        Refused::Poll => Operation::Poll,
+        Refused::Readlink => Operation::Readlink,
+        Refused::Removexattr => Operation::Removexattr,
+        Refused::Setlk => Operation::Setlk,
+        Refused::Setxattr => Operation::Setxattr,
+        Refused::Symlink => Operation::Symlink,
     }
 }

@@ -77,7 +77,7 @@ metrics! {
     S3_REQUEST_FIRST_BYTE_LATENCY = Histogram, Microseconds, "s3.request_first_byte_latency", "s3_request_first_byte_latency_seconds",
         "Time from sending an HTTP request to S3 to the first byte of its answer, by operation.";
     S3_RECEIVED_BYTES = Counter, Bytes, "s3.received_bytes", "s3_received_bytes",
-        "Bytes of bodies that S3 sent and that were accepted, by operation.";
+        "Bytes of bodies of answers of S3 that have arrived, by operation.";
     S3_SENT_BYTES = Counter, Bytes, "s3.sent_bytes", "s3_sent_bytes",
         "Bytes of bodies of requests that S3 answered, by operation.";
     S3_UPLOADS = Gauge, Count, "s3.uploads", "s3_uploads",

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -181,6 +181,22 @@ impl Connection {
         }
         Ok(())
     }
+
+    /// Says that nothing more comes, and takes in what the client still sends: closed before, the
+    /// connection would be reset, and the answer lost.
+    fn finish(&mut self, deadline: Instant) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write)?,
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write)?,
+        }
+        let mut buffer = [0; 4096];
+        for _ in 0..MOST_LEFTOVERS {
+            if self.read(&mut buffer, deadline)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What was asked for.
@@ -228,7 +244,8 @@ fn serve(mut connection: Connection, source: &Source) -> io::Result<()> {
     if with_body {
         answer.push_str(&body);
     }
-    connection.write_all(answer.as_bytes(), deadline)
+    connection.write_all(answer.as_bytes(), deadline)?;
+    connection.finish(deadline)
 }
 
 /// What `request` asks for; `None` if there is more to come.
@@ -308,6 +325,9 @@ const RETRY: Duration = Duration::from_millis(100);
 
 const LONGEST_REQUEST: usize = 8 << 10;
 const MOST_HEADERS: usize = 64;
+
+/// Reads of what comes after a request.
+const MOST_LEFTOVERS: usize = 64;
 
 #[cfg(test)]
 mod tests {

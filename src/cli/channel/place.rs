@@ -1,5 +1,6 @@
 //! Where the sockets of mounts lie: in a directory that belongs to the user who mounts and that
-//! nobody else can enter, under the device number of the mount.
+//! nobody else can enter, under the device number of the mount; or under the number of its process,
+//! if the mount was made by somebody else, and its device number is not known to it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -10,25 +11,34 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::getuid;
 
-/// The path of the socket of a mount with this device number, in a directory that is there.
+/// Which one of a user's mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::cli) enum Place {
+    /// The one with this device number.
+    Device(u64),
+    /// The one that this process serves, at a place that it does not know.
+    Process(u32),
+}
+
+/// The path of the socket of a mount, in a directory that is there.
 ///
 /// # Errors
 /// There is no place that is private to this user.
-pub(super) fn prepare(device: u64) -> io::Result<PathBuf> {
-    Ok(make_directory()?.join(name(device)))
+pub(super) fn prepare(place: Place) -> io::Result<PathBuf> {
+    Ok(make_directory()?.join(name(place)))
 }
 
-/// Connects to the mount with this device number, if it is one of this user's that listens.
+/// Connects to a mount, if it is one of this user's that listens.
 ///
 /// # Errors
 /// There is none.
-pub(in crate::cli) fn connect(device: u64) -> io::Result<UnixStream> {
+pub(in crate::cli) fn connect(place: Place) -> io::Result<UnixStream> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for directory in directories() {
         if !is_private(&directory) {
             continue;
         }
-        match UnixStream::connect(directory.join(name(device))) {
+        match UnixStream::connect(directory.join(name(place))) {
             Ok(stream) => {
                 check_peer(&stream)?;
                 return Ok(stream);
@@ -39,25 +49,32 @@ pub(in crate::cli) fn connect(device: u64) -> io::Result<UnixStream> {
     Err(failure)
 }
 
-/// The device numbers of the mounts of this user; some of them may have ended.
-pub(in crate::cli) fn devices() -> Vec<u64> {
+/// The mounts of this user; some of them may have ended.
+pub(in crate::cli) fn places() -> Vec<Place> {
     let directories = directories().filter(|directory| is_private(directory));
     let entries = directories
         .filter_map(|directory| fs::read_dir(directory).ok())
         .flatten();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut devices: Vec<u64> = names.filter_map(|name| number(&name)).collect();
-    devices.sort_unstable();
-    devices.dedup();
-    devices
+    let mut places: Vec<Place> = names.filter_map(|name| place(&name)).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
-fn name(device: u64) -> String {
-    format!("{device}{SUFFIX}")
+fn name(place: Place) -> String {
+    match place {
+        Place::Device(number) => format!("{number}{SUFFIX}"),
+        Place::Process(number) => format!("{PROCESS}{number}{SUFFIX}"),
+    }
 }
 
-fn number(name: &str) -> Option<u64> {
-    name.strip_suffix(SUFFIX)?.parse().ok()
+fn place(name: &str) -> Option<Place> {
+    let name = name.strip_suffix(SUFFIX)?;
+    match name.strip_prefix(PROCESS) {
+        Some(number) => number.parse().ok().map(Place::Process),
+        None => name.parse().ok().map(Place::Device),
+    }
 }
 
 /// Where sockets may lie, the best place first.
@@ -106,6 +123,7 @@ pub(super) fn check_peer(stream: &UnixStream) -> io::Result<()> {
 }
 
 const SUFFIX: &str = ".sock";
+const PROCESS: &str = "process-";
 
 #[cfg(test)]
 mod tests {
@@ -137,10 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_to_device_numbers_and_back() {
-        assert_eq!(number(&name(42)), Some(42));
-        for wrong in ["42", "x.sock", ".sock", "-1.sock"] {
-            assert_eq!(number(wrong), None, "{wrong}");
+    fn names_lead_to_places_and_back() {
+        for known in [Place::Device(42), Place::Process(42)] {
+            assert_eq!(place(&name(known)), Some(known));
+        }
+        for wrong in ["42", "x.sock", ".sock", "-1.sock", "process-.sock"] {
+            assert_eq!(place(wrong), None, "{wrong}");
         }
     }
 }

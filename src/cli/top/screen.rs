@@ -64,7 +64,11 @@ impl Screen {
     }
 
     fn draw(&mut self, lines: &[Line]) -> io::Result<()> {
-        let (width, height) = size()?;
+        // A terminal that does not know its size, as on a serial line, says 0.
+        let (width, height) = match size()? {
+            (0, _) | (_, 0) => USUAL_SIZE,
+            size => size,
+        };
         for (row, line) in (0..height).zip(lines) {
             let text: String = line.text().chars().take(width.into()).collect();
             queue!(self.out, MoveTo(0, row))?;
@@ -109,6 +113,9 @@ fn is_end(key: KeyEvent) -> bool {
         _ => false,
     }
 }
+
+/// Columns and rows.
+const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// How long a signal may go unnoticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
