@@ -232,7 +232,7 @@ fn wrong_command_line_exits_2_with_the_reason() {
 
 #[test]
 fn flag_without_effect_exits_2_and_is_named() {
-    for args in [&["--cache", "/tmp"][..], &["--cache=/tmp"]] {
+    for args in [&["--cache-xz", "b"][..], &["--cache-xz=b"]] {
         let all = [&["bucket", "/mnt"], args].concat();
         let outcome = run(&mut mount_s3(&all), LIMIT);
         let name = args[0].split('=').next().expect("a name");

@@ -111,6 +111,20 @@ pub(super) fn caching() -> Vec<Row> {
         )
         .refused(&[("--index f --allow-delete", "cannot be used with")]),
         Row::new(
+            "--cache",
+            "--cache /tmp",
+            Elsewhere("tests/fuse/caching.rs", "\"--cache\""),
+        ),
+        Row::new(
+            "--max-cache-size",
+            "--cache /tmp --max-cache-size 100",
+            Elsewhere("tests/fuse/caching.rs", "\"--max-cache-size\""),
+        )
+        .refused(&[
+            ("--max-cache-size 100", "--cache <DIRECTORY>"),
+            ("--cache /tmp --max-cache-size -1", ""),
+        ]),
+        Row::new(
             "--metadata-ttl",
             "--metadata-ttl 60",
             Mounted(|run| {
