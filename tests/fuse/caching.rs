@@ -48,7 +48,7 @@ fn settle(directory: &Path) {
 #[test]
 fn what_was_read_is_read_from_the_disk_after_a_restart() {
     let store = Local::start();
-    let bucket = store.create_bucket();
+    let bucket = store.fresh_bucket();
     store.plant(&bucket, "large", SIZE, 7);
     store.plant(&bucket, "small", 1000, 8);
     let directory = tempfile::tempdir().expect("a directory");
@@ -71,7 +71,7 @@ fn what_was_read_is_read_from_the_disk_after_a_restart() {
 #[test]
 fn replaced_object_is_not_read_from_the_disk() {
     let store = Local::start();
-    let bucket = store.create_bucket();
+    let bucket = store.fresh_bucket();
     let directory = tempfile::tempdir().expect("a directory");
     let mount = with_cache(&store, &bucket, &directory, &["--metadata-ttl", "minimal"]).mount();
     for seed in 1..4 {
@@ -95,7 +95,7 @@ fn replaced_object_is_not_read_from_the_disk() {
 #[test]
 fn directory_may_vanish_under_the_mount() {
     let store = Local::start();
-    let bucket = store.create_bucket();
+    let bucket = store.fresh_bucket();
     store.plant(&bucket, "k", SIZE, 7);
     let directory = tempfile::tempdir().expect("a directory");
     let mount = with_cache(&store, &bucket, &directory, &[]).mount();
@@ -110,7 +110,7 @@ fn directory_may_vanish_under_the_mount() {
 #[test]
 fn cache_of_no_size_is_none_and_a_full_disk_is_no_failure() {
     let store = Local::start();
-    let bucket = store.create_bucket();
+    let bucket = store.fresh_bucket();
     store.plant(&bucket, "k", SIZE, 7);
     let directory = tempfile::tempdir().expect("a directory");
     let mount = with_cache(&store, &bucket, &directory, &["--max-cache-size", "0"]).mount();
@@ -140,7 +140,7 @@ fn cache_of_no_size_is_none_and_a_full_disk_is_no_failure() {
 #[test]
 fn directory_that_others_can_change_is_refused_with_the_remedy() {
     let store = Local::start();
-    let bucket = store.create_bucket();
+    let bucket = store.fresh_bucket();
     let directory = tempfile::tempdir().expect("a directory");
     fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("set");
     let place = tempfile::tempdir().expect("a directory");
