@@ -121,6 +121,7 @@ fn fetch(
     let request = GetRequest {
         key,
         if_match,
+        size: range.end,
         range,
         window: WINDOW_BYTES,
     };

@@ -10,6 +10,7 @@ declare -A may_import=(
     [crt]="turn"
     [s3]="crt metrics"
     [index]="crt s3"
+    [cache]="crt s3 metrics"
     [memory]=""
     [read]="s3 memory"
     [prefetch]="s3 memory read"
@@ -19,7 +20,7 @@ declare -A may_import=(
     [fs]="metrics s3 memory read prefetch write stage tree"
     [telemetry]="metrics crt"
     [fuse]="metrics fs turn"
-    [cli]="metrics crt s3 index memory read prefetch write stage tree fs fuse telemetry"
+    [cli]="metrics crt s3 cache index memory read prefetch write stage tree fs fuse telemetry"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

@@ -20,6 +20,7 @@
 //! | [`fuse`] | the kernel's edge: mounting, serving and unmounting an [`fs::Fs`] |
 //! | [`cli`] | the command: arguments, environment, checks, background start, logs, signals, exit status |
 
+pub mod cache;
 pub mod cli;
 pub mod crt;
 pub mod fs;

@@ -70,6 +70,7 @@ const HEADERS: &[&str] = &[
     "aws/common/common.h",
     "aws/common/date_time.h",
     "aws/common/error.h",
+    "aws/common/file.h",
     "aws/common/logging.h",
     "aws/common/ref_count.h",
     "aws/common/string.h",

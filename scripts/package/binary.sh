@@ -12,6 +12,8 @@ root=$PWD
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 # A folder of its own: other flags than those of `cargo build` would rebuild everything each time.
 export CARGO_TARGET_DIR=$root/target/dist
+# The folders of registries are known, by names that tell where crates come from, once something is in them.
+cargo fetch --locked >&2
 export RUSTFLAGS="--remap-path-prefix=$root=/mount-s3"
 for registry in "$cargo_home"/registry/src/*/; do
     [ -d "$registry" ] && RUSTFLAGS+=" --remap-path-prefix=${registry%/}=/crates"

@@ -213,11 +213,7 @@ pub(super) const LOGGING: &str = "Logging options";
 pub(super) const METRICS: &str = "Metrics options";
 pub(super) const CACHING: &str = "Caching options";
 
-const UNSUPPORTED: &[UnsupportedFlag] = &[
-    UnsupportedFlag::with_value("cache"),
-    UnsupportedFlag::with_value("max-cache-size"),
-    UnsupportedFlag::with_value("cache-xz"),
-];
+const UNSUPPORTED: &[UnsupportedFlag] = &[UnsupportedFlag::with_value("cache-xz")];
 
 #[cfg(test)]
 mod tests {
@@ -327,6 +323,9 @@ mod tests {
         assert_eq!(args.objects.upload_checksums, Some(Checksums::Crc64Nvme));
         for words in [
             "bucket /mnt --bucket-type directory --incremental-upload",
+            "logs--use1-az5--x-s3 /mnt --incremental-upload",
+            "s3://logs--use1-az5--x-s3/a/ /mnt --incremental-upload",
+            "arn:aws:s3:us-west-2:123456789012:accesspoint/finance /mnt --prefix a/",
             "bucket /mnt --allow-delete --allow-rename",
             "bucket /mnt --keep-directories",
         ] {

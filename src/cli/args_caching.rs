@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::args::CACHING;
 use super::values::parse_ttl;
@@ -18,8 +18,18 @@ pub(super) struct CachingArgs {
     #[arg(conflicts_with_all = NOT_WITH_INDEX)]
     pub(super) index: Option<PathBuf>,
 
+    /// Keep what was read in this directory on a local disk, and read it from there again, also after
+    /// a restart and by other mounts of this user
+    #[arg(long, help_heading = CACHING, value_name = "DIRECTORY")]
+    pub(super) cache: Option<PathBuf>,
+
+    /// Size of the cache, in MiB; 0 for none [default: what leaves 5 % of the disk free]
+    #[arg(long, help_heading = CACHING, value_name = "MiB", requires = "cache")]
+    #[arg(value_parser = value_parser!(u64).range(..=MAX_CACHE_MIB))]
+    pub(super) max_cache_size: Option<u64>,
+
     /// How long file metadata may be answered without asking S3 again: a number of seconds,
-    /// 'indefinite' or 'minimal' [default: minimal]
+    /// 'indefinite' or 'minimal' [default: minimal; 60 with --cache]
     #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
     #[arg(value_parser = parse_ttl)]
     pub(super) metadata_ttl: Option<Ttl>,
@@ -43,3 +53,6 @@ const NOT_WITH_INDEX: [&str; 10] = [
     "metadata_ttl",
     "negative_metadata_ttl",
 ];
+
+/// 1 EiB, which is far from overflow.
+const MAX_CACHE_MIB: u64 = 1 << 40;

@@ -34,6 +34,16 @@ pub(super) const SECTIONS: &[Section] = &[
             ("AWS_ENDPOINT_URL", "As --endpoint-url, which counts first."),
             ("AWS_CA_BUNDLE", "As --ca-bundle, which counts first."),
             (
+                "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
+                "The proxy for connections with TLS, that for those without, and a list of hosts, \
+                 domains and networks that are reached without one. In lower case they count first. A \
+                 proxy is a URL with a port, and may hold a user and a password.",
+            ),
+            (
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+                "Where the metadata service of EC2 instances is.",
+            ),
+            (
                 "AWS_MAX_ATTEMPTS",
                 "Attempts at one request, 10 by default.",
             ),

@@ -19,7 +19,7 @@ pub(super) use self::client::{ClientOptions, CredentialsSource};
 pub(super) use self::environment::{BACKGROUND_VARIABLE, Environment};
 pub(super) use self::log::{LogOptions, LogTarget};
 pub(super) use self::metrics::MetricsOptions;
-pub(super) use self::options::{MountOptions, ObjectOptions, StageOptions};
+pub(super) use self::options::{CacheOptions, MountOptions, ObjectOptions, StageOptions};
 pub(super) use self::tuning::Tuning;
 use super::args::Args;
 use super::exit::Failure;

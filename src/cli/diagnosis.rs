@@ -13,9 +13,12 @@ pub(super) fn connect_failure(
 ) -> Failure {
     let failure = Failure::new("Failed to create S3 client");
     let context = error.context();
-    // Without a region of the user's, requests begin in the default one and follow the answer.
-    let region = client.region.as_ref().or(context.region.as_ref());
-    let region = region.map_or(DEFAULT_REGION, String::as_str);
+    // Without a region of the user's, requests begin in a likely one and follow the answer.
+    let told = client.region.clone().or_else(|| context.region.clone());
+    let region = told
+        .or_else(|| bucket.region())
+        .or_else(|| client.likely_region.clone())
+        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
     // An error of no operation came before the first request.
     let failure = match context.operation {
         "" => failure,

@@ -10,7 +10,7 @@ use futures::executor::block_on;
 
 use super::args::VERSION;
 use super::checks::MountPoint;
-use super::config::{ClientOptions, Config, CredentialsSource, StageOptions};
+use super::config::{CacheOptions, ClientOptions, Config, CredentialsSource, StageOptions};
 use super::descriptor;
 use super::diagnosis::{connect_failure, session_failure};
 use super::exit::Failure;
@@ -21,6 +21,7 @@ use super::logging;
 use super::notify::ServiceManager;
 use super::observed::Observers;
 use super::signals::{Forwarding, HeldSignals, Signal};
+use crate::cache::{Cache, CacheLimits, CachedStore};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
@@ -149,9 +150,11 @@ fn mount(
         store.bucket(),
         store.region()
     );
+    let cache = config.mount.cache.as_ref().map(open_cache).transpose()?;
+    let store = cached(config, store, cache.as_ref());
     let store: Arc<dyn Store> = match index {
-        Some(index) => Arc::new(IndexedStore::new(Arc::new(store), Arc::new(index))),
-        None => Arc::new(store),
+        Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
+        None => store,
     };
 
     stage("mounting");
@@ -160,7 +163,8 @@ fn mount(
     let hedging = HedgeConfig::new(config.memory.part_bytes, Arc::clone(&budget));
     let hedger = Hedger::start(hedging)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
-    let read = read_config(config, Arc::clone(&budget)).hedged(hedger);
+    let mut read = read_config(config, Arc::clone(&budget)).hedged(hedger);
+    read.gets_prove = cache.is_none();
     let remote = Remote {
         store,
         write: write_config(config, &read, budget),
@@ -240,7 +244,7 @@ fn mount(
         }
     };
     let session = session.map_err(|error| session_failure(&error))?;
-    let observers = Observers::start(config, runtime, directory, session.figures(), told)?;
+    let observers = Observers::start(config, runtime, directory, session.figures(), told, cache)?;
     Ok((session, signals, observers))
 }
 
@@ -279,6 +283,30 @@ fn has_pages(config: &Config) -> bool {
 /// they are opened.
 fn prefetches(config: &Config) -> bool {
     matches!(config.mount.metadata_ttl, Ttl::For(ttl) if ttl >= SHORTEST_TTL_TO_PREFETCH)
+}
+
+/// Opens the cache on the disk, or begins one.
+fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
+    let limits = CacheLimits {
+        most: options.most,
+        free_percent: FREE_PERCENT,
+    };
+    Cache::open(&options.directory, limits).map_err(|error| {
+        Failure::new("Failed to open the cache")
+            .caused_by(&error)
+            .with_remedy("name a directory of your own with --cache, or go without")
+    })
+}
+
+/// The store, of which what was read is kept in `cache`.
+fn cached(config: &Config, store: S3Store, cache: Option<&Cache>) -> Arc<dyn Store> {
+    let Some(cache) = cache else {
+        return Arc::new(store);
+    };
+    let endpoint = config.client.endpoint_url.as_deref().unwrap_or_default();
+    let origin = format!("{endpoint} {}", store.region());
+    let bucket = store.bucket().to_owned();
+    Arc::new(CachedStore::new(Arc::new(store), cache, origin, bucket))
 }
 
 /// Lets files be fetched before they are opened, if that is of use.
@@ -396,6 +424,9 @@ pub(super) fn auth(source: &CredentialsSource) -> Auth {
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
 pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
+
+/// The share of the disk that a cache leaves free, as with Mountpoint for Amazon S3.
+const FREE_PERCENT: u8 = 5;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);

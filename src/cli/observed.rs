@@ -11,6 +11,7 @@ use super::channel::{Channel, Place, Services};
 use super::config::Config;
 use super::exit::Failure;
 use super::status::Status;
+use crate::cache::Cache;
 use crate::crt::{HttpClient, Runtime, TlsContext, Trust, Uri};
 use crate::fuse::Figures;
 use crate::metrics::{Label, Snapshot, names};
@@ -39,9 +40,10 @@ impl Observers {
         directory: Option<PathBuf>,
         figures: Figures,
         prefetcher: Option<Weak<Prefetcher>>,
+        cache: Option<Cache>,
     ) -> Result<Self, Failure> {
         let mount_point = directory.as_ref().unwrap_or(&config.directory);
-        let source = source(config, mount_point, figures.clone());
+        let source = source(config, mount_point, figures.clone(), cache);
         let no_thread =
             |error| Failure::new("Failed to start a thread for metrics").caused_by(&error);
         let channel = open_channel(config, directory.as_deref(), &source, figures, prefetcher);
@@ -68,7 +70,7 @@ impl Observers {
 }
 
 /// All figures of the mount and of its process.
-fn source(config: &Config, directory: &Path, figures: Figures) -> Source {
+fn source(config: &Config, directory: &Path, figures: Figures, cache: Option<Cache>) -> Source {
     let mount = [
         Label::new("bucket", config.bucket.to_string()),
         Label::new("prefix", config.prefix.as_str().to_owned()),
@@ -81,6 +83,9 @@ fn source(config: &Config, directory: &Path, figures: Figures) -> Source {
         let mut snapshot = Snapshot::default();
         figures.report(&mut snapshot);
         report_process(&mut snapshot);
+        if let Some(cache) = &cache {
+            cache.report(&mut snapshot);
+        }
         let uptime = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         snapshot.gauge(&names::PROCESS_UPTIME, [], uptime);
         snapshot.gauge(&names::MEMORY_TARGET, [], target);

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use super::args_prefetch::PrefetchArgs;
 use super::channel::{self, MOST_PATHS, PREFETCH};
 use super::exit::Failure;
+use super::progress::Waiting;
 use crate::s3::Key;
 
 /// Does what was asked for; the exit status is 1 if it was not possible for every file.
@@ -27,7 +28,10 @@ pub(super) fn main(args: &PrefetchArgs) -> ExitCode {
 fn run(args: &PrefetchArgs) -> Result<bool, Failure> {
     let place = Place::find(&args.directory)?;
     let lines = read_list(&args.list, &place)?;
-    let missing = tell(&place, &lines)?;
+    let waiting = Waiting::new(format!("looking up {} files", lines.len()));
+    let missing = tell(&place, &lines);
+    drop(waiting);
+    let missing = missing?;
     for (number, path) in missing.iter().take(MOST_COMPLAINTS) {
         complain(
             &args.list,

@@ -71,11 +71,36 @@ impl Progress {
     }
 }
 
+/// Shows on a terminal that work goes on whose end cannot be seen, and for how long it has, until this is
+/// dropped.
+#[derive(Debug)]
+pub(super) struct Waiting(ProgressBar);
+
+impl Waiting {
+    /// Begins to wait for `what`.
+    pub(super) fn new(what: String) -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        bar.enable_steady_tick(BETWEEN_TICKS);
+        Self(bar)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
+const BETWEEN_TICKS: Duration = Duration::from_millis(100);
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 const OBJECTS_BETWEEN: u64 = 1000;

@@ -44,7 +44,7 @@ pub mod s3;
 mod tls;
 mod uri;
 
-pub use auth::{AssumedRole, Credentials, CredentialsProvider};
+pub use auth::{AssumedRole, Credentials, CredentialsProvider, Prepare};
 pub use checksum::{crc32c, crc64nvme, crc64nvme_combine};
 pub use endpoint::{EndpointParameters, EndpointRules, Resolved};
 pub use error::{Error, ErrorKind};

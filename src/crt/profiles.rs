@@ -1,11 +1,12 @@
 //! The configuration and credentials files that the AWS tools share.
 
+use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 
 use crt_sys as sys;
 
 use super::bytes::{cursor, optional_cursor, text};
-use super::error::{Error, check_ptr};
+use super::error::{Error, check, check_ptr};
 use super::handle::{Handle, ThreadSafe, ref_counted};
 use super::live::{Keep, Kind};
 use super::runtime::Runtime;
@@ -107,7 +108,10 @@ impl Profiles {
 
     /// What a profile says of `property`. Wraps `aws_profile_get_property`.
     pub fn property(&self, profile: &str, property: &str) -> Option<String> {
-        let profile = self.find(profile)?;
+        self.property_of(self.find(profile)?, property)
+    }
+
+    fn property_of(&self, profile: NonNull<sys::aws_profile>, property: &str) -> Option<String> {
         let property = Text::new(self.keep.shared().allocator(), property).ok()?;
         // SAFETY: a live profile, by `self`; the text is read during the call
         // (aws/sdkutils/aws_profile.h).
@@ -117,6 +121,46 @@ impl Profiles {
         let value = unsafe { sys::aws_profile_property_get_value(found.as_ptr()) };
         // SAFETY: a live string.
         Some(unsafe { string_text(value) })
+    }
+
+    /// What a session of IAM Identity Center (`[sso-session NAME]`) says of `property`.
+    /// Wraps `aws_profile_collection_get_section`.
+    pub fn session_property(&self, session: &str, property: &str) -> Option<String> {
+        let name = Text::new(self.keep.shared().allocator(), session).ok()?;
+        // SAFETY: a live collection; the text is read during the call (aws/sdkutils/aws_profile.h).
+        let found = unsafe {
+            sys::aws_profile_collection_get_section(
+                self.as_ptr(),
+                sys::AWS_PROFILE_SECTION_TYPE_SSO_SESSION,
+                name.as_ptr(),
+            )
+        };
+        self.property_of(NonNull::new(found.cast_mut())?, property)
+    }
+
+    /// Where the AWS tools keep the token of a session of IAM Identity Center: below the home
+    /// directory, under the SHA-1 of the session's name.
+    /// Wraps `aws_get_home_directory` and `aws_sha1_compute`.
+    pub fn session_file(&self, session: &str) -> Option<PathBuf> {
+        let allocator = self.keep.shared().allocator();
+        // SAFETY: a live allocator (aws/common/file.h).
+        let home = unsafe { sys::aws_get_home_directory(allocator) };
+        // SAFETY: a new string, or NULL with an error.
+        let home = unsafe { Text::adopt(home) }.ok()?.to_text();
+        let mut digest = [0_u8; sys::AWS_SHA1_LEN as usize];
+        let input = cursor(session.as_bytes());
+        let mut output = sys::aws_byte_buf {
+            len: 0,
+            buffer: digest.as_mut_ptr(),
+            capacity: digest.len(),
+            allocator: ptr::null_mut(),
+        };
+        // SAFETY: the text is read during the call, and the digest fits into the buffer, which is
+        // written during the call only (aws/cal/hash.h).
+        check(unsafe { sys::aws_sha1_compute(allocator, &raw const input, &raw mut output, 0) })
+            .ok()?;
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Path::new(&home).join(format!(".aws/sso/cache/{name}.json")))
     }
 
     /// The collection, live as long as `self`.

@@ -20,13 +20,13 @@ use fuser::{
 use log::debug;
 
 use super::answer::refused_request;
+use super::background::Background;
 use super::change::{open_reply, time};
 use super::convert::{handle, inode};
 use super::directory::directory_reply;
 use super::executor::Executor;
 use super::revealed::Revealed;
 use super::served::Served;
-use super::session::Background;
 use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
 use crate::metrics::Operation;
 

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod answer;
+mod background;
 mod beside;
 mod change;
 mod convert;
@@ -20,6 +21,7 @@ mod session;
 mod tests;
 mod unmount;
 
+pub use background::Background;
 pub use figures::Figures;
-pub use session::{Access, Background, MountConfig, MountError, Session};
+pub use session::{Access, MountConfig, MountError, Session};
 pub use unmount::Unmounter;

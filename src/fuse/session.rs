@@ -16,6 +16,7 @@ use log::{info, warn};
 use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
+use super::background::Background;
 use super::figures::Figures;
 use super::readahead;
 use super::revealed::Revealed;
@@ -39,25 +40,6 @@ pub struct MountConfig {
     pub max_threads: usize,
     /// What the kernel may have under way.
     pub background: Background,
-}
-
-/// Requests that the kernel sends before anybody waits for them: those of its read-ahead, and of
-/// direct reads and writes that are asynchronous.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Background {
-    /// How many may be under way; at least 1.
-    pub max: u16,
-    /// From how many on the kernel takes the file system for congested; `None` is 3/4 of `max`.
-    pub congestion: Option<u16>,
-}
-
-impl Default for Background {
-    fn default() -> Self {
-        Self {
-            max: MAX_BACKGROUND,
-            congestion: None,
-        }
-    }
 }
 
 /// Who may use a mount. What they may do there is decided by the modes of files and directories.
@@ -414,9 +396,6 @@ const FUSE_DEVICE: &str = "/dev/fuse";
 
 /// The source of the mount in `/proc/mounts`. Scripts look for this name.
 const FILE_SYSTEM_NAME: &str = "mountpoint-s3";
-
-/// Requests that the kernel sends ahead of a reader's need (read-ahead), at most.
-const MAX_BACKGROUND: u16 = 64;
 
 /// How long a fresh mount may take to answer. No request to S3 is part of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

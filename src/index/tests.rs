@@ -427,6 +427,7 @@ fn body_of_an_object_that_is_gone_or_replaced_is_of_another_version() {
         let request = GetRequest {
             key,
             if_match: info.etag,
+            size: info.size,
             range: 0..info.size,
             window: info.size,
         };

@@ -11,9 +11,10 @@
 //! |---|---|
 //! | `names` | every metric there is: names, units, kinds |
 //! | `counter`, `histogram` | numbers that many threads add to |
-//! | `fuse`, `s3`, `files` | what is counted at the edges of the kernel, of S3, and of open files |
+//! | `fuse`, `s3`, `files`, `cache` | what is counted at the edges of the kernel, of S3, of open files, and of a disk |
 //! | `snapshot` | all figures at one time |
 
+mod cache;
 mod counter;
 mod files;
 mod fuse;
@@ -24,6 +25,7 @@ mod snapshot;
 
 use std::sync::Arc;
 
+pub use cache::CacheMetrics;
 pub use counter::{Counter, Gauge, UnderWay};
 pub use files::{FileFigures, FileUse, Files};
 pub use fuse::{FuseMetrics, Operation, Timer};

@@ -102,6 +102,22 @@ metrics! {
         "Second requests that brought their part first.";
     HEDGED_BYTES = Counter, Bytes, "read.hedged_bytes", "hedged_bytes",
         "Bytes that second requests asked for.";
+    CACHE_HITS = Counter, Bytes, "cache.hit_bytes", "cache_hit_bytes",
+        "Bytes that were read from the cache on the disk.";
+    CACHE_MISSES = Counter, Bytes, "cache.miss_bytes", "cache_miss_bytes",
+        "Bytes that were asked of the cache on the disk, and that it lacked.";
+    CACHE_FILLED = Counter, Bytes, "cache.filled_bytes", "cache_filled_bytes",
+        "Bytes that were written to the cache on the disk.";
+    CACHE_LEFT_OUT = Counter, Bytes, "cache.left_out_bytes", "cache_left_out_bytes",
+        "Bytes that were not written to the cache, as there was no room or the disk was too slow.";
+    CACHE_BAD_BLOCKS = Counter, Count, "cache.bad_blocks", "cache_bad_blocks",
+        "Blocks of the cache that were not what had been written, and were fetched again.";
+    CACHE_REMOVED = Counter, Bytes, "cache.removed_bytes", "cache_removed_bytes",
+        "Bytes that were removed from the cache to make room.";
+    CACHE_ERRORS = Counter, Count, "cache.errors", "cache_errors",
+        "Failures of the disk that has the cache.";
+    CACHE_USED = Gauge, Bytes, "cache.used", "cache_used_bytes",
+        "Bytes that the cache takes of the disk, as far as this mount knows.";
     MEMORY_TARGET = Gauge, Bytes, "memory.target", "memory_target_bytes",
         "Memory that the process aims to use at most.";
     MEMORY_BUDGET = Gauge, Bytes, "memory.budget", "memory_budget_bytes",

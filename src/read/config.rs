@@ -20,6 +20,9 @@ pub struct ReadConfig {
     pub budget: Arc<Budget>,
     /// Fetches by parts and hedges the slow ones. Without it, every GET is left to the store.
     pub hedger: Option<Arc<Hedger>>,
+    /// Whether a GET that succeeds proves that the version is still the object's. A cache may answer
+    /// one by itself.
+    pub gets_prove: bool,
 }
 
 impl ReadConfig {
@@ -31,6 +34,7 @@ impl ReadConfig {
             rate: bytes_per_second(gbps),
             budget,
             hedger: None,
+            gets_prove: true,
         }
     }
 
@@ -59,7 +63,7 @@ impl ReadConfig {
             part_size,
             whole: WHOLE_OBJECT,
             head: HEAD,
-            opening: OPENING,
+            opening: if self.gets_prove { OPENING } else { 0 },
             patience: PATIENCE,
             reorder: REORDER,
             tail: part_size.clamp(2 * REORDER, 4 * REORDER),

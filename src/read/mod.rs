@@ -82,7 +82,7 @@ enum Found<'a> {
 impl ReadHandle {
     /// Opens version `etag` of the object `key`, which is `size` bytes long. Fetches nothing.
     pub fn new(store: Arc<dyn Store>, key: Key, etag: ETag, size: u64, config: ReadConfig) -> Self {
-        let source = Source::new(store, key, etag, &config);
+        let source = Source::new(store, key, etag, size, &config);
         Self::with_limits(source, size, config.limits(), &config.budget)
     }
 
@@ -134,7 +134,8 @@ impl ReadHandle {
 
     /// Fetches the first bytes of an object of at most one part, before they are read, and waits
     /// for some of them: if they come, this version is still the object's. Returns whether the
-    /// store was asked; it is not for an empty or a larger object, and when memory is short.
+    /// store was asked; it is not for an empty or a larger object, when memory is short, and where that
+    /// [proves nothing](ReadConfig::gets_prove).
     ///
     /// # Errors
     /// As [`Self::read_at`].
@@ -142,7 +143,8 @@ impl ReadHandle {
     /// # Cancel safety
     /// Safe: dropping the future abandons the wait; the fetch ends with the handle.
     pub async fn fetch_head(&self) -> Result<bool, s3::Error> {
-        if self.size == 0 || self.size > self.limits.part_size {
+        let is_provable = self.limits.opening > 0 && self.size <= self.limits.part_size;
+        if self.size == 0 || !is_provable {
             return Ok(false);
         }
         let now = Instant::now();

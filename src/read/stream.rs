@@ -22,17 +22,26 @@ pub(super) struct Source {
     pub(super) store: Arc<dyn Store>,
     pub(super) key: Key,
     pub(super) etag: ETag,
+    /// Length of the version in bytes.
+    pub(super) size: u64,
     /// Fetches by parts, if slow ones are to be hedged; otherwise the store splits a GET.
     pub(super) parts: Option<Arc<Core>>,
 }
 
 impl Source {
     /// Version `etag` of the object `key`, fetched as `config` has it.
-    pub(super) fn new(store: Arc<dyn Store>, key: Key, etag: ETag, config: &ReadConfig) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        key: Key,
+        etag: ETag,
+        size: u64,
+        config: &ReadConfig,
+    ) -> Self {
         Self {
             store,
             key,
             etag,
+            size,
             parts: config.hedger.as_ref().map(|hedger| hedger.core().clone()),
         }
     }
@@ -150,6 +159,7 @@ impl Stream {
         let request = GetRequest {
             key: self.source.key.clone(),
             if_match: self.source.etag.clone(),
+            size: self.source.size,
             window: granted.saturating_sub(range.start),
             range,
         };

@@ -46,6 +46,8 @@ fn source(store: &FakeStore, key: Key, etag: ETag) -> Source {
         store: Arc::new(store.clone()),
         key,
         etag,
+        // Only a cache looks at it.
+        size: u64::MAX,
         parts: None,
     }
 }

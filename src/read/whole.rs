@@ -53,7 +53,7 @@ impl WholeFetch {
         account: &Arc<Account>,
     ) -> Option<Self> {
         let lease = account.lease(Self::price(size, config)?)?;
-        let source = Arc::new(Source::new(store, key, etag, config));
+        let source = Arc::new(Source::new(store, key, etag, size, config));
         let now = Instant::now();
         let window = Window::whole(&(0..size), now);
         let queue = Queue::new(0..size, window, Funds::whole(Some(lease)), size);

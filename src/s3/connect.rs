@@ -334,6 +334,7 @@ impl Identity {
                 encryption: config.encryption.clone(),
                 checksums: config.upload_checksums,
                 has_archive: config.kind == BucketKind::GeneralPurpose,
+                has_order: config.kind != BucketKind::Directory,
             },
             bucket: config.bucket.to_string(),
             region: place.region.clone(),

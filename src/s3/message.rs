@@ -48,6 +48,8 @@ pub(super) struct Common {
     pub(super) checksums: UploadChecksums,
     /// Whether objects may be archived and restored, which listings are then asked about.
     pub(super) has_archive: bool,
+    /// Whether a listing can start after a key. One that cannot starts anew, in an order of its own.
+    pub(super) has_order: bool,
 }
 
 impl Draft {
@@ -88,7 +90,7 @@ impl Common {
         }
         let from = match &request.from {
             ListFrom::Start => None,
-            ListFrom::After(text) => Some(("&start-after=", text)),
+            ListFrom::After(text) => self.has_order.then_some(("&start-after=", text)),
             ListFrom::Page(token) => Some(("&continuation-token=", token)),
         };
         if let Some((parameter, text)) = from {

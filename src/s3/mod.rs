@@ -168,6 +168,8 @@ pub struct GetRequest {
     /// The version that the caller has pinned (`If-Match`). If the object has another one by now,
     /// the request ends with [`ErrorKind::Precondition`].
     pub if_match: ETag,
+    /// Length of that version in bytes.
+    pub size: u64,
     /// Bytes to fetch, from the start of the object. Never empty, never past the object's end.
     pub range: Range<u64>,
     /// Bytes that may be delivered before the first [`InFlight::extend_window`].

@@ -249,6 +249,25 @@ fn missing_bucket_is_named() {
 }
 
 #[test]
+fn interface_that_does_not_exist_is_named() {
+    let mount_point = MountPoint::new();
+    let args = [
+        BUCKET,
+        mount_point.text(),
+        "--bind",
+        "lo",
+        "--bind",
+        "nowhere0",
+    ];
+    let outcome = run(&mut mount_s3(&args), FAILURE_LIMIT);
+    assert_eq!(outcome.status, Some(2), "{outcome:?}");
+    let text =
+        "invalid value 'nowhere0' for '--bind <INTERFACE>': there is no such network interface";
+    assert!(outcome.stderr.contains(text), "{outcome:?}");
+    assert!(outcome.stderr.contains("there are: "), "{outcome:?}");
+}
+
+#[test]
 fn missing_ca_bundle_is_named() {
     fail(
         BUCKET,

@@ -28,7 +28,7 @@ struct Aws {
 impl Aws {
     fn new() -> Self {
         let home = tempfile::tempdir().expect("a directory");
-        let names = [STS, PORTAL];
+        let names = [STS, PORTAL, OIDC];
         let services = Stub::https(home.path(), &names, answer).expect("a server");
         let hosts = names.map(|name| (format!("{name}:443"), services.addr()));
         let proxy = Proxy::start(Rules {
@@ -102,7 +102,10 @@ impl Aws {
 }
 
 /// What sources of credentials are asked with, and what they give.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 8] = [
+    "CLIENT-SECRET",
+    "REFRESH-TOKEN",
+    "NEXT-TOKEN",
     "WEB-IDENTITY-TOKEN",
     "CONTAINER-TOKEN",
     "SSO-TOKEN",
@@ -113,6 +116,7 @@ const SECRETS: [&str; 5] = [
 const REGION: &str = "eu-test-7";
 const STS: &str = "sts.eu-test-7.amazonaws.com";
 const PORTAL: &str = "portal.sso.eu-test-7.amazonaws.com";
+const OIDC: &str = "oidc.eu-test-7.amazonaws.com";
 
 /// As STS and the portal of IAM Identity Center answer.
 fn answer(request: &StubRequest) -> StubAnswer {
@@ -153,6 +157,13 @@ fn answer(request: &StubRequest) -> StubAnswer {
             r#"{{"roleCredentials":{{"accessKeyId":"{key}","secretAccessKey":"{secret}","sessionToken":"SESSION-TOKEN","expiration":32472144000000}}}}"#
         );
         return (200, text);
+    }
+    if request.target == "/token"
+        && request.body.contains(r#""grantType":"refresh_token""#)
+        && request.body.contains(r#""refreshToken":"REFRESH-TOKEN""#)
+    {
+        let text = r#"{"accessToken":"SSO-TOKEN","expiresIn":3600,"refreshToken":"NEXT-TOKEN"}"#;
+        return (200, text.to_owned());
     }
     (403, "<Error><Code>AccessDenied</Code></Error>".to_owned())
 }
@@ -336,6 +347,38 @@ fn identity_center_by_session_and_as_of_old() {
         assert!(asked[0].contains("account_id=123456789012"), "{asked:?}");
         assert!(asked[0].contains("role_name=Reader"), "{asked:?}");
     }
+}
+
+#[test]
+fn session_of_identity_center_is_renewed() {
+    let aws = Aws::new();
+    aws.config(
+        "[profile work]\nsso_account_id=1\nsso_role_name=Reader\nsso_session=dev\n\
+         [sso-session dev]\nsso_region=eu-test-7\nsso_start_url=https://example.awsapps.com/start\n",
+    );
+    let file = ".aws/sso/cache/34c6fceca75e456f25e7e99531e2425c6c1de443.json";
+    let text = r#"{"accessToken":"OLD-TOKEN","expiresAt":"2020-01-01T00:00:00Z","clientId":"id",
+        "clientSecret":"CLIENT-SECRET","refreshToken":"REFRESH-TOKEN","startUrl":"url"}"#;
+    aws.write(file, text);
+    aws.finds(&["--profile", "work"], |_| ());
+    let asked = aws.asked();
+    assert!(
+        asked[0].starts_with(OIDC) && asked[1].starts_with(PORTAL),
+        "{asked:?}"
+    );
+    let path = aws.path(file);
+    let text = fs::read_to_string(&path).expect("it is there");
+    for part in ["SSO-TOKEN", "NEXT-TOKEN", "CLIENT-SECRET", "startUrl"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let mode = fs::metadata(&path)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // The token is good, and no other one is asked for.
+    aws.finds(&["--profile", "work"], |_| ());
+    assert_eq!(aws.asked().len(), 3);
 }
 
 #[test]

@@ -143,14 +143,16 @@ fn top_finds_the_mount_by_its_process() {
     assert_eq!(outcome.status, Some(1), "{outcome:?}");
 }
 
-/// As in a pod without privileges: another mount namespace, and no `/dev/fuse`.
+/// As in a pod without privileges: another mount namespace, which does not have the mount, and no
+/// `/dev/fuse`.
 #[test]
 fn descriptor_is_served_where_nothing_can_be_mounted() {
-    let without_device = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && \
+    let without_device = "umount -l -a -t fuse; mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && \
                           mknod -m 444 /dev/urandom c 1 9 && \
                           ln -s /proc/self/fd /dev/fd && test ! -e /dev/fuse && exec \"$0\" \"$@\"";
-    let wrapper =
-        format!("set -- sh -c '{without_device}' \"$0\" \"$@\"; exec unshare --mount \"$@\";");
+    let wrapper = format!(
+        "set -- sh -c '{without_device}' \"$0\" \"$@\"; exec unshare --mount --propagation slave \"$@\";"
+    );
     let (mount_point, mut child) = Handed::new().serve(&wrapper, &["--no-log"]);
     umount(mount_point.path());
     assert_eq!(end_of(&mut child).code(), Some(0));

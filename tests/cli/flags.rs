@@ -1,8 +1,10 @@
 //! Every flag of the command: a value that is accepted, one that is refused, and an effect that shows
 //! on the wire or on the mount. A flag without a row here fails the test.
 
+mod answers;
 mod rows;
 mod run;
+mod transfer;
 
 use std::collections::BTreeSet;
 use std::fs;

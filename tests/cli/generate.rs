@@ -61,8 +61,9 @@ fn completions_are_ones_that_the_shell_takes() {
     for name in ["mount-s3.bash", "_mount-s3", "mount-s3.fish"] {
         assert!(place.path().join(name).exists(), "{name}");
     }
-    let script = ". ./mount-s3.bash; COMP_WORDS=(mount-s3 --metadata-t); COMP_CWORD=1; \
-                  _mount-s3 mount-s3 --metadata-t ''; echo \"${COMPREPLY[@]}\"";
+    let script = ". ./mount-s3.bash; function=$(complete -p mount-s3 | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
+                  COMP_WORDS=(mount-s3 --metadata-t); COMP_CWORD=1; \
+                  \"$function\" mount-s3 --metadata-t mount-s3; echo \"${COMPREPLY[@]}\"";
     let mut bash = Command::new("bash");
     let completed = run(bash.args(["-c", script]).current_dir(place.path()), LIMIT);
     assert_eq!(completed.stdout, "--metadata-ttl\n", "{completed:?}");

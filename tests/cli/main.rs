@@ -20,6 +20,7 @@ mod proxies;
 mod proxy;
 mod renewal;
 mod secrets;
+mod signing;
 mod store;
 mod support;
 mod usage;

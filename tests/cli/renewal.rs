@@ -232,8 +232,11 @@ fn start_without_metadata_service_is_quick() {
 #[test]
 fn silent_metadata_service_is_given_up() {
     let mount_point = MountPoint::new();
-    let network = "ip link set lo up && ip link add silent type dummy && \
-                   ip address add 169.254.9.9/16 dev silent && ip link set silent up && exec \"$0\" \"$@\"";
+    let network = "ip link set lo up && ip link add silent type veth peer name other && \
+                   ip address add 169.254.9.9/16 dev silent && ip link set silent up && \
+                   ip link set other up && \
+                   ip neighbour replace 169.254.169.254 lladdr 02:00:00:00:00:01 dev silent nud permanent && \
+                   exec \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
     command
         .args(["--net", "sh", "-c", network])

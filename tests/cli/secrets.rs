@@ -2,8 +2,9 @@
 //! see of the process.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,7 +14,7 @@ use s3_test_server::{Config, Fault, Model, ObjectSpec, Rule, Server};
 use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
-use crate::support::{end_of, kill, mount_s3};
+use crate::support::{end_of, kill, mount_s3, run};
 use crate::wait::wait_for;
 
 const ACCESS_KEY: &str = "AKIDOFTHESECRETS";
@@ -164,7 +165,7 @@ fn texts(place: &TempDir) -> Vec<(String, String)> {
         .into_iter()
         .flatten();
     let logs = logs.map(|entry| entry.expect("a file").path());
-    let printed = ["stdout", "stderr", "seen"].map(|name| place.path().join(name));
+    let printed = ["stdout", "stderr", "seen", "scraped"].map(|name| place.path().join(name));
     for path in printed.into_iter().chain(logs) {
         let text = fs::read(&path).unwrap_or_default();
         texts.push((
@@ -182,7 +183,10 @@ fn check(source: Source, to_directory: bool) {
     let create = |name: &str| File::create(place.path().join(name)).expect("a file");
     let logs = place.path().join("logs");
     let mut args = vec![BUCKET, mount_point.text(), "--foreground", "--allow-delete"];
-    args.extend(["--debug", "--debug-crt"]);
+    args.extend(["--debug", "--debug-crt", "--log-metrics"]);
+    let metrics = place.path().join("metrics");
+    let listen = format!("unix:{}", metrics.display());
+    args.extend(["--metrics-listen", &listen]);
     if to_directory {
         args.extend(["--log-directory", logs.to_str().expect("UTF-8")]);
     }
@@ -208,6 +212,10 @@ fn check(source: Source, to_directory: bool) {
         let shown = fs::read(format!("/proc/{}/cmdline", child.id())).expect("it runs");
         create("seen").write_all(&shown).expect("written");
         work(&server, mount_point.path());
+        let mut listener = UnixStream::connect(&metrics).expect("it serves metrics");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        listener.write_all(request).expect("asked");
+        io::copy(&mut listener, &mut create("scraped")).expect("answered");
         kill("TERM", child.id());
     }
     let status = end_of(&mut child);
@@ -239,6 +247,25 @@ fn nothing_shows_a_secret() {
     ] {
         for to_directory in [true, false] {
             check(source, to_directory);
+        }
+    }
+}
+
+#[test]
+fn doctor_tells_no_secret() {
+    let server = server();
+    let place = tempfile::tempdir().expect("a directory");
+    for source in [Source::Environment, Source::Profile, Source::Process] {
+        let mut command = mount_s3(&["doctor", BUCKET]);
+        command
+            .env("AWS_ENDPOINT_URL", server.endpoint())
+            .env("MOUNTPOINT_LOG", "trace");
+        source.give(&mut command, place.path());
+        let outcome = run(&mut command, Duration::from_secs(30));
+        assert!(outcome.stdout.contains("; key "), "{outcome:?}");
+        for secret in SECRETS {
+            assert!(!outcome.stdout.contains(secret), "{source:?}: {secret}");
+            assert!(!outcome.stderr.contains(secret), "{source:?}: {secret}");
         }
     }
 }

@@ -60,6 +60,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--read-part-size",
             "--write-part-size",
             "--ca-bundle",
+            "--bind",
             "--user-agent-prefix",
         ],
     ),
@@ -79,7 +80,17 @@ const HELP: &[(&str, &[&str])] = &[
             "-l, --log-directory",
             "-d, --debug",
             "--debug-crt",
+            "--log-metrics",
             "--no-log",
+        ],
+    ),
+    (
+        "Metrics options",
+        &[
+            "--otlp-endpoint",
+            "--otlp-export-interval",
+            "--metrics-listen",
+            "--metrics-label",
         ],
     ),
     (
@@ -151,7 +162,10 @@ fn wrong_command_line_exits_2_with_the_reason() {
         ),
         (&["b", "/mnt"], "bucket names must be 3-255 characters long"),
         (&["bu!cket", "/mnt"], "only letters, numbers, ., - and _"),
-        (&["arn:aws:s3:::bucket", "/mnt"], "ARNs are not supported"),
+        (
+            &["arn:aws:s3:::bucket", "/mnt"],
+            "this is a bucket's ARN; use its name",
+        ),
         (
             &["s3://arn:aws:s3:::bucket/", "/mnt"],
             "ARNs are not supported in s3:// URIs",
@@ -218,12 +232,7 @@ fn wrong_command_line_exits_2_with_the_reason() {
 
 #[test]
 fn flag_without_effect_exits_2_and_is_named() {
-    for args in [
-        &["--cache", "/tmp"][..],
-        &["--cache=/tmp"],
-        &["--log-metrics"],
-        &["--bind", "eth0"],
-    ] {
+    for args in [&["--cache-xz", "b"][..], &["--cache-xz=b"]] {
         let all = [&["bucket", "/mnt"], args].concat();
         let outcome = run(&mut mount_s3(&all), LIMIT);
         let name = args[0].split('=').next().expect("a name");

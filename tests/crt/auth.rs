@@ -117,7 +117,7 @@ fn load_from_environment() {
     let environment = CredentialsProvider::environment(fixture.runtime()).unwrap();
     let loaded = block_on(environment.load()).expect("set");
     assert_eq!(loaded.access_key_id, "AKIDENV");
-    let refreshed = CredentialsProvider::refreshed(fixture.runtime(), environment).unwrap();
+    let refreshed = CredentialsProvider::refreshed(fixture.runtime(), environment, None).unwrap();
     assert_eq!(refreshed.held(), None);
     let request = request_with(fixture.runtime(), &refreshed);
     assert!(request.header("authorization").unwrap().contains("AKIDENV"));
@@ -215,7 +215,7 @@ fn load_from_nowhere() {
     }
     let fixture = Fixture::start();
     let none = CredentialsProvider::environment(fixture.runtime()).unwrap();
-    let none = CredentialsProvider::refreshed(fixture.runtime(), none).unwrap();
+    let none = CredentialsProvider::refreshed(fixture.runtime(), none, None).unwrap();
     let begin = Instant::now();
     let error = block_on(none.load()).expect_err("no source");
     assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
@@ -344,7 +344,7 @@ fn with_refreshed_container(body: impl FnOnce(&CredentialsProvider)) {
     let fixture = Fixture::start();
     let tls = TlsContext::new(fixture.runtime(), Trust::System).unwrap();
     let container = CredentialsProvider::container(fixture.runtime(), &tls).unwrap();
-    let refreshed = CredentialsProvider::refreshed(fixture.runtime(), container).unwrap();
+    let refreshed = CredentialsProvider::refreshed(fixture.runtime(), container, None).unwrap();
     body(&refreshed);
     drop((tls, refreshed));
     fixture.end();

@@ -33,7 +33,7 @@ fn shutdown_of_everything_unused_leaves_no_bytes() {
     let runtime = fixture.runtime();
     let tls = TlsContext::new(runtime, Trust::System).expect("the system's trust store");
     let instance = CredentialsProvider::instance(runtime).unwrap();
-    let instance = CredentialsProvider::refreshed(runtime, instance).unwrap();
+    let instance = CredentialsProvider::refreshed(runtime, instance, None).unwrap();
     let metadata = InstanceMetadata::new(runtime).unwrap();
     let client = fixture.client_with_tls(Some(&tls), |_| ());
     let message = client.message("GET", "/").unwrap();

@@ -125,6 +125,47 @@ fn connect_without_a_region_finds_it() {
 }
 
 #[test]
+fn connect_corrects_a_region_that_was_not_given_once() {
+    for (status, code, in_header) in [
+        (301, "PermanentRedirect", true),
+        (307, "TemporaryRedirect", true),
+        (400, "AuthorizationHeaderMalformed", true),
+        (400, "AuthorizationHeaderMalformed", false),
+        (400, "IllegalLocationConstraintException", true),
+    ] {
+        let addr = rogue::start(move |asked| {
+            if asked
+                .authorization
+                .contains("/eu-central-1/s3/aws4_request")
+            {
+                return rogue::empty_list();
+            }
+            let header = [("x-amz-bucket-region", "eu-central-1")];
+            let (headers, element) = if in_header {
+                (&header[..], "")
+            } else {
+                (&[][..], "<Region>eu-central-1</Region>")
+            };
+            let body = format!("<Error><Code>{code}</Code>{element}</Error>");
+            rogue::response(status, headers, body.as_bytes())
+        });
+        let crt = Crt::start();
+        let mut config = at(&format!("http://{addr}"));
+        let store = crt.connect(config.clone());
+        let store = store.unwrap_or_else(|error| panic!("{status} {code}: {error}"));
+        assert_eq!(store.region(), "eu-central-1", "{status} {code}");
+        drop(store);
+        config.likely_region = Some("eu-central-1".to_owned());
+        assert!(crt.connect(config.clone()).is_ok(), "{status} {code}");
+        config.region = Some("us-west-2".to_owned());
+        let error = crt
+            .connect(config)
+            .expect_err("what was given is not corrected");
+        assert_eq!(error.kind(), ErrorKind::WrongRegion, "{status} {code}");
+    }
+}
+
+#[test]
 fn connect_to_a_dead_endpoint_ends_soon() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -167,11 +208,8 @@ fn connect_with_settings_that_do_not_fit_says_so() {
         ..Addressing::default()
     };
     let error = refusal(settings);
-    assert_eq!(error.kind(), ErrorKind::Other);
-    assert!(
-        error.to_string().contains("transfer acceleration"),
-        "{error}"
-    );
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("S3 Accelerate"), "{error}");
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// First and last byte of the `Range`.
     pub(crate) range: Option<(u64, u64)>,
+    /// The `Authorization`, in lower case.
+    pub(crate) authorization: String,
 }
 
 impl Asked {
@@ -79,6 +81,9 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Asked) -> Vec<u8>) -> std::io::Res
             if let Some(range) = header.strip_prefix("range: bytes=") {
                 let (first, last) = range.split_once('-').unwrap_or_default();
                 asked.range = first.parse().ok().zip(last.parse().ok());
+            }
+            if let Some(authorization) = header.strip_prefix("authorization: ") {
+                authorization.clone_into(&mut asked.authorization);
             }
         }
         writer.write_all(&answer(&asked))?;

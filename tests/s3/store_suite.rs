@@ -36,6 +36,7 @@ pub(crate) fn request(text: &str, etag: &ETag, range: Range<u64>, window: u64) -
     GetRequest {
         key: key(text),
         if_match: etag.clone(),
+        size: range.end,
         range,
         window,
     }

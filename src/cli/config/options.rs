@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::unistd::{getgid, getuid};
 
@@ -29,6 +30,8 @@ pub(in crate::cli) struct MountOptions {
     pub(in crate::cli) read_only: bool,
     /// The file that knows what is in the bucket.
     pub(in crate::cli) index: Option<PathBuf>,
+    /// Where what was read is kept.
+    pub(in crate::cli) cache: Option<CacheOptions>,
     pub(in crate::cli) allow_delete: bool,
     pub(in crate::cli) posix_metadata: bool,
     pub(in crate::cli) xattrs: bool,
@@ -49,6 +52,14 @@ pub(in crate::cli) struct MountOptions {
     pub(in crate::cli) max_threads: u16,
     pub(in crate::cli) metadata_ttl: Ttl,
     pub(in crate::cli) negative_metadata_ttl: Ttl,
+}
+
+/// Where what was read is kept, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct CacheOptions {
+    pub(in crate::cli) directory: PathBuf,
+    /// Bytes; `None` as many as leave a share of the disk free.
+    pub(in crate::cli) most: Option<u64>,
 }
 
 /// Where files are staged, and what to note there.
@@ -94,6 +105,8 @@ impl MountOptions {
     ) -> Self {
         let default_ttl = if caching.index.is_some() {
             INDEFINITE
+        } else if caching.cache.is_some() {
+            TTL_WITH_CACHE
         } else {
             Ttl::Minimal
         };
@@ -101,6 +114,7 @@ impl MountOptions {
         Self {
             read_only: args.read_only || caching.index.is_some(),
             index: caching.index,
+            cache: cache(caching.cache, caching.max_cache_size),
             allow_delete: args.allow_delete,
             posix_metadata: args.posix_metadata,
             xattrs: args.xattrs,
@@ -129,3 +143,13 @@ impl MountOptions {
         }
     }
 }
+
+/// A cache of no size is none.
+fn cache(directory: Option<PathBuf>, mib: Option<u64>) -> Option<CacheOptions> {
+    let most = mib.map(|mib| mib << 20);
+    let directory = directory.filter(|_| most != Some(0))?;
+    Some(CacheOptions { directory, most })
+}
+
+/// As Mountpoint for Amazon S3: whoever keeps bytes believes names for a while.
+const TTL_WITH_CACHE: Ttl = Ttl::For(Duration::from_secs(60));

@@ -177,3 +177,63 @@ fn success_line_names_the_prefix_if_there_is_one() {
         "prefix a/b/ of bucket bucket is mounted at /mnt"
     );
 }
+
+#[test]
+fn new_takes_switches_of_the_environment() {
+    let environment = Environment {
+        dual_stack: set("TRUE"),
+        fips: set("true"),
+        ..Environment::default()
+    };
+    let client = config(&[], environment).expect("valid").client;
+    assert!(client.dual_stack && client.fips);
+    let off = Environment {
+        dual_stack: set("false"),
+        fips: set("false"),
+        ..Environment::default()
+    };
+    let client = config(&["--dual-stack"], off).expect("valid").client;
+    assert!(client.dual_stack && !client.fips);
+}
+
+#[test]
+fn new_takes_the_kind_and_its_defaults_from_the_name() {
+    use crate::s3::UploadChecksums::{Crc32c, Crc64Nvme, Off};
+    let outpost = "arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-01/accesspoint/ap";
+    let directory = "logs--use1-az5--x-s3";
+    for (bucket, flags, kind, checksums) in [
+        ("bucket", "", BucketKind::GeneralPurpose, Crc32c),
+        (directory, "", BucketKind::Directory, Crc32c),
+        (
+            directory,
+            "--bucket-type general-purpose",
+            BucketKind::GeneralPurpose,
+            Crc32c,
+        ),
+        (
+            "bucket",
+            "--bucket-type directory",
+            BucketKind::Directory,
+            Crc32c,
+        ),
+        (outpost, "", BucketKind::Outposts, Off),
+        (
+            outpost,
+            "--upload-checksums crc64nvme",
+            BucketKind::Outposts,
+            Crc64Nvme,
+        ),
+    ] {
+        let words = ["mount-s3", bucket, "/mnt"]
+            .into_iter()
+            .chain(flags.split_whitespace());
+        let args = Args::parse_words(words.map(OsString::from)).expect("valid");
+        let config = Config::new(args, Environment::default()).expect("valid");
+        assert_eq!(
+            (config.kind, config.objects.checksums),
+            (kind, checksums),
+            "{bucket} {flags}"
+        );
+        assert_eq!(config.mount.directory_bucket, kind == BucketKind::Directory);
+    }
+}

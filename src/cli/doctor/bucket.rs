@@ -116,6 +116,7 @@ async fn read_a_byte(store: &S3Store, key: &Key) -> Result<(), Error> {
     let request = GetRequest {
         key: key.clone(),
         if_match: info.etag,
+        size: info.size,
         range: 0..1,
         window: 1,
     };

@@ -23,6 +23,7 @@ use super::live::{Keep, Kind, Shared};
 use super::runtime::{Runtime, into_user_data, on_shutdown, reclaim};
 use refresh::Refresher;
 
+pub use refresh::Prepare;
 pub use sources::AssumedRole;
 
 /// A source of credentials. Clones share it.

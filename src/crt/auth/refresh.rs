@@ -25,8 +25,13 @@ use crate::crt::runtime::Runtime;
 /// What keeps the credentials of one source fresh.
 pub(super) struct Refresher {
     source: CredentialsProvider,
+    /// Runs before the source is asked, and may take as long.
+    prepare: Option<Prepare>,
     state: Mutex<State>,
 }
+
+/// What a source needs to be done before it is asked.
+pub type Prepare = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -74,14 +79,20 @@ impl CredentialsProvider {
     /// The credentials of `source`, cached: until 5 minutes before they end, or a quarter of their
     /// time if that is shorter; or for 15 minutes, if they do not end. Then others are fetched while
     /// they are used on, so that no request waits for them; if that fails it is tried again every 10
-    /// seconds, sooner before their end, and only when they have ended do requests fail.
+    /// seconds, sooner before their end, and only when they have ended do requests fail. `prepare` is
+    /// called each time before, on a thread of its own, where it may wait.
     /// Wraps `aws_credentials_provider_new_delegate`.
     ///
     /// # Errors
     /// `AWS_ERROR_OOM`.
-    pub fn refreshed(runtime: &Runtime, source: Self) -> Result<Self, Error> {
+    pub fn refreshed(
+        runtime: &Runtime,
+        source: Self,
+        prepare: Option<Prepare>,
+    ) -> Result<Self, Error> {
         let refresher = Arc::new(Refresher {
             source,
+            prepare,
             state: Mutex::default(),
         });
         let shared = runtime.shared();
@@ -168,18 +179,25 @@ impl Refresher {
     /// Asks the source, on a thread of its own.
     fn load(self: &Arc<Self>) {
         let this = Arc::clone(self);
-        let ask = move || {
-            let refresher = Arc::clone(&this);
-            this.source
-                .query(move |result| refresher.loaded(result, SystemTime::now()));
-        };
         let started = thread::Builder::new()
             .name("credentials".to_owned())
-            .spawn(ask.clone());
+            .spawn(move || {
+                if let Some(prepare) = &this.prepare {
+                    prepare();
+                }
+                this.ask();
+            });
         if started.is_err() {
-            // Slower for the requests of this thread's event loop, but not wrong.
-            ask();
+            // Slower for the requests of this thread's event loop, but not wrong. What may wait for
+            // that event loop is left out.
+            self.ask();
         }
+    }
+
+    fn ask(self: &Arc<Self>) {
+        let refresher = Arc::clone(self);
+        self.source
+            .query(move |result| refresher.loaded(result, SystemTime::now()));
     }
 
     fn loaded(&self, result: Result<Handle<sys::aws_credentials>, Error>, now: SystemTime) {

@@ -38,6 +38,7 @@ impl ObjectReader {
                 let request = GetRequest {
                     key: key.clone(),
                     if_match: info.etag,
+                    size,
                     range: 0..size,
                     window: WINDOW_BYTES,
                 };

@@ -78,6 +78,7 @@ struct Get {
     store: Arc<dyn Store>,
     key: Key,
     if_match: ETag,
+    size: u64,
     sink: Arc<dyn BodySink>,
     inner: Mutex<Inner>,
 }
@@ -148,6 +149,7 @@ impl Get {
             store: Arc::clone(store),
             key: request.key,
             if_match: request.if_match,
+            size: request.size,
             sink,
             inner: Mutex::new(Inner {
                 end,
@@ -218,6 +220,7 @@ impl Get {
         let request = GetRequest {
             key: self.key.clone(),
             if_match: self.if_match.clone(),
+            size: self.size,
             window: range.end - range.start,
             range,
         };

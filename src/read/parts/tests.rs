@@ -184,6 +184,7 @@ fn fixture(end: u64, window: u64, reserve: u64) -> Fixture {
     let request = GetRequest {
         key: Key::new("object").expect("valid"),
         if_match: ETag::new("e"),
+        size: end,
         range: 0..end,
         window,
     };

@@ -1,13 +1,14 @@
 //! Who asks: the search for credentials.
 
 mod profile;
+mod session;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::SystemTime;
 
 use super::{Auth, Error, ErrorKind};
-use crate::crt::{CredentialsProvider, Error as CrtError, Runtime, TlsContext};
+use crate::crt::{CredentialsProvider, Error as CrtError, Prepare, Runtime, TlsContext};
 
 /// Credentials that were found. They are refreshed as long as this, or a client that was made with
 /// them, lives; always from the source that they were found in.
@@ -123,15 +124,18 @@ impl Search<'_> {
         let Source {
             name,
             provider,
+            prepare,
+            failure,
             remedy,
         } = source;
         let provider = provider.and_then(|provider| {
-            CredentialsProvider::refreshed(self.runtime, provider).map_err(|error| describe(&error))
+            CredentialsProvider::refreshed(self.runtime, provider, prepare)
+                .map_err(|error| describe(&error))
         });
         let loaded = match provider {
             Ok(provider) => match provider.load().await {
                 Ok(loaded) => Ok((provider, loaded)),
-                Err(error) => Err(describe(&error)),
+                Err(error) => Err(failure.map_or_else(|| describe(&error), str::to_owned)),
             },
             Err(reason) => Err(reason),
         };
@@ -154,11 +158,14 @@ impl Search<'_> {
 
     fn environment(&self) -> Source {
         let provider = CredentialsProvider::environment(self.runtime);
-        Source::new(
+        let source = Source::new(
             "environment variables",
             provider.map_err(|error| describe(&error)),
-        )
-        .with_remedy("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY would be such")
+        );
+        Source {
+            failure: Some("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set"),
+            ..source
+        }
     }
 
     fn web_identity(&self) -> Source {
@@ -190,6 +197,10 @@ struct Source {
     name: String,
     /// What asks it, or why it cannot be asked.
     provider: Result<CredentialsProvider, String>,
+    /// What has to be done before it is asked.
+    prepare: Option<Prepare>,
+    /// What it means if it has none; without it that is what the CRT says.
+    failure: Option<&'static str>,
     /// What helps if it has none.
     remedy: Option<String>,
 }
@@ -199,6 +210,8 @@ impl Source {
         Self {
             name: name.into(),
             provider,
+            prepare: None,
+            failure: None,
             remedy: None,
         }
     }

@@ -5,9 +5,11 @@
 
 use std::process;
 
+use super::session::Renewal;
 use super::{Source, describe};
 use crate::crt::{
-    AssumedRole, CredentialsProvider, ProfileFile, ProfileOptions, Profiles, Runtime, TlsContext,
+    AssumedRole, CredentialsProvider, Prepare, ProfileFile, ProfileOptions, Profiles, Runtime,
+    TlsContext,
 };
 
 /// The profile of this name; without one that of `AWS_PROFILE`, else `default`.
@@ -32,10 +34,15 @@ pub(super) fn source(runtime: &Runtime, tls: &TlsContext, name: Option<&str>) ->
         }
         Some(session) => {
             let provider = by_session(runtime, tls, &profiles, name);
-            Source::new(
+            let source = Source::new(
                 format!("{label} (IAM Identity Center)"),
                 provider.map_err(|error| describe(&error)),
-            )
+            );
+            let renewal = Renewal::of(runtime, tls, &profiles, &session);
+            Source {
+                prepare: renewal.map(|renewal| Box::new(move || renewal.run()) as Prepare),
+                ..source
+            }
             .with_remedy(format!("log in: aws sso login --profile {session}"))
         }
     }

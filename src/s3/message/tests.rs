@@ -8,6 +8,7 @@ fn common() -> Common {
     Common {
         user_agent: "mount-s3/1".to_owned(),
         has_archive: true,
+        has_order: true,
         ..Common::default()
     }
 }
@@ -56,11 +57,16 @@ fn list_has_only_the_parameters_it_needs() {
     assert_eq!(draft.path_and_query, "/?list-type=2&encoding-type=url");
     let attributes = header(&draft, "x-amz-optional-object-attributes");
     assert_eq!(attributes, Some("RestoreStatus"));
-    let without = Common {
+    let directory = Common {
         has_archive: false,
+        has_order: false,
         ..common()
     };
-    let draft = without.list(&ListRequest::default());
+    let draft = directory.list(&ListRequest {
+        from: ListFrom::After("k".to_owned()),
+        ..ListRequest::default()
+    });
+    assert_eq!(draft.path_and_query, "/?list-type=2&encoding-type=url");
     assert_eq!(header(&draft, "x-amz-optional-object-attributes"), None);
     let draft = common().list(&ListRequest {
         prefix: "a b/&".to_owned(),

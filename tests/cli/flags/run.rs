@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
 use crate::support::{Outcome, mount_s3, run};
+use crate::wait::wait_for;
 
 /// A mount in the foreground of a store of its own, with `hello.txt`, `folder/inner.txt`, and `large`
 /// of 12 MiB.
@@ -68,6 +69,18 @@ impl Run {
             .map(|line| line.split(' ').collect::<Vec<_>>());
         let mut ours = lines.filter(|fields| fields[1] == self.mount_point.text());
         ours.next().expect("it is mounted")[3].to_owned()
+    }
+
+    /// The content of a file.
+    pub(super) fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).expect("it is read")
+    }
+
+    /// Waits until something is in the log.
+    pub(super) fn has_logged(&self, text: &str) {
+        wait_for(text, Duration::from_secs(5), || {
+            self.log()?.contains(text).then_some(())
+        });
     }
 
     pub(super) fn pid(&self) -> u32 {

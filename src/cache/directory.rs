@@ -1,0 +1,181 @@
+//! Where the files are, and whom they may belong to.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+use super::OpenError;
+
+/// The directory of a cache, which is this user's alone.
+#[derive(Debug)]
+pub(super) struct Directory {
+    root: PathBuf,
+}
+
+/// Why a directory is not used: others could put bytes into the cache, or read those that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is a symbolic link, which may lead elsewhere tomorrow.
+    #[error("is a symbolic link: name the directory itself")]
+    Link,
+    /// It is no directory.
+    #[error("is not a directory")]
+    NoDirectory,
+    /// It is somebody else's.
+    #[error("belongs to another user: choose a directory of your own")]
+    Owner,
+    /// Others may use it.
+    #[error("can be used by others: chmod 700")]
+    Mode,
+    /// Others may put another directory in its place.
+    #[error(
+        "can be written by others, who could replace the cache: chmod o-w,g-w, or choose another"
+    )]
+    Parent,
+}
+
+impl Directory {
+    /// Opens the directory of a cache in `parent`, or makes it.
+    pub(super) fn open(parent: &Path) -> Result<Self, OpenError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { path, source }
+        };
+        let refused = |path: &Path| {
+            let path = path.to_owned();
+            move |refused| OpenError::Refused { path, refused }
+        };
+        let found = fs::metadata(parent).map_err(failed(parent))?;
+        check_parent(&found).map_err(refused(parent))?;
+        let root = parent.join(NAME);
+        make(&root).map_err(failed(&root))?;
+        let found = fs::symlink_metadata(&root).map_err(failed(&root))?;
+        check_own(&found).map_err(refused(&root))?;
+        let root = root.join(FORMAT);
+        make(&root).map_err(failed(&root))?;
+        Ok(Self { root })
+    }
+
+    /// Where the files of `stem` are.
+    pub(super) fn place(&self, stem: &str) -> PathBuf {
+        self.root.join(&stem[..2]).join(stem)
+    }
+
+    /// Makes the directory that `place` is in, and those above it, if they are gone.
+    pub(super) fn make_place(&self, place: &Path) -> io::Result<()> {
+        let directory = place.parent().unwrap_or(&self.root);
+        if let Some(above) = self.root.parent() {
+            make(above)?;
+        }
+        make(&self.root)?;
+        make(directory)
+    }
+
+    /// The directories that files are in.
+    pub(super) fn places(&self) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(&self.root)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    }
+
+    /// The directory whose file system has the files.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// Makes a directory for this user alone, if there is none.
+fn make(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+fn check_parent(found: &Metadata) -> Result<(), Refused> {
+    if !found.is_dir() {
+        return Err(Refused::NoDirectory);
+    }
+    let is_sticky = found.mode() & 0o1000 != 0;
+    let is_shared = found.mode() & 0o022 != 0 && !is_sticky;
+    let is_foreign = found.uid() != geteuid().as_raw() && found.uid() != 0;
+    if is_shared || is_foreign {
+        return Err(Refused::Parent);
+    }
+    Ok(())
+}
+
+fn check_own(found: &Metadata) -> Result<(), Refused> {
+    if found.is_symlink() {
+        Err(Refused::Link)
+    } else if !found.is_dir() {
+        Err(Refused::NoDirectory)
+    } else if found.uid() != geteuid().as_raw() {
+        Err(Refused::Owner)
+    } else if found.mode() & 0o077 != 0 {
+        Err(Refused::Mode)
+    } else {
+        Ok(())
+    }
+}
+
+/// The directory in the one that was named: that may be one with other contents.
+const NAME: &str = "mount-s3-cache";
+
+/// Changes with the format of the files.
+const FORMAT: &str = "v1";
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn refusal(parent: &Path) -> Option<Refused> {
+        match Directory::open(parent) {
+            Ok(_) => None,
+            Err(OpenError::Refused { refused, .. }) => Some(refused),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
+    }
+
+    #[test]
+    fn open_makes_a_directory_for_this_user_alone_and_takes_it_again() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(parent.path()).expect("opened");
+        let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!(mode(&parent.path().join(NAME)), 0o700);
+        assert_eq!(mode(directory.root()), 0o700);
+        assert_eq!(refusal(parent.path()), None);
+    }
+
+    #[test]
+    fn open_refuses_what_others_could_use() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let own = parent.path().join(NAME);
+        chmod(parent.path(), 0o777);
+        assert_eq!(refusal(parent.path()), Some(Refused::Parent));
+        chmod(parent.path(), 0o1777);
+        assert_eq!(refusal(parent.path()), None);
+        chmod(&own, 0o750);
+        assert_eq!(refusal(parent.path()), Some(Refused::Mode));
+        fs::remove_dir_all(&own).expect("removed");
+        symlink("/tmp", &own).expect("linked");
+        assert_eq!(refusal(parent.path()), Some(Refused::Link));
+        fs::remove_file(&own).expect("removed");
+        fs::write(&own, "").expect("written");
+        assert_eq!(refusal(parent.path()), Some(Refused::NoDirectory));
+        assert!(matches!(
+            Directory::open(&parent.path().join("none")),
+            Err(OpenError::Io { .. })
+        ));
+    }
+}

@@ -1,0 +1,312 @@
+//! The two files of one version of one object, and those that are open.
+
+use std::collections::HashMap;
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::BLOCK;
+use super::directory::Directory;
+use super::name::Name;
+use super::record::{self, HEAD, RECORD};
+use crate::crt::crc32c;
+
+/// A version of an object, as far as the cache has it. Every method may be called from any thread,
+/// and beside those of other processes.
+#[derive(Debug)]
+pub(super) struct Entry {
+    data: File,
+    map: File,
+    size: u64,
+}
+
+/// A block of it, checked or not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Good,
+    Missing,
+    /// Its bytes are not those that were written. It counts as missing from now on.
+    Bad,
+}
+
+impl Entry {
+    /// Opens the files of `name`, or makes them if `make` says so. `None` when there are none.
+    fn open(directory: &Directory, name: &Name, size: u64, make: bool) -> io::Result<Option<Self>> {
+        let place = directory.place(&name.stem());
+        let (data, map) = (data_of(&place), map_of(&place));
+        let head = record::head(name, size);
+        // Of two tries the second one meets what another process has done to the first.
+        for _ in 0..TRIES {
+            match open(&map) {
+                Ok(map_file) => {
+                    let mut found = [0; HEAD];
+                    let is_ours = map_file.read_exact_at(&mut found, 0).is_ok() && found == head;
+                    let data_file = open(&data);
+                    if let (true, Ok(data_file)) = (is_ours, data_file)
+                        && data_file.metadata()?.len() == size
+                    {
+                        touch(&map_file);
+                        return Ok(Some(Self {
+                            data: data_file,
+                            map: map_file,
+                            size,
+                        }));
+                    }
+                    // Half of what was removed, or damaged, or another version's.
+                    remove(&place)?;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            if !make {
+                return Ok(None);
+            }
+            create(directory, &place, &head, size)?;
+        }
+        Ok(None)
+    }
+
+    /// Reads the blocks from number `first` on into `buffer`, as many as it has room for, the last one
+    /// of the object being shorter; says of the first one that is not good why, and how many good ones
+    /// are before it.
+    ///
+    /// # Errors
+    /// The disk does not give them.
+    pub(super) fn read(&self, first: u64, buffer: &mut [u8]) -> io::Result<(usize, Found)> {
+        let count = buffer.len().div_ceil(block_len());
+        let records = self.records(first, count)?;
+        let known = records.iter().take_while(|sum| sum.is_some()).count();
+        let len = buffer.len().min(known * block_len());
+        self.data.read_exact_at(&mut buffer[..len], first * BLOCK)?;
+        let blocks = buffer[..len].chunks(block_len());
+        for (index, (block, sum)) in blocks.zip(records.into_iter().flatten()).enumerate() {
+            if crc32c(0, block) != sum {
+                self.forget(first + index as u64)?;
+                return Ok((index, Found::Bad));
+            }
+        }
+        let found = if known < count {
+            Found::Missing
+        } else {
+            Found::Good
+        };
+        Ok((known, found))
+    }
+
+    /// Writes `bytes`, which are those of the object from the start of block `first` on: whole blocks,
+    /// or all up to the object's end.
+    ///
+    /// # Errors
+    /// The disk does not take them; they count as missing.
+    pub(super) fn write(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut records = Vec::with_capacity(bytes.len().div_ceil(block_len()) * RECORD);
+        for (number, block) in (first..).zip(bytes.chunks(block_len())) {
+            records.extend(record::record(number, crc32c(0, block)));
+        }
+        self.data.write_all_at(bytes, first * BLOCK)?;
+        self.map.write_all_at(&records, place_of(first))
+    }
+
+    /// Length of the object in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether its files still have their names.
+    fn is_linked(&self) -> bool {
+        let linked = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
+        linked(&self.map) && linked(&self.data)
+    }
+
+    fn forget(&self, number: u64) -> io::Result<()> {
+        self.map.write_all_at(&[0; RECORD], place_of(number))
+    }
+
+    /// The checksums of blocks, of those that are there.
+    fn records(&self, first: u64, count: usize) -> io::Result<Vec<Option<u32>>> {
+        let mut bytes = vec![0; count * RECORD];
+        let mut read = 0;
+        while read < bytes.len() {
+            match self
+                .map
+                .read_at(&mut bytes[read..], place_of(first) + read as u64)
+            {
+                // What was never written counts as zeros.
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let (records, _) = bytes.as_chunks::<RECORD>();
+        Ok((first..)
+            .zip(records)
+            .map(|(number, record)| record::sum(number, *record))
+            .collect())
+    }
+}
+
+/// Makes empty files, unless somebody else was faster.
+fn create(directory: &Directory, place: &Path, head: &[u8; HEAD], size: u64) -> io::Result<()> {
+    directory.make_place(place)?;
+    let data = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data_of(place))?;
+    data.set_len(size)?;
+    // The notes come last, whole, and never replace others.
+    let mut map = tempfile::Builder::new()
+        .prefix(NEW)
+        .tempfile_in(place.parent().unwrap_or(place))?;
+    io::Write::write_all(&mut map, head)?;
+    let file = map.as_file();
+    file.set_times(FileTimes::new().set_accessed(NEVER))?;
+    match map.persist_noclobber(map_of(place)) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the files of an entry, the notes first.
+///
+/// # Errors
+/// They are still there.
+pub(super) fn remove(place: &Path) -> io::Result<()> {
+    for file in [map_of(place), data_of(place)] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The file of the object's bytes.
+pub(super) fn data_of(place: &Path) -> PathBuf {
+    place.with_extension("data")
+}
+
+/// The file of the notes.
+pub(super) fn map_of(place: &Path) -> PathBuf {
+    place.with_extension("map")
+}
+
+/// How the names of files begin that nobody uses yet.
+pub(super) const NEW: &str = "new-";
+
+/// When an entry was used for a second time, if it never was.
+pub(super) const NEVER: SystemTime = SystemTime::UNIX_EPOCH;
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Notes in the times of `map` that the entry is used: modified is the last use, accessed the last
+/// one but for the first.
+fn touch(map: &File) {
+    let now = SystemTime::now();
+    let last = map.metadata().and_then(|found| found.modified());
+    let is_later = last.is_ok_and(|last| now.duration_since(last).is_ok_and(|age| age > ONE_USE));
+    if is_later {
+        // Only the order in which entries are removed depends on it.
+        _ = map.set_times(FileTimes::new().set_accessed(now).set_modified(now));
+    }
+}
+
+/// Where the record of a block is.
+fn place_of(number: u64) -> u64 {
+    HEAD as u64 + number * RECORD as u64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a constant of 128 KiB")]
+pub(super) const fn block_len() -> usize {
+    BLOCK as usize
+}
+
+/// What is closer together is one use.
+const ONE_USE: Duration = Duration::from_secs(10);
+
+const TRIES: usize = 3;
+
+/// The entries that are open.
+#[derive(Debug)]
+pub(super) struct Entries {
+    directory: Arc<Directory>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// With the number of the use that was the last one.
+    entries: HashMap<Name, (Arc<Entry>, u64)>,
+    uses: u64,
+}
+
+impl Entries {
+    /// None yet.
+    pub(super) fn new(directory: Arc<Directory>) -> Self {
+        Self {
+            directory,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The entry of `name`; `None` when there is none and `make` does not say to make it.
+    ///
+    /// # Errors
+    /// The disk does not have it, and does not take it.
+    pub(super) fn get(&self, name: &Name, size: u64, make: bool) -> io::Result<Option<Arc<Entry>>> {
+        if let Some(entry) = self.known(name).filter(|entry| entry.is_linked()) {
+            return Ok(Some(entry));
+        }
+        let Some(entry) = Entry::open(&self.directory, name, size, make)? else {
+            return Ok(None);
+        };
+        let entry = Arc::new(entry);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.uses += 1;
+        let uses = open.uses;
+        open.entries.insert(*name, (Arc::clone(&entry), uses));
+        let oldest = (open.entries.len() > MOST_OPEN)
+            .then(|| open.entries.iter().min_by_key(|(_, (_, uses))| *uses))
+            .flatten()
+            .map(|(name, _)| *name);
+        let closed = oldest.and_then(|oldest| open.entries.remove(&oldest));
+        drop(open);
+        drop(closed);
+        Ok(Some(entry))
+    }
+
+    /// The directory whose file system has the files.
+    pub(super) fn root(&self) -> &Path {
+        self.directory.root()
+    }
+
+    /// Closes all.
+    #[cfg(test)]
+    pub(super) fn forget_all(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.entries.clear();
+    }
+
+    fn known(&self, name: &Name) -> Option<Arc<Entry>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.uses += 1;
+        let uses = open.uses;
+        let (entry, last) = open.entries.get_mut(name)?;
+        *last = uses;
+        Some(Arc::clone(entry))
+    }
+}
+
+/// Entries that are kept open; each takes two descriptors.
+const MOST_OPEN: usize = 256;

@@ -1,0 +1,194 @@
+//! Bytes on their way from the store to whoever asked for them, and into files.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use super::entry::{Entry, block_len};
+use super::usage::Verdict;
+use super::{BLOCK, Shared};
+use crate::s3::{BodySink, Error};
+
+/// Receives whole blocks, of which `wanted` was asked for.
+pub(super) struct Filling {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    wanted: Range<u64>,
+    sink: Arc<dyn BodySink>,
+    pending: Mutex<Pending>,
+}
+
+/// Bytes that came and do not make a block yet.
+#[derive(Default)]
+struct Pending {
+    /// Where they begin: at a block.
+    start: u64,
+    pieces: Vec<Bytes>,
+    len: u64,
+}
+
+impl Filling {
+    /// Hands the bytes in `wanted` to `sink`, and the blocks that begin at or after `start` to `entry`.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        entry: Arc<Entry>,
+        start: u64,
+        wanted: Range<u64>,
+        sink: Arc<dyn BodySink>,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            entry,
+            wanted,
+            sink,
+            pending: Mutex::new(Pending {
+                start,
+                ..Pending::default()
+            }),
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a piece, and gives the blocks that are complete: their place and their bytes.
+    fn complete(&self, piece: Bytes) -> Option<(u64, Vec<Bytes>)> {
+        let mut pending = self.pending();
+        pending.len += piece.len() as u64;
+        pending.pieces.push(piece);
+        let start = pending.start;
+        let end = start + pending.len;
+        let whole = match end == self.entry.size() {
+            true => end,
+            false => end / BLOCK * BLOCK,
+        };
+        if whole <= start {
+            return None;
+        }
+        let rest = end - whole;
+        let mut pieces = std::mem::take(&mut pending.pieces);
+        // What is left over came with the last piece: before it there was less than a block.
+        if let Some(last) = pieces.last_mut()
+            && rest > 0
+        {
+            let at = last.len() - usize::try_from(rest).unwrap_or(last.len());
+            let left = last.split_off(at);
+            pending.pieces.push(left);
+        }
+        pending.start = whole;
+        pending.len = rest;
+        Some((start, pieces))
+    }
+
+    /// Lets blocks be written, if that neither waits for room nor for the disk.
+    fn store(&self, start: u64, pieces: Vec<Bytes>) {
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let usage = &self.shared.usage;
+        let verdict = usage.admit(len, self.shared.entries.root());
+        if verdict != Verdict::Write {
+            self.shared.keeper.make_room();
+        }
+        let Some(queued) = Queued::begin(&self.shared, len).filter(|_| verdict != Verdict::Leave)
+        else {
+            if verdict != Verdict::Leave {
+                usage.removed(len);
+            }
+            return self.shared.metrics.left_out.add(len);
+        };
+        let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.entry));
+        self.shared.writers.spawn_ok(async move {
+            let written = write(&entry, start, pieces);
+            drop(queued);
+            match written {
+                Ok(()) => shared.metrics.filled.add(len),
+                Err(error) => {
+                    shared.usage.removed(len);
+                    shared.metrics.left_out.add(len);
+                    shared.failed("written", &error);
+                }
+            }
+        });
+    }
+}
+
+impl BodySink for Filling {
+    fn part(&self, offset: u64, bytes: Bytes) {
+        let Range { start, end } = self.wanted;
+        let within = |place: u64| place.clamp(offset, offset + bytes.len() as u64) - offset;
+        let wanted = cut(within(start))..cut(within(end));
+        if !wanted.is_empty() {
+            let at = offset + wanted.start as u64;
+            self.sink.part(at, bytes.slice(wanted));
+        }
+        if let Some((start, pieces)) = self.complete(bytes) {
+            self.store(start, pieces);
+        }
+    }
+
+    fn finish(&self, result: Result<(), Error>) {
+        self.sink.finish(result);
+    }
+}
+
+/// Writes pieces that make whole blocks.
+fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> std::io::Result<()> {
+    let mut next = start;
+    let mut carry = BytesMut::new();
+    for mut piece in pieces {
+        if !carry.is_empty() {
+            let missing = (block_len() - carry.len()).min(piece.len());
+            carry.extend_from_slice(&piece.split_to(missing));
+            if carry.len() < block_len() {
+                continue;
+            }
+            entry.write(next / BLOCK, &carry)?;
+            next += carry.len() as u64;
+            carry.clear();
+        }
+        let whole = piece.len() / block_len() * block_len();
+        entry.write(next / BLOCK, &piece[..whole])?;
+        next += whole as u64;
+        carry.extend_from_slice(&piece[whole..]);
+    }
+    if carry.is_empty() {
+        return Ok(());
+    }
+    // The end of the object.
+    entry.write(next / BLOCK, &carry)
+}
+
+/// Bytes that wait to be written, until this is dropped.
+struct Queued {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Queued {
+    /// `None` while too many wait.
+    fn begin(shared: &Arc<Shared>, bytes: u64) -> Option<Self> {
+        let before = shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        let queued = Self {
+            shared: Arc::clone(shared),
+            bytes,
+        };
+        (before < MOST_QUEUED).then_some(queued)
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let queued: &AtomicU64 = &self.shared.queued;
+        queued.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A place in a piece, which is in memory.
+fn cut(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+/// Bytes that may wait for the disk: as many as a fast disk takes in a tenth of a second.
+const MOST_QUEUED: u64 = 128 << 20;

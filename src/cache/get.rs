@@ -1,0 +1,268 @@
+//! A GET under way: from files as long as they have the bytes, then from the store.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::entry::{Entry, Found, block_len};
+use super::fill::Filling;
+use super::name::Name;
+use super::{BLOCK, Shared};
+use crate::s3::{BodySink, GetRequest, InFlight, Store};
+
+/// A GET of which one thread at a time delivers what is allowed.
+pub(super) struct Get {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    name: Name,
+    request: GetRequest,
+    sink: Arc<dyn BodySink>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Everything before this offset was delivered.
+    next: u64,
+    /// Bytes before this offset may be delivered.
+    allowed: u64,
+    /// A thread delivers, or will.
+    running: bool,
+    /// The store delivers the rest.
+    handed_over: Option<Arc<dyn InFlight>>,
+    /// What the store was told may be delivered, as an offset.
+    told: u64,
+    /// All was delivered, or nobody waits any more.
+    ended: bool,
+}
+
+/// A GET as its caller holds it.
+struct CancelOnDrop(Arc<Get>);
+
+impl InFlight for CancelOnDrop {
+    fn extend_window(&self, bytes: u64) {
+        self.0.allow(bytes);
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.ended = true;
+        let request = state.handed_over.take();
+        drop(state);
+        drop(request);
+    }
+}
+
+impl fmt::Debug for CancelOnDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedGet")
+            .field("key", &self.0.request.key)
+            .field("range", &self.0.request.range)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What comes next.
+enum Step {
+    /// Nothing may be delivered now, or ever.
+    Wait,
+    /// These bytes are to be delivered.
+    Deliver(Range<u64>),
+    Finish,
+}
+
+impl Get {
+    /// Starts a GET of the version `name`. All that comes reaches `sink`, from other threads.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        store: &Arc<dyn Store>,
+        name: Name,
+        request: GetRequest,
+        sink: Arc<dyn BodySink>,
+    ) -> Box<dyn InFlight> {
+        let (start, window) = (request.range.start, request.window);
+        let get = Arc::new(Self {
+            shared: Arc::clone(shared),
+            store: Arc::clone(store),
+            name,
+            request,
+            sink,
+            state: Mutex::new(State {
+                next: start,
+                allowed: start,
+                ..State::default()
+            }),
+        });
+        get.allow(window);
+        Box::new(CancelOnDrop(get))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allow(self: &Arc<Self>, bytes: u64) {
+        let mut state = self.state();
+        state.allowed = state.allowed.saturating_add(bytes);
+        if let Some(news) = state.news() {
+            drop(state);
+            news.tell();
+        } else if !state.running && !state.ended {
+            state.running = true;
+            drop(state);
+            let get = Arc::clone(self);
+            self.shared.readers.spawn_ok(async move { get.run() });
+        }
+    }
+
+    /// Delivers what is allowed.
+    fn run(&self) {
+        let entry = match self.shared.entries.get(&self.name, self.request.size, true) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.shared.failed("opened", &error);
+                None
+            }
+        };
+        loop {
+            let step = self.state().step(self.request.range.end);
+            let range = match step {
+                Step::Wait => return,
+                Step::Finish => return self.sink.finish(Ok(())),
+                Step::Deliver(range) => range,
+            };
+            let read = match &entry {
+                Some(entry) => read(entry, &range),
+                None => Ok((Bytes::new(), Found::Missing)),
+            };
+            let (bytes, found) = read.unwrap_or_else(|error| {
+                self.shared.failed("read", &error);
+                (Bytes::new(), Found::Missing)
+            });
+            if found == Found::Bad {
+                self.shared.metrics.bad_blocks.add(1);
+                log::warn!(
+                    "a block of {} in the cache is not what was written; it is fetched again",
+                    self.request.key
+                );
+            }
+            let len = bytes.len() as u64;
+            self.shared.metrics.hits.add(len);
+            if len > 0 {
+                self.state().next += len;
+                self.sink.part(range.start, bytes);
+            }
+            if range.start + len < range.end {
+                return self.hand_over(entry, range.start + len);
+            }
+        }
+    }
+
+    /// Lets the store deliver all from `next` on.
+    fn hand_over(&self, entry: Option<Arc<Entry>>, next: u64) {
+        let GetRequest { range, size, .. } = &self.request;
+        let wanted = next..range.end;
+        self.shared.metrics.misses.add(wanted.end - wanted.start);
+        let (fetched, sink) = match entry {
+            Some(entry) => {
+                let start = next / BLOCK * BLOCK;
+                let end = range.end.next_multiple_of(BLOCK).min(*size);
+                let sink = Arc::clone(&self.sink);
+                let filling = Filling::new(&self.shared, entry, start, wanted.clone(), sink);
+                (start..end, Arc::new(filling) as Arc<dyn BodySink>)
+            }
+            None => (wanted.clone(), Arc::clone(&self.sink)),
+        };
+        let allowed = self.state().allowed;
+        // What lies around the wanted bytes is not for who allows.
+        let around = (wanted.start - fetched.start) + (fetched.end - wanted.end);
+        let request = GetRequest {
+            range: fetched,
+            window: (allowed - next).saturating_add(around),
+            ..self.request.clone()
+        };
+        match self.store.get(request, Arc::clone(&sink)) {
+            Ok(request) => {
+                let mut state = self.state();
+                if state.ended {
+                    drop(state);
+                    return drop(request);
+                }
+                state.handed_over = Some(Arc::from(request));
+                state.told = allowed;
+                let news = state.news();
+                drop(state);
+                if let Some(news) = news {
+                    news.tell();
+                }
+            }
+            Err(error) => sink.finish(Err(error)),
+        }
+    }
+}
+
+impl State {
+    fn step(&mut self, end: u64) -> Step {
+        if self.ended {
+            return Step::Wait;
+        }
+        if self.next >= end {
+            self.ended = true;
+            return Step::Finish;
+        }
+        let until = end.min(self.allowed).min(self.next.saturating_add(PIECE));
+        if until <= self.next {
+            self.running = false;
+            return Step::Wait;
+        }
+        Step::Deliver(self.next..until)
+    }
+
+    /// What the store was not told of what is allowed.
+    fn news(&mut self) -> Option<News> {
+        let request = Arc::clone(self.handed_over.as_ref()?);
+        let more = self.allowed - self.told;
+        self.told = self.allowed;
+        Some(News { request, more })
+    }
+}
+
+/// What the store is to be told, under no lock: it may deliver at once.
+struct News {
+    request: Arc<dyn InFlight>,
+    more: u64,
+}
+
+impl News {
+    fn tell(self) {
+        if self.more > 0 {
+            self.request.extend_window(self.more);
+        }
+    }
+}
+
+/// Reads the bytes `range` of an object, as far as they are there and good; of what is not good first,
+/// why.
+fn read(entry: &Entry, range: &Range<u64>) -> io::Result<(Bytes, Found)> {
+    let first = range.start / BLOCK;
+    let start = first * BLOCK;
+    let end = range.end.next_multiple_of(BLOCK).min(entry.size());
+    let len = usize::try_from(end - start).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; len];
+    let (good, found) = entry.read(first, &mut buffer)?;
+    let until = (good * block_len()).min(len);
+    let skipped = usize::try_from(range.start - start).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(range.end - start)
+        .unwrap_or(usize::MAX)
+        .min(until);
+    let bytes = Bytes::from(buffer);
+    Ok((bytes.slice(skipped.min(wanted)..wanted), found))
+}
+
+/// Bytes that are read at a time, so that the first ones are there soon.
+const PIECE: u64 = 1 << 20;

@@ -1,0 +1,280 @@
+//! Makes room: removes what is least likely to be read again.
+//!
+//! There is no list of what the cache has: the directory is one, and it is right in every process
+//! and after every crash. It is looked through when the cache opens and when room is needed.
+
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::directory::Directory;
+use super::entry::{NEVER, NEW, data_of, map_of, remove};
+use super::name::object_of;
+use super::usage::Usage;
+use crate::metrics::CacheMetrics;
+
+/// A thread that makes room, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    wishes: Mutex<Option<SyncSender<()>>>,
+}
+
+impl Keeper {
+    /// Starts the thread, which counts all files first.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub(super) fn start(
+        directory: Arc<Directory>,
+        usage: Arc<Usage>,
+        metrics: Arc<CacheMetrics>,
+    ) -> io::Result<Self> {
+        let (wishes, wanted) = sync_channel(1);
+        let work = Work {
+            directory,
+            usage,
+            metrics,
+        };
+        thread::Builder::new()
+            .name("cache-keeper".into())
+            .spawn(move || work.run(&wanted))?;
+        Ok(Self {
+            wishes: Mutex::new(Some(wishes)),
+        })
+    }
+
+    /// Asks for room. Does not wait for it.
+    pub(super) fn make_room(&self) {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(TrySendError::Disconnected(()))) =
+            wishes.as_ref().map(|wishes| wishes.try_send(()))
+        {
+            log::warn!("nothing makes room in the cache any more");
+        }
+    }
+}
+
+struct Work {
+    directory: Arc<Directory>,
+    usage: Arc<Usage>,
+    metrics: Arc<CacheMetrics>,
+}
+
+/// An entry as the directory shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    place: PathBuf,
+    /// Bytes on the disk.
+    bytes: u64,
+    last_use: SystemTime,
+    /// Whether it was used more than once.
+    is_proven: bool,
+    /// Whether there is a later version of the object.
+    is_replaced: bool,
+}
+
+impl Work {
+    fn run(&self, wanted: &Receiver<()>) {
+        loop {
+            let began = Instant::now();
+            if let Err(error) = self.make_room() {
+                // Also when the directory was deleted: the next GET makes it again.
+                log::debug!("the cache was not looked through: {error}");
+                _ = self.usage.counted(0, self.directory.root());
+            }
+            // A cache that is full all the time is not looked through all the time.
+            let pause = began.elapsed() * PAUSE;
+            if wanted.recv().is_err() {
+                return;
+            }
+            thread::sleep(pause.min(LONGEST_PAUSE));
+        }
+    }
+
+    fn make_room(&self) -> io::Result<()> {
+        let mut candidates = self.look_through()?;
+        let used = candidates.iter().map(|found| found.bytes).sum();
+        let mut excess = self.usage.counted(used, self.directory.root());
+        if excess == 0 {
+            return Ok(());
+        }
+        order(&mut candidates);
+        let (mut count, mut bytes) = (0u64, 0u64);
+        for found in candidates {
+            if excess == 0 {
+                break;
+            }
+            match remove(&found.place) {
+                Ok(()) => {
+                    excess = excess.saturating_sub(found.bytes);
+                    self.usage.removed(found.bytes);
+                    count += 1;
+                    bytes += found.bytes;
+                }
+                Err(error) => log::warn!("{}: {error}", found.place.display()),
+            }
+        }
+        self.metrics.removed.add(bytes);
+        log::debug!("{count} objects of {bytes} bytes were removed from the cache");
+        Ok(())
+    }
+
+    /// All entries. What is half there, and old, is removed.
+    fn look_through(&self) -> io::Result<Vec<Candidate>> {
+        let mut found = Vec::new();
+        for place in self.directory.places()? {
+            let Ok(files) = fs::read_dir(&place) else {
+                continue;
+            };
+            let begin = found.len();
+            for file in files.flatten() {
+                match look_at(&file) {
+                    Ok(candidate) => found.extend(candidate),
+                    // Somebody else removes things, too.
+                    Err(error) => log::debug!("{}: {error}", file.path().display()),
+                }
+            }
+            mark_replaced(&mut found[begin..]);
+        }
+        Ok(found)
+    }
+}
+
+fn look_at(file: &DirEntry) -> io::Result<Option<Candidate>> {
+    let path = file.path();
+    let metadata = file.metadata()?;
+    let is_old = || {
+        let age = SystemTime::now().duration_since(metadata.modified()?);
+        Ok::<_, io::Error>(age.is_ok_and(|age| age > ABANDONED))
+    };
+    if file
+        .file_name()
+        .as_encoded_bytes()
+        .starts_with(NEW.as_bytes())
+    {
+        if is_old()? {
+            fs::remove_file(path)?;
+        }
+        return Ok(None);
+    }
+    let is = |ending: &str| path.extension().is_some_and(|found| found == ending);
+    if is("data") {
+        // Its notes are made just after it.
+        if !map_of(&path).try_exists()? && is_old()? {
+            fs::remove_file(path)?;
+        }
+        return Ok(None);
+    }
+    if !is("map") {
+        return Ok(None);
+    }
+    let data = fs::metadata(data_of(&path)).map_or(0, |data| data.blocks());
+    Ok(Some(Candidate {
+        bytes: (data + metadata.blocks()) * 512,
+        last_use: metadata.modified()?,
+        is_proven: metadata.accessed()? > NEVER + Duration::from_secs(1),
+        is_replaced: false,
+        place: path.with_extension(""),
+    }))
+}
+
+/// Marks all versions of an object but the one that was used last.
+fn mark_replaced(found: &mut [Candidate]) {
+    let object = |found: &Candidate| {
+        let stem = found
+            .place
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        object_of(&stem).to_owned()
+    };
+    found.sort_by_cached_key(|one| (object(one), one.last_use));
+    for index in 1..found.len() {
+        found[index - 1].is_replaced = object(&found[index - 1]) == object(&found[index]);
+    }
+}
+
+/// Puts first what is to go first: versions that were replaced; then, as long as they are more than
+/// a tenth, what was used once, so that one pass through many objects does not push out those that
+/// are used again and again; each in the order of their last use.
+fn order(found: &mut Vec<Candidate>) {
+    let rank = |one: &Candidate| (!one.is_replaced, one.last_use);
+    found.sort_by_key(rank);
+    let (once, proven): (Vec<_>, Vec<_>) = found
+        .drain(..)
+        .partition(|one| one.is_replaced || !one.is_proven);
+    let sum = |of: &[Candidate]| of.iter().map(|one| one.bytes).sum::<u64>();
+    let kept = (sum(&once) + sum(&proven)) / 10;
+    let mut left = sum(&once);
+    let mut rest = proven;
+    for one in once {
+        if one.is_replaced || left > kept {
+            left = left.saturating_sub(one.bytes);
+            found.push(one);
+        } else {
+            rest.push(one);
+        }
+    }
+    rest.sort_by_key(rank);
+    found.append(&mut rest);
+}
+
+/// How long nothing is done, as a multiple of how long it took.
+const PAUSE: u32 = 10;
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// After that nobody completes what was begun.
+const ABANDONED: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn candidate(place: &str, second: u64, is_proven: bool, bytes: u64) -> Candidate {
+        Candidate {
+            place: Path::new("/c").join(place),
+            bytes,
+            last_use: NEVER + Duration::from_secs(second),
+            is_proven,
+            is_replaced: false,
+        }
+    }
+
+    fn names(found: &[Candidate]) -> Vec<String> {
+        let name = |one: &Candidate| one.place.file_name().expect("one").to_string_lossy().into();
+        found.iter().map(name).collect()
+    }
+
+    #[test]
+    fn versions_that_were_replaced_go_first() {
+        let mut found = vec![
+            candidate("a-2", 5, false, 1),
+            candidate("a-1", 4, true, 1),
+            candidate("b-1", 1, false, 1),
+            candidate("a-0", 3, false, 1),
+        ];
+        mark_replaced(&mut found);
+        order(&mut found);
+        assert_eq!(names(&found), ["a-0", "a-1", "b-1", "a-2"]);
+    }
+
+    #[test]
+    fn what_was_read_once_does_not_push_out_what_is_read_again() {
+        let mut found = vec![
+            candidate("kept-1", 1, true, 40),
+            candidate("kept-2", 2, true, 40),
+            candidate("scan-3", 3, false, 10),
+            candidate("scan-4", 4, false, 10),
+        ];
+        order(&mut found);
+        assert_eq!(names(&found), ["scan-3", "kept-1", "kept-2", "scan-4"]);
+    }
+}

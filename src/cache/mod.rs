@@ -1,0 +1,169 @@
+//! A cache of objects on a local disk.
+//!
+//! A [`CachedStore`] stands before another store and answers its GETs from files, as far as they have
+//! the bytes; what they lack is fetched from the other store in whole blocks, and written on the way.
+//! Everything else is the other store's. Whatever happens to the files, a GET gives the bytes that
+//! the store would have given: a block is believed when it has the checksum that was noted for it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `store` | the store: which GET goes where |
+//! | `get` | a GET under way: from files as long as they have it, then from the store |
+//! | `fill` | bytes on their way from the store, and into files |
+//! | `entry` | the two files of one version of one object |
+//! | `record` | what is noted for a block, and at the head of an object's notes |
+//! | `name` | which files belong to a version |
+//! | `directory` | where they are, and whom they may belong to |
+//! | `usage`, `keeper` | how much they take, and what makes room |
+//!
+//! # On the disk
+//! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
+//! `NAME.map` notes for each block whether it is there, and its checksum. `NAME` is made of hashes of
+//! the store, the bucket, the key and the version: keys cannot be read off it. Several processes may
+//! use the same directory: whoever removes files removes names only, so that who has them open goes
+//! on.
+//!
+//! A block is written before its note, and a note is no more than a claim: after a crash, also of
+//! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
+
+mod directory;
+mod entry;
+mod fill;
+mod get;
+mod keeper;
+mod name;
+mod record;
+mod store;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::executor::ThreadPool;
+
+pub use directory::Refused;
+pub use store::CachedStore;
+
+use crate::metrics::{CacheMetrics, Snapshot};
+use directory::Directory;
+use entry::Entries;
+use keeper::Keeper;
+use usage::Usage;
+
+/// How much a [`Cache`] may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Bytes of the disk for the files; `None`: as many as leave the share below free.
+    pub most: Option<u64>,
+    /// Share of the file system that stays free, in percent.
+    pub free_percent: u8,
+}
+
+/// Files of objects in a directory. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Cache(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    entries: Entries,
+    usage: Arc<Usage>,
+    metrics: Arc<CacheMetrics>,
+    /// Look into files and answer from them.
+    readers: ThreadPool,
+    /// Write them.
+    writers: ThreadPool,
+    /// Bytes that wait to be written.
+    queued: AtomicU64,
+    keeper: Keeper,
+    /// Whether the disk has failed lately, which is told once.
+    has_failed: AtomicBool,
+}
+
+impl Shared {
+    /// Takes note of a failure of the disk: reads go on from the store.
+    fn failed(&self, what: &str, error: &io::Error) {
+        self.metrics.errors.add(1);
+        if !self.has_failed.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "a file of the cache cannot be {what}: {error}; more of this is logged as debug"
+            );
+        } else {
+            log::debug!("a file of the cache cannot be {what}: {error}");
+        }
+    }
+}
+
+/// A directory cannot be used for a cache.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not ours alone.
+    #[error("{}: {refused}", path.display())]
+    Refused {
+        /// The directory, or one above it.
+        path: PathBuf,
+        /// What is wrong with it.
+        refused: Refused,
+    },
+    /// The system does not let us.
+    #[error("{}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No thread can be started.
+    #[error("no thread can be started")]
+    Thread(#[source] io::Error),
+}
+
+impl Cache {
+    /// Opens the cache in `directory`, or begins one. What it has is not looked at now, however much
+    /// that is.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the directory.
+    pub fn open(directory: &Path, limits: CacheLimits) -> Result<Self, OpenError> {
+        let metrics = Arc::<CacheMetrics>::default();
+        let directory = Arc::new(Directory::open(directory)?);
+        let usage = Arc::new(Usage::new(limits));
+        let keeper = Keeper::start(
+            Arc::clone(&directory),
+            Arc::clone(&usage),
+            Arc::clone(&metrics),
+        )
+        .map_err(OpenError::Thread)?;
+        let pool = |name: &str, threads| {
+            let mut builder = ThreadPool::builder();
+            builder.name_prefix(name).pool_size(threads).create()
+        };
+        Ok(Self(Arc::new(Shared {
+            entries: Entries::new(directory),
+            usage,
+            metrics,
+            readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
+            writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
+            queued: AtomicU64::new(0),
+            keeper,
+            has_failed: AtomicBool::new(false),
+        })))
+    }
+
+    /// Adds what it has counted to `snapshot`.
+    pub fn report(&self, snapshot: &mut Snapshot) {
+        self.0.metrics.report(self.0.usage.used(), snapshot);
+    }
+}
+
+/// Bytes of a block: what is fetched, checked and believed at a time.
+const BLOCK: u64 = 128 << 10;
+
+/// They wait for the disk, if the page cache does not have it.
+const READERS: usize = 16;
+
+/// More would only wait for each other.
+const WRITERS: usize = 2;

@@ -1,0 +1,97 @@
+//! Which files belong to a version of an object.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+/// A version of an object, as hashes: no two versions have the same, and none can be read off it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Name {
+    /// Of the store, the bucket and the key.
+    object: [u8; 32],
+    /// Of the ETag and the length.
+    version: [u8; 32],
+}
+
+impl Name {
+    /// The name of the version `etag` of `size` bytes of the object `key` in `bucket`, where `store`
+    /// tells stores with buckets of the same name apart.
+    pub(super) fn new(store: &str, bucket: &str, key: &str, etag: &str, size: u64) -> Self {
+        Self {
+            object: hash(&[store.as_bytes(), bucket.as_bytes(), key.as_bytes()]),
+            version: hash(&[etag.as_bytes(), &size.to_le_bytes()]),
+        }
+    }
+
+    /// The names of its files, without what tells them apart: first half of the object's hash, then
+    /// of the version's, in hexadecimal digits, and a dash between them.
+    pub(super) fn stem(&self) -> String {
+        let mut stem = hex(&self.object[..HALF]);
+        stem.push('-');
+        stem.push_str(&hex(&self.version[..HALF]));
+        stem
+    }
+
+    /// All of it, as its file of notes has it: two versions whose files had the same name would be
+    /// told apart by this.
+    pub(super) fn whole(&self) -> [u8; 64] {
+        let mut whole = [0; 64];
+        whole[..32].copy_from_slice(&self.object);
+        whole[32..].copy_from_slice(&self.version);
+        whole
+    }
+}
+
+/// What all versions of an object have in common, in the name of a file.
+pub(super) fn object_of(stem: &str) -> &str {
+    stem.split_once('-').map_or(stem, |(object, _)| object)
+}
+
+/// The hash of texts, and of where each of them ends.
+fn hash(texts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    hash.finalize().into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _written = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+const HALF: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_tells_everything_apart_and_nothing_of_the_key() {
+        let names = [
+            Name::new("s", "b", "key", "e", 1),
+            Name::new("t", "b", "key", "e", 1),
+            Name::new("s", "c", "key", "e", 1),
+            Name::new("s", "bk", "ey", "e", 1),
+            Name::new("s", "b", "kez", "e", 1),
+            Name::new("s", "b", "key", "f", 1),
+            Name::new("s", "b", "key", "e", 2),
+        ];
+        for (index, name) in names.iter().enumerate() {
+            assert!(!name.stem().contains("key"));
+            assert_eq!(name.stem().len(), 65);
+            for other in &names[..index] {
+                assert_ne!(name.stem(), other.stem());
+                assert_ne!(name.whole(), other.whole());
+            }
+        }
+        assert_eq!(object_of(&names[0].stem()), object_of(&names[5].stem()));
+        assert_ne!(object_of(&names[0].stem()), object_of(&names[4].stem()));
+    }
+}

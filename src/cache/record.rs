@@ -1,0 +1,81 @@
+//! What a file of notes holds: a head, and a record of 8 bytes for each block.
+
+use super::BLOCK;
+use super::name::Name;
+use crate::crt::crc32c;
+
+/// Bytes of the head.
+pub(super) const HEAD: usize = 96;
+
+/// Bytes of a record.
+pub(super) const RECORD: usize = 8;
+
+/// The head of the notes of `name`, whose object has `size` bytes: what it is the notes of, and a
+/// checksum.
+pub(super) fn head(name: &Name, size: u64) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(b"MS3CACHE");
+    head[8..12].copy_from_slice(&1u32.to_le_bytes());
+    head[12..20].copy_from_slice(&BLOCK.to_le_bytes());
+    head[20..28].copy_from_slice(&size.to_le_bytes());
+    head[28..92].copy_from_slice(&name.whole());
+    let sum = crc32c(0, &head[..92]);
+    head[92..].copy_from_slice(&sum.to_le_bytes());
+    head
+}
+
+/// The record of block `number`, whose bytes have the checksum `sum`. Zeros, as a hole has them, are
+/// the record of no block.
+pub(super) fn record(number: u64, sum: u32) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..4].copy_from_slice(&sum.to_le_bytes());
+    record[4..].copy_from_slice(&mark(number, sum).to_le_bytes());
+    record
+}
+
+/// The checksum that the record of block `number` notes, if the block is there.
+pub(super) fn sum(number: u64, record: [u8; RECORD]) -> Option<u32> {
+    let [a, b, c, d, rest @ ..] = record;
+    let sum = u32::from_le_bytes([a, b, c, d]);
+    (u32::from_le_bytes(rest) == mark(number, sum)).then_some(sum)
+}
+
+/// Shows that a record was written as one, and for this block.
+fn mark(number: u64, sum: u32) -> u32 {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes[8..].copy_from_slice(&sum.to_le_bytes());
+    // Not 0 for any checksum, so that a hole is no record.
+    crc32c(0, &bytes) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn prop_record_is_believed_for_its_block_only(
+            number: u64, other: u64, checksum: u32, byte in 0usize..8, bit in 0u8..8,
+        ) {
+            let mut bytes = record(number, checksum);
+            prop_assert_eq!(sum(number, bytes), Some(checksum));
+            if other != number {
+                // Half of the bits of the mark, at least, differ by chance only.
+                prop_assert!(sum(other, bytes).is_none() || mark(other, checksum) == mark(number, checksum));
+            }
+            prop_assert_eq!(sum(number, [0; 8]), None);
+            bytes[byte] ^= 1 << bit;
+            prop_assert_ne!(sum(number, bytes), Some(checksum));
+        }
+    }
+
+    #[test]
+    fn head_names_the_version_and_its_length() {
+        let name = |etag| Name::new("s", "b", "k", etag, 5);
+        assert_ne!(head(&name("a"), 5), head(&name("b"), 5));
+        assert_ne!(head(&name("a"), 5), head(&name("a"), 6));
+    }
+}

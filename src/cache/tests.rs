@@ -1,0 +1,397 @@
+//! What is read by way of files, whatever happened to them.
+
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::s3::fake::{FakeStore, Op, synthetic};
+use crate::s3::{BodySink, ETag, Error, ErrorKind, GetRequest, Key, Store};
+
+const MIB: u64 = 1 << 20;
+const SEED: u64 = 7;
+
+/// A store, a cache before it, and the directory of that.
+struct Fixture {
+    fake: FakeStore,
+    cache: Cache,
+    store: Arc<CachedStore>,
+    directory: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::limited(None)
+    }
+
+    fn limited(most: Option<u64>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fake = FakeStore::deterministic();
+        let (cache, store) = open(&fake, directory.path(), most);
+        Self {
+            fake,
+            cache,
+            store,
+            directory,
+        }
+    }
+
+    /// Begins again with what is on the disk.
+    fn restart(&mut self) {
+        (self.cache, self.store) = open(&self.fake, self.directory.path(), None);
+    }
+
+    /// Reads, and waits until what came is written.
+    fn read(&self, etag: &ETag, size: u64, range: Range<u64>) -> Result<Vec<u8>, Error> {
+        let read = read(self.store.as_ref(), "k", etag, size, range, u64::MAX);
+        self.settle();
+        read
+    }
+
+    fn settle(&self) {
+        while self.cache.0.queued.load(Ordering::Relaxed) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Requests for bytes so far.
+    fn gets(&self) -> usize {
+        self.fake.count(Op::Get)
+    }
+
+    /// The files of this kind.
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let root = self.cache.0.entries.root();
+        let places = fs::read_dir(root).expect("there").flatten();
+        let files = places.flat_map(|place| fs::read_dir(place.path()).expect("there").flatten());
+        let paths = files.map(|file| file.path());
+        paths
+            .filter(|path| path.extension().is_some_and(|found| found == ending))
+            .collect()
+    }
+}
+
+fn open(fake: &FakeStore, directory: &Path, most: Option<u64>) -> (Cache, Arc<CachedStore>) {
+    let limits = CacheLimits {
+        most,
+        free_percent: 0,
+    };
+    let cache = Cache::open(directory, limits).expect("opened");
+    while most.is_some() && cache.0.usage.counted_never() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let behind: Arc<dyn Store> = Arc::new(fake.clone());
+    let store = CachedStore::new(behind, &cache, "origin".to_owned(), "bucket".to_owned());
+    (cache, Arc::new(store))
+}
+
+/// Receives a body, and says when it has ended.
+struct Body(Sender<Event>);
+
+enum Event {
+    Part(u64, Bytes),
+    End(Result<(), Error>),
+}
+
+impl BodySink for Body {
+    fn part(&self, offset: u64, bytes: Bytes) {
+        // Nobody hears it after a test has failed.
+        _ = self.0.send(Event::Part(offset, bytes));
+    }
+
+    fn finish(&self, result: Result<(), Error>) {
+        _ = self.0.send(Event::End(result));
+    }
+}
+
+/// Reads a range, `window` bytes at a time, and checks that it comes in order and without gaps.
+fn read(
+    store: &dyn Store,
+    key: &str,
+    etag: &ETag,
+    size: u64,
+    range: Range<u64>,
+    window: u64,
+) -> Result<Vec<u8>, Error> {
+    let (sender, events): (_, Receiver<Event>) = channel();
+    let request = GetRequest {
+        key: Key::new(key).expect("valid"),
+        if_match: etag.clone(),
+        size,
+        range: range.clone(),
+        window,
+    };
+    let under_way = store.get(request, Arc::new(Body(sender)))?;
+    let mut body = Vec::new();
+    loop {
+        match events
+            .recv_timeout(Duration::from_secs(20))
+            .expect("it ends")
+        {
+            Event::Part(offset, bytes) => {
+                assert_eq!(offset, range.start + body.len() as u64);
+                assert!(!bytes.is_empty());
+                body.extend_from_slice(&bytes);
+                under_way.extend_window(bytes.len() as u64);
+            }
+            Event::End(Ok(())) => {
+                assert_eq!(body.len() as u64, range.end - range.start);
+                return Ok(body);
+            }
+            Event::End(Err(error)) => return Err(error),
+        }
+    }
+}
+
+/// Changes a byte in each block of a file that is longer than that.
+fn damage(path: &Path, first: u64, step: u64) {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("there");
+    let end = file.metadata().expect("there").len();
+    let mut place = first;
+    while place < end {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, place).expect("read");
+        file.write_all_at(&[byte[0] ^ 0x10], place)
+            .expect("written");
+        place += step;
+    }
+}
+
+#[test]
+fn what_was_read_once_is_read_from_files_also_after_a_restart() {
+    let mut fixture = Fixture::new();
+    let size = 3 * MIB + 77;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    let expected = synthetic(SEED, 0..size);
+    assert!(fixture.read(&etag, size, 0..size).expect("read") == expected);
+    let gets = fixture.gets();
+    for _ in 0..2 {
+        for range in [0..size, 5..6, MIB - 1..MIB + 1, size - 1..size, 0..1] {
+            let body = fixture.read(&etag, size, range.clone()).expect("read");
+            assert!(body == synthetic(SEED, range.clone()), "{range:?}");
+        }
+        assert_eq!(fixture.gets(), gets);
+        fixture.restart();
+    }
+    assert_eq!(fixture.cache.0.metrics.bad_blocks.get(), 0);
+}
+
+#[test]
+fn another_version_is_another_object() {
+    let fixture = Fixture::new();
+    let first = fixture.fake.put_synthetic("k", MIB, 1);
+    fixture.read(&first, MIB, 0..MIB).expect("read");
+    let second = fixture.fake.put_synthetic("k", MIB, 2);
+    assert!(fixture.read(&second, MIB, 0..MIB).expect("read") == synthetic(2, 0..MIB));
+    // The files have the first one still, and the store does not.
+    assert!(fixture.read(&first, MIB, 0..MIB).expect("read") == synthetic(1, 0..MIB));
+    let unknown = ETag::new("\"other\"");
+    let error = fixture.read(&unknown, MIB, 0..MIB).expect_err("it is gone");
+    assert_eq!(error.kind(), ErrorKind::Precondition);
+    assert_eq!(fixture.files("map").len(), 3);
+}
+
+#[test]
+fn damaged_files_are_fetched_again_and_never_believed() {
+    for (ending, first, step) in [
+        ("data", 0, BLOCK),
+        ("data", 9999, 3 * BLOCK),
+        ("map", 0, MIB),
+        ("map", 60, MIB),
+        ("map", record::HEAD as u64, record::RECORD as u64),
+        ("map", record::HEAD as u64 + 4, record::RECORD as u64),
+    ] {
+        let mut fixture = Fixture::new();
+        let size = 2 * MIB + 5;
+        let etag = fixture.fake.put_synthetic("k", size, SEED);
+        fixture.read(&etag, size, 0..size).expect("read");
+        for file in fixture.files(ending) {
+            damage(&file, first, step);
+        }
+        fixture.restart();
+        for expected_gets in [2, 2] {
+            let body = fixture.read(&etag, size, 0..size).expect("read");
+            assert!(body == synthetic(SEED, 0..size), "{ending} {first}");
+            assert_eq!(fixture.gets(), expected_gets, "{ending} {first}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_cut_off_or_gone_are_made_again() {
+    type Harm = fn(&Fixture);
+    let harms: [Harm; 5] = [
+        |fixture| fs::remove_file(&fixture.files("data")[0]).expect("removed"),
+        |fixture| fs::remove_file(&fixture.files("map")[0]).expect("removed"),
+        |fixture| {
+            let map = File::options().write(true).open(&fixture.files("map")[0]);
+            map.expect("there").set_len(50).expect("cut");
+        },
+        |fixture| {
+            let data = File::options().write(true).open(&fixture.files("data")[0]);
+            data.expect("there").set_len(50).expect("cut");
+        },
+        |fixture| {
+            fs::remove_dir_all(fixture.directory.path().join("mount-s3-cache")).expect("gone")
+        },
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        let fixture = Fixture::new();
+        let etag = fixture.fake.put_synthetic("k", MIB, SEED);
+        fixture.read(&etag, MIB, 0..MIB).expect("read");
+        harm(&fixture);
+        for _ in 0..2 {
+            let body = fixture.read(&etag, MIB, 0..MIB).expect("read");
+            assert!(body == synthetic(SEED, 0..MIB), "{number}");
+        }
+        let before = fixture.gets();
+        fixture.read(&etag, MIB, 0..MIB).expect("read");
+        assert_eq!(fixture.gets(), before, "{number}");
+    }
+}
+
+#[test]
+fn files_of_another_object_under_the_same_name_are_not_taken() {
+    let fixture = Fixture::new();
+    let etag = fixture.fake.put_synthetic("k", MIB, SEED);
+    let other = fixture.fake.put_synthetic("other", MIB, 8);
+    fixture.read(&etag, MIB, 0..MIB).expect("read");
+    let own = fixture.files("map").remove(0).with_extension("");
+    fixture.cache.0.entries.forget_all();
+    read(
+        fixture.store.as_ref(),
+        "other",
+        &other,
+        MIB,
+        0..MIB,
+        u64::MAX,
+    )
+    .expect("read");
+    fixture.settle();
+    let all = fixture
+        .files("map")
+        .into_iter()
+        .map(|map| map.with_extension(""));
+    let strange = all.into_iter().find(|place| *place != own).expect("two");
+    for ending in ["map", "data"] {
+        let (from, to) = (strange.with_extension(ending), own.with_extension(ending));
+        fs::rename(from, to).expect("renamed");
+    }
+    assert!(fixture.read(&etag, MIB, 0..MIB).expect("read") == synthetic(SEED, 0..MIB));
+}
+
+#[test]
+fn failures_of_the_store_are_those_of_the_get() {
+    let fixture = Fixture::new();
+    let etag = fixture.fake.put_synthetic("k", 2 * MIB, SEED);
+    fixture.fake.set_part_size(BLOCK);
+    fixture.fake.fail_get_after("k", MIB, ErrorKind::Timeout);
+    let error = fixture
+        .read(&etag, 2 * MIB, 0..2 * MIB)
+        .expect_err("it fails");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    // What came before is kept.
+    fixture.fake.clear_log();
+    fixture.read(&etag, 2 * MIB, 0..2 * MIB).expect("read");
+    let ranges: Vec<_> = fixture
+        .fake
+        .log()
+        .into_iter()
+        .map(|get| get.range)
+        .collect();
+    assert_eq!(ranges, [Some(MIB..2 * MIB)]);
+}
+
+#[test]
+fn limit_is_kept_by_eight_readers_and_room_is_made() {
+    let limit = 8 * MIB;
+    let fixture = Fixture::limited(Some(limit));
+    let etags: Vec<_> = (0u64..64)
+        .map(|n| fixture.fake.put_synthetic(&format!("k{n}"), MIB, n))
+        .collect();
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let (etags, fixture) = (&etags, &fixture);
+            scope.spawn(move || {
+                for (n, etag) in (0u64..).zip(etags).skip(worker).step_by(8) {
+                    let key = format!("k{n}");
+                    let body = read(fixture.store.as_ref(), &key, etag, MIB, 0..MIB, u64::MAX);
+                    assert!(body.expect("read") == synthetic(n, 0..MIB));
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    fixture.settle();
+    let taken: u64 = ["data", "map"]
+        .into_iter()
+        .flat_map(|ending| fixture.files(ending))
+        .filter_map(|file| fs::metadata(file).ok())
+        .map(|found| std::os::unix::fs::MetadataExt::blocks(&found) * 512)
+        .sum();
+    // Notes are counted only when the files are looked through: 4 KiB each.
+    assert!(taken <= limit + 64 * 8192, "{taken}");
+    assert!(
+        fixture.cache.0.metrics.filled.get() > limit,
+        "room was made"
+    );
+}
+
+#[test]
+fn two_caches_share_a_directory() {
+    let first = Fixture::new();
+    let (_cache, second) = open(&first.fake, first.directory.path(), None);
+    let size = 4 * MIB;
+    let etag = first.fake.put_synthetic("k", size, SEED);
+    thread::scope(|scope| {
+        for store in [first.store.as_ref(), second.as_ref()] {
+            let etag = &etag;
+            scope.spawn(move || {
+                for start in 0..8 {
+                    let range = start * MIB / 2..size;
+                    let expected = synthetic(SEED, range.clone());
+                    assert!(read(store, "k", etag, size, range, MIB).expect("read") == expected);
+                }
+            });
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn prop_every_range_is_that_of_the_object(
+        size in 1u64..3 * MIB,
+        reads in prop::collection::vec((any::<u64>(), any::<u64>(), 1u64..2 * MIB, any::<bool>()), 1..12),
+        part in 1000u64..MIB,
+    ) {
+        let fixture = Fixture::new();
+        fixture.fake.set_part_size(part);
+        let etag = fixture.fake.put_synthetic("k", size, SEED);
+        for (start, len, window, harm) in reads {
+            let start = start % size;
+            let end = start + 1 + len % (size - start);
+            let store = fixture.store.as_ref();
+            let body = read(store, "k", &etag, size, start..end, window).expect("read");
+            prop_assert!(body == synthetic(SEED, start..end), "{}..{}", start, end);
+            if harm {
+                fixture.settle();
+                for file in fixture.files("data") {
+                    damage(&file, start, 2 * BLOCK);
+                }
+            }
+        }
+    }
+}

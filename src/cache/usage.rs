@@ -1,0 +1,159 @@
+//! How much of the disk the files take, and how much they may.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::sys::statvfs::statvfs;
+
+use super::CacheLimits;
+
+/// Counts bytes. Any thread may use it.
+#[derive(Debug)]
+pub(super) struct Usage {
+    limits: CacheLimits,
+    /// Bytes on the disk, as far as this process knows.
+    used: AtomicU64,
+    /// Whether all files were counted once.
+    is_counted: AtomicBool,
+}
+
+/// What to do with more bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Write,
+    /// Write, and make room for others.
+    WriteAndMakeRoom,
+    /// There is no room until some is made.
+    Leave,
+}
+
+impl Usage {
+    /// Nothing is counted yet.
+    pub(super) fn new(limits: CacheLimits) -> Self {
+        Self {
+            limits,
+            used: AtomicU64::new(0),
+            is_counted: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether `more` bytes may be written into `directory`; if so they count.
+    pub(super) fn admit(&self, more: u64, directory: &Path) -> Verdict {
+        if self.limits.most.is_some() && !self.is_counted.load(Ordering::Acquire) {
+            return Verdict::Leave;
+        }
+        let used = self.used.load(Ordering::Relaxed) + more;
+        let free = Free::of(directory).unwrap_or_default();
+        let least = self.least(&free);
+        let most = self.limits.most.unwrap_or(u64::MAX);
+        if used > most || free.bytes < least.saturating_add(more) {
+            return Verdict::Leave;
+        }
+        self.used.fetch_add(more, Ordering::Relaxed);
+        if used > most - most / MARGIN || free.bytes < least + least / MARGIN {
+            return Verdict::WriteAndMakeRoom;
+        }
+        Verdict::Write
+    }
+
+    /// Notes what all files take, and says how many bytes of it have to go.
+    pub(super) fn counted(&self, used: u64, directory: &Path) -> u64 {
+        self.used.store(used, Ordering::Relaxed);
+        self.is_counted.store(true, Ordering::Release);
+        let free = Free::of(directory).unwrap_or_default();
+        let least = self.least(&free);
+        let most = self.limits.most.unwrap_or(u64::MAX);
+        // A margin below what makes somebody ask for room again.
+        let over = used.saturating_sub(most - most / MARGIN * 2);
+        let short = (least + least / MARGIN * 2).saturating_sub(free.bytes);
+        over.max(short).min(used)
+    }
+
+    /// Notes that files of so many bytes are gone.
+    pub(super) fn removed(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        // The closure never refuses.
+        _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Bytes on the disk, as far as this process knows.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was counted yet.
+    #[cfg(test)]
+    pub(super) fn counted_never(&self) -> bool {
+        !self.is_counted.load(Ordering::Acquire)
+    }
+
+    fn least(&self, free: &Free) -> u64 {
+        free.total / 100 * u64::from(self.limits.free_percent)
+    }
+}
+
+/// Room of a file system.
+#[derive(Default)]
+struct Free {
+    bytes: u64,
+    total: u64,
+}
+
+impl Free {
+    fn of(directory: &Path) -> io::Result<Self> {
+        let found = statvfs(directory)?;
+        let block = found.fragment_size();
+        Ok(Self {
+            bytes: found.blocks_available().saturating_mul(block),
+            total: found.blocks().saturating_mul(block),
+        })
+    }
+}
+
+/// The share of a limit, one in so many, before which room is made.
+const MARGIN: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(most: u64) -> Usage {
+        Usage::new(CacheLimits {
+            most: Some(most),
+            free_percent: 0,
+        })
+    }
+
+    #[test]
+    fn admit_keeps_to_the_limit_and_asks_for_room_before_it() {
+        let directory = Path::new("/");
+        let usage = usage(1000);
+        assert_eq!(
+            usage.admit(1, directory),
+            Verdict::Leave,
+            "nothing is counted"
+        );
+        assert_eq!(usage.counted(0, directory), 0);
+        assert_eq!(usage.admit(950, directory), Verdict::Write);
+        assert_eq!(usage.admit(50, directory), Verdict::WriteAndMakeRoom);
+        assert_eq!(usage.admit(1, directory), Verdict::Leave);
+        assert_eq!(usage.counted(1000, directory), 100);
+        usage.removed(100);
+        assert_eq!(usage.used(), 900);
+        assert_eq!(usage.admit(50, directory), Verdict::Write);
+    }
+
+    #[test]
+    fn disk_that_has_to_stay_free_takes_nothing() {
+        let usage = Usage::new(CacheLimits {
+            most: None,
+            free_percent: 100,
+        });
+        let directory = Path::new("/");
+        assert_eq!(usage.admit(1, directory), Verdict::Leave);
+        assert_eq!(usage.counted(7, directory), 7);
+    }
+}

@@ -1,0 +1,155 @@
+//! Mounts with a cache on the disk: the same bytes, fewer requests, whatever becomes of the files.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use s3_test_server::synthetic;
+use tempfile::TempDir;
+
+use crate::support::local::Local;
+use crate::support::mount::Mounting;
+use crate::support::store::TestStore;
+
+const MIB: u64 = 1 << 20;
+const SIZE: u64 = 20 * MIB + 12_345;
+
+fn with_cache(store: &Local, bucket: &str, directory: &TempDir, more: &[&str]) -> Mounting {
+    let path = directory.path().to_str().expect("UTF-8");
+    store.mounting(bucket).with(&["--cache", path]).with(more)
+}
+
+fn expected(seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(SIZE).expect("small")];
+    synthetic::fill(seed, 0, &mut bytes);
+    bytes
+}
+
+/// Waits until the disk has what was read.
+fn settle(directory: &Path) {
+    let taken = || {
+        let output = Command::new("du").arg("-sk").arg(directory).output();
+        String::from_utf8(output.expect("du runs").stdout).expect("text")
+    };
+    let mut before = taken();
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        let now = taken();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+#[test]
+fn what_was_read_is_read_from_the_disk_after_a_restart() {
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "large", SIZE, 7);
+    store.plant(&bucket, "small", 1000, 8);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut small = vec![0; 1000];
+    synthetic::fill(8, 0, &mut small);
+    let mut gets = 0;
+    for round in 0..3 {
+        let mount = with_cache(&store, &bucket, &directory, &["--read-only"]).mount();
+        assert!(fs::read(mount.join("large")).expect("read") == expected(7));
+        assert!(fs::read(mount.join("small")).expect("read") == small);
+        settle(directory.path());
+        assert!(mount.unmount().success());
+        if round > 0 {
+            assert_eq!(store.count("GetObject"), gets, "round {round}");
+        }
+        gets = store.count("GetObject");
+    }
+}
+
+#[test]
+fn replaced_object_is_not_read_from_the_disk() {
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    let directory = tempfile::tempdir().expect("a directory");
+    let mount = with_cache(&store, &bucket, &directory, &["--metadata-ttl", "minimal"]).mount();
+    for seed in 1..4 {
+        store.plant(&bucket, "k", SIZE, seed);
+        for _ in 0..2 {
+            assert!(
+                fs::read(mount.join("k")).expect("read") == expected(seed),
+                "{seed}"
+            );
+        }
+        store.plant(&bucket, "small", 1000, seed);
+        let mut small = vec![0; 1000];
+        synthetic::fill(seed, 0, &mut small);
+        assert!(
+            fs::read(mount.join("small")).expect("read") == small,
+            "{seed}"
+        );
+    }
+}
+
+#[test]
+fn directory_may_vanish_under_the_mount() {
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "k", SIZE, 7);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mount = with_cache(&store, &bucket, &directory, &[]).mount();
+    for _ in 0..2 {
+        assert!(fs::read(mount.join("k")).expect("read") == expected(7));
+        fs::remove_dir_all(directory.path().join("mount-s3-cache")).expect("removed");
+        Command::new("sync").status().expect("sync runs");
+        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+    }
+}
+
+#[test]
+fn cache_of_no_size_is_none_and_a_full_disk_is_no_failure() {
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "k", SIZE, 7);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mount = with_cache(&store, &bucket, &directory, &["--max-cache-size", "0"]).mount();
+    assert!(fs::read(mount.join("k")).expect("read") == expected(7));
+    assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 0);
+    drop(mount);
+
+    let disk = tempfile::tempdir().expect("a directory");
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "none"])
+        .arg(disk.path())
+        .status();
+    assert!(mounted.expect("mount runs").success());
+    let mount = with_cache(&store, &bucket, &disk, &["--max-cache-size", "1000"]).mount();
+    for _ in 0..2 {
+        assert!(fs::read(mount.join("k")).expect("read") == expected(7));
+        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+    }
+    drop(mount);
+    let status = Command::new("umount")
+        .arg("--lazy")
+        .arg(disk.path())
+        .status();
+    assert!(status.expect("umount runs").success());
+}
+
+#[test]
+fn directory_that_others_can_change_is_refused_with_the_remedy() {
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("set");
+    let place = tempfile::tempdir().expect("a directory");
+    let output = with_cache(&store, &bucket, &directory, &["--foreground"])
+        .command(place.path())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("can be written by others"), "{text}");
+    assert!(text.contains("To fix it: "), "{text}");
+}
