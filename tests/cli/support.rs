@@ -5,6 +5,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
 use crate::wait::wait_for;
 
 /// What a finished command left behind.
@@ -76,12 +79,12 @@ pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
     })
 }
 
-/// Sends a signal to a process.
+/// Sends a signal to a process. By no command: a process that is started closes its copies of open
+/// files first, and the kernel lets it wait for a write to one of them.
 pub(crate) fn kill(signal: &str, pid: u32) {
-    let status = Command::new("kill")
-        .args(["-s", signal, &pid.to_string()])
-        .status();
-    assert!(status.expect("kill").success());
+    let signal: Signal = format!("SIG{signal}").parse().expect("a signal");
+    let pid = i32::try_from(pid).expect("a process");
+    signal::kill(Pid::from_raw(pid), signal).expect("sent");
 }
 
 fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {

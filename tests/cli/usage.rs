@@ -95,7 +95,13 @@ const HELP: &[(&str, &[&str])] = &[
     ),
     (
         "Caching options",
-        &["--index", "--metadata-ttl", "--negative-metadata-ttl"],
+        &[
+            "--index",
+            "--cache",
+            "--max-cache-size",
+            "--metadata-ttl",
+            "--negative-metadata-ttl",
+        ],
     ),
 ];
 
