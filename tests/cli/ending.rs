@@ -87,7 +87,8 @@ fn stalled_store_does_not_hold_the_end() {
         let writer = thread::spawn(move || {
             let mut file = File::create(path)?;
             file.write_all(&vec![1; 16 << 20])?;
-            thread::sleep(Duration::from_secs(2));
+            // The file stays open for longer than the mount: a sync before its end would store it.
+            thread::sleep(Duration::from_secs(8));
             file.sync_all()
         });
         thread::sleep(Duration::from_millis(800));
