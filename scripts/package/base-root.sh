@@ -15,7 +15,7 @@ if [ ! -e $archive ]; then
     fi
     root=$(mktemp -d target/roots/new.XXXXXX)
     trap 'rm -rf "$root"' EXIT
-    debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >&2
+    debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >&2
     # What apt has to know to get through from here: settings, certificates of a proxy.
     cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
     rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/etc/resolv.conf
