@@ -79,8 +79,13 @@ unsafe extern "C" fn write(
 }
 
 /// A message without the value of a header that authorizes. The CRT masks those of S3, but neither
-/// those for proxies nor those for the services that give credentials (h1_stream.c).
+/// those for proxies nor those for the services that give credentials (h1_stream.c); and what S3
+/// answers to a wrong signature repeats what was signed, headers with tokens included.
 fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
+    let repeated = REPEATED.iter().filter_map(|name| text.find(name));
+    if let Some(start) = repeated.min() {
+        return format!("{}***", &text[..start]).into();
+    }
     let Some((before, header)) = text.split_once(SENDING) else {
         return text;
     };
@@ -94,6 +99,9 @@ fn without_secrets(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// What stands before a header that is sent (h1_stream.c).
 const SENDING: &str = "Sending header: ";
+
+/// How what S3 repeats of the signed headers begins where tokens are.
+const REPEATED: [&str; 2] = ["x-amz-security-token:", "x-amz-s3session-token:"];
 
 /// What names of headers have whose values are secrets.
 const SECRET_HEADERS: [&str; 5] = ["authorization", "token", "secret", "customer-key", "cookie"];
@@ -152,6 +160,11 @@ mod tests {
             let text = masked(&format!("id=0x1: Sending header: {name}: Basic hush: hush"));
             assert_eq!(text, format!("id=0x1: Sending header: {name}: ***"));
         }
+        let body = "refused: <CanonicalRequest>GET\n/\nhost:b\nx-amz-security-token:hush\n\nhost";
+        assert_eq!(
+            masked(body),
+            "refused: <CanonicalRequest>GET\n/\nhost:b\n***"
+        );
         let plain = "id=0x1: Sending header: Host: token.example.com";
         assert_eq!(masked(plain), plain);
         assert_eq!(masked("Sending header: "), "Sending header: ");
