@@ -33,8 +33,8 @@ pub(super) enum Found {
 }
 
 impl Entry {
-    /// Opens the files of `name`, or makes them if `make` says so. `None` when there are none.
-    fn open(directory: &Directory, name: &Name, size: u64, make: bool) -> io::Result<Option<Self>> {
+    /// Opens the files of `name`, or makes them. `None` when others remove them each time.
+    fn open(directory: &Directory, name: &Name, size: u64) -> io::Result<Option<Self>> {
         let place = directory.place(&name.stem());
         let (data, map) = (data_of(&place), map_of(&place));
         let head = record::head(name, size);
@@ -60,9 +60,6 @@ impl Entry {
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
-            }
-            if !make {
-                return Ok(None);
             }
             create(directory, &place, &head, size)?;
         }
@@ -260,15 +257,15 @@ impl Entries {
         }
     }
 
-    /// The entry of `name`; `None` when there is none and `make` does not say to make it.
+    /// The entry of `name`, made if there is none; `None` when others remove it each time.
     ///
     /// # Errors
     /// The disk does not have it, and does not take it.
-    pub(super) fn get(&self, name: &Name, size: u64, make: bool) -> io::Result<Option<Arc<Entry>>> {
+    pub(super) fn get(&self, name: &Name, size: u64) -> io::Result<Option<Arc<Entry>>> {
         if let Some(entry) = self.known(name).filter(|entry| entry.is_linked()) {
             return Ok(Some(entry));
         }
-        let Some(entry) = Entry::open(&self.directory, name, size, make)? else {
+        let Some(entry) = Entry::open(&self.directory, name, size)? else {
             return Ok(None);
         };
         let entry = Arc::new(entry);

@@ -122,7 +122,7 @@ impl Get {
 
     /// Delivers what is allowed.
     fn run(&self) {
-        let entry = match self.shared.entries.get(&self.name, self.request.size, true) {
+        let entry = match self.shared.entries.get(&self.name, self.request.size) {
             Ok(entry) => entry,
             Err(error) => {
                 self.shared.failed("opened", &error);
