@@ -19,6 +19,14 @@ pub(super) fn is_meant(
     first == name && (rest.first().is_none_or(is_help) || is_its(rest))
 }
 
+/// Reads the words of a subcommand, does what they ask for, and gives the exit status.
+pub(super) fn run<T: Parser>(words: &[OsString], main: impl FnOnce(T) -> ExitCode) -> ExitCode {
+    match parse(words) {
+        Ok(args) => main(args),
+        Err(status) => status,
+    }
+}
+
 /// Reads the words of a subcommand.
 ///
 /// # Errors

@@ -82,40 +82,22 @@ use notify::ServiceManager;
 pub fn main() -> ExitCode {
     let words: Vec<_> = env::args_os().collect();
     if args_staged::is_meant(&words) {
-        return match args_subcommand::parse(&words) {
-            Ok(args) => staged::main(args),
-            Err(status) => status,
-        };
+        return args_subcommand::run(&words, staged::main);
     }
     if args_prefetch::is_meant(&words) {
-        return match args_subcommand::parse(&words) {
-            Ok(args) => prefetch::main(&args),
-            Err(status) => status,
-        };
+        return args_subcommand::run(&words, |args| prefetch::main(&args));
     }
     if args_top::is_meant(&words) {
-        return match args_subcommand::parse(&words) {
-            Ok(args) => top::main(&args),
-            Err(status) => status,
-        };
+        return args_subcommand::run(&words, |args| top::main(&args));
     }
     if args_index::is_meant(&words) {
-        return match args_subcommand::parse(&words) {
-            Ok(args) => index::main(args),
-            Err(status) => status,
-        };
+        return args_subcommand::run(&words, index::main);
     }
     if args_doctor::is_meant(&words) {
-        return match args_subcommand::parse(&words) {
-            Ok(args) => doctor::main(args),
-            Err(status) => status,
-        };
+        return args_subcommand::run(&words, doctor::main);
     }
     if args_generate::is_meant(&words) {
-        return match args_subcommand::parse(&words) {
-            Ok(args) => generate::main(&args),
-            Err(status) => status,
-        };
+        return args_subcommand::run(&words, |args| generate::main(&args));
     }
     let mut environment = Environment::read();
     let line = fstab::translate(&words);
