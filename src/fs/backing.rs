@@ -3,6 +3,10 @@
 //! The kernel asks of all who have an inode open at the same time that they read in the same way:
 //! all from one file, or all from this process. So the first who opens decides. Whoever then cannot
 //! do likewise gets another inode for the same name.
+//!
+//! Of what the kernel reads by itself nothing is heard. So a handle of which a descriptor was closed
+//! does not count again when another one is used: a writer may replace the object, and the handle
+//! goes on with the version that it has.
 
 use std::any::Any;
 use std::collections::HashMap;
