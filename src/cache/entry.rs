@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::BLOCK;
 use super::directory::Directory;
-use super::name::Name;
+use super::name::{Name, stem_of};
 use super::record::{self, HEAD, RECORD};
 use crate::crt::crc32c;
 
@@ -66,6 +66,20 @@ impl Entry {
         Ok(None)
     }
 
+    /// Opens the files at `place` as they are: this neither makes them, nor is it a use. `None` when
+    /// they are not those of a version, or damaged.
+    ///
+    /// # Errors
+    /// There are none, or the disk does not give them.
+    pub(super) fn at(place: &Path) -> io::Result<Option<Self>> {
+        let (map, data) = (open(&map_of(place))?, open(&data_of(place))?);
+        let Some(size) = noted_size(&map, place)? else {
+            return Ok(None);
+        };
+        let is_whole = data.metadata()?.len() == size;
+        Ok(is_whole.then_some(Self { data, map, size }))
+    }
+
     /// Reads the blocks from number `first` on into `buffer`, as many as it has room for, the last one
     /// of the object being shorter; says of the first one that is not good why, and how many good ones
     /// are before it.
@@ -74,7 +88,7 @@ impl Entry {
     /// The disk does not give them.
     pub(super) fn read(&self, first: u64, buffer: &mut [u8]) -> io::Result<(usize, Found)> {
         let count = buffer.len().div_ceil(block_len());
-        let records = self.records(first, count)?;
+        let records = records(&self.map, first, count)?;
         let known = records.iter().take_while(|sum| sum.is_some()).count();
         let len = buffer.len().min(known * block_len());
         self.data.read_exact_at(&mut buffer[..len], first * BLOCK)?;
@@ -113,37 +127,60 @@ impl Entry {
     }
 
     /// Whether its files still have their names.
-    fn is_linked(&self) -> bool {
+    pub(super) fn is_linked(&self) -> bool {
         let linked = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
         linked(&self.map) && linked(&self.data)
     }
 
-    fn forget(&self, number: u64) -> io::Result<()> {
+    /// Lets block `number` count as missing.
+    ///
+    /// # Errors
+    /// The disk does not take that.
+    pub(super) fn forget(&self, number: u64) -> io::Result<()> {
         self.map.write_all_at(&[0; RECORD], place_of(number))
     }
+}
 
-    /// The checksums of blocks, of those that are there.
-    fn records(&self, first: u64, count: usize) -> io::Result<Vec<Option<u32>>> {
-        let mut bytes = vec![0; count * RECORD];
-        let mut read = 0;
-        while read < bytes.len() {
-            match self
-                .map
-                .read_at(&mut bytes[read..], place_of(first) + read as u64)
-            {
-                // What was never written counts as zeros.
-                Ok(0) => break,
-                Ok(more) => read += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+/// The checksums of `count` blocks from number `first` on, of those that `map` notes.
+///
+/// # Errors
+/// The disk does not give them.
+pub(super) fn records(map: &File, first: u64, count: usize) -> io::Result<Vec<Option<u32>>> {
+    let mut bytes = vec![0; count * RECORD];
+    // What was never written counts as zeros.
+    read_what_is_there(map, &mut bytes, place_of(first))?;
+    let (records, _) = bytes.as_chunks::<RECORD>();
+    Ok((first..)
+        .zip(records)
+        .map(|(number, record)| record::sum(number, *record))
+        .collect())
+}
+
+/// The length of the object of which `map`, of the files at `place`, has the notes; `None` when they are
+/// those of other files, or damaged.
+///
+/// # Errors
+/// The disk does not give them.
+pub(super) fn noted_size(map: &File, place: &Path) -> io::Result<Option<u64>> {
+    let mut head = [0; HEAD];
+    read_what_is_there(map, &mut head, 0)?;
+    Ok(record::read_head(&head)
+        .filter(|(_, name)| place.file_name().is_some_and(|stem| stem == &*stem_of(name)))
+        .map(|(size, _)| size))
+}
+
+/// Reads as much of `buffer` as the file has from `place` on.
+fn read_what_is_there(file: &File, buffer: &mut [u8], place: u64) -> io::Result<()> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], place + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        let (records, _) = bytes.as_chunks::<RECORD>();
-        Ok((first..)
-            .zip(records)
-            .map(|(number, record)| record::sum(number, *record))
-            .collect())
     }
+    Ok(())
 }
 
 /// Makes empty files, unless somebody else was faster.
@@ -281,6 +318,11 @@ impl Entries {
         drop(open);
         drop(closed);
         Ok(Some(entry))
+    }
+
+    /// Where the files are.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// The directory whose file system has the files.

@@ -15,6 +15,9 @@
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
 //! | `usage`, `keeper` | how much they take, and what makes room |
+//! | `warm` | filling it before anybody reads |
+//! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
+//! | `notes`, `parallel`, `watch` | what these need: what an entry lacks, many threads, who follows |
 //!
 //! # On the disk
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
@@ -28,15 +31,22 @@
 
 mod directory;
 mod entry;
+mod evict;
 mod fill;
 mod get;
+mod holdings;
 mod keeper;
 mod name;
+mod notes;
+mod parallel;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verify;
+mod warm;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,7 +56,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures::executor::ThreadPool;
 
 pub use directory::Refused;
+pub use evict::{Evicted, Eviction, Objects};
+pub use holdings::{Disk, Holdings, Survey};
 pub use store::CachedStore;
+pub use verify::Verified;
+pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
+pub use watch::Watch;
 
 use crate::metrics::{CacheMetrics, Snapshot};
 use directory::Directory;
@@ -115,6 +130,12 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// There is none, where one is looked for.
+    #[error("there is no cache in {}", path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
     },
     /// No thread can be started.
     #[error("no thread can be started")]

@@ -9,7 +9,7 @@ use super::get::Get;
 use super::name::Name;
 use super::{Cache, Shared};
 use crate::s3::{
-    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
+    BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
     PutRequest, RenameRequest, Store, Stored, Upload,
 };
 
@@ -20,7 +20,7 @@ use crate::s3::{
 #[derive(Debug)]
 pub struct CachedStore {
     store: Arc<dyn Store>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// What tells this store from others with buckets of the same name, and the bucket.
     origin: (String, String),
 }
@@ -35,6 +35,12 @@ impl CachedStore {
             origin: (origin, bucket),
         }
     }
+
+    /// The name of the files of a version.
+    pub(super) fn name(&self, key: &str, etag: &ETag, size: u64) -> Name {
+        let (origin, bucket) = &self.origin;
+        Name::new(origin, bucket, key, &etag.text(), size)
+    }
 }
 
 impl Store for CachedStore {
@@ -43,9 +49,7 @@ impl Store for CachedStore {
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, Error> {
-        let (origin, bucket) = &self.origin;
-        let (key, etag) = (request.key.as_str(), request.if_match.text());
-        let name = Name::new(origin, bucket, key, &etag, request.size);
+        let name = self.name(request.key.as_str(), &request.if_match, request.size);
         Ok(Get::start(&self.shared, &self.store, name, request, sink))
     }
 

@@ -84,7 +84,7 @@ fn open(fake: &FakeStore, directory: &Path, most: Option<u64>) -> (Cache, Arc<Ca
         free_percent: 0,
     };
     let cache = Cache::open(directory, limits).expect("opened");
-    while most.is_some() && cache.0.usage.counted_never() {
+    while most.is_some() && !cache.0.usage.is_counted() {
         thread::sleep(Duration::from_millis(1));
     }
     let behind: Arc<dyn Store> = Arc::new(fake.clone());

@@ -40,7 +40,7 @@ impl Usage {
 
     /// Whether `more` bytes may be written into `directory`; if so they count.
     pub(super) fn admit(&self, more: u64, directory: &Path) -> Verdict {
-        if self.limits.most.is_some() && !self.is_counted.load(Ordering::Acquire) {
+        if self.limits.most.is_some() && !self.is_counted() {
             return Verdict::Leave;
         }
         let used = self.used.load(Ordering::Relaxed) + more;
@@ -64,10 +64,27 @@ impl Usage {
         let free = Free::of(directory).unwrap_or_default();
         let least = self.least(&free);
         let most = self.limits.most.unwrap_or(u64::MAX);
+        if used <= most - most / MARGIN && free.bytes >= least + least / MARGIN {
+            return 0;
+        }
         // A margin below what makes somebody ask for room again.
         let over = used.saturating_sub(most - most / MARGIN * 2);
         let short = (least + least / MARGIN * 2).saturating_sub(free.bytes);
         over.max(short).min(used)
+    }
+
+    /// Bytes that can be written into `directory` before anybody asks for room.
+    pub(super) fn room(&self, directory: &Path) -> u64 {
+        let free = Free::of(directory).unwrap_or_default();
+        let least = self.least(&free);
+        let most = self.limits.most.unwrap_or(u64::MAX);
+        let below_limit = (most - most / MARGIN).saturating_sub(self.used());
+        below_limit.min(free.bytes.saturating_sub(least + least / MARGIN))
+    }
+
+    /// Whether all files were counted once.
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_counted.load(Ordering::Acquire)
     }
 
     /// Notes that files of so many bytes are gone.
@@ -84,12 +101,6 @@ impl Usage {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing was counted yet.
-    #[cfg(test)]
-    pub(super) fn counted_never(&self) -> bool {
-        !self.is_counted.load(Ordering::Acquire)
-    }
-
     fn least(&self, free: &Free) -> u64 {
         free.total / 100 * u64::from(self.limits.free_percent)
     }
@@ -97,13 +108,16 @@ impl Usage {
 
 /// Room of a file system.
 #[derive(Default)]
-struct Free {
-    bytes: u64,
-    total: u64,
+pub(super) struct Free {
+    /// Bytes that this user may still take.
+    pub(super) bytes: u64,
+    /// Bytes of all of it.
+    pub(super) total: u64,
 }
 
 impl Free {
-    fn of(directory: &Path) -> io::Result<Self> {
+    /// The room of the file system that has `directory`.
+    pub(super) fn of(directory: &Path) -> io::Result<Self> {
         let found = statvfs(directory)?;
         let block = found.fragment_size();
         Ok(Self {
@@ -136,6 +150,15 @@ mod tests {
             Verdict::Leave,
             "nothing is counted"
         );
+        assert_eq!(usage.counted(0, directory), 0);
+        assert_eq!(usage.room(directory), 950);
+        assert_eq!(
+            usage.counted(950, directory),
+            0,
+            "nobody has asked for room"
+        );
+        assert_eq!(usage.room(directory), 0);
+        assert_eq!(usage.counted(951, directory), 51);
         assert_eq!(usage.counted(0, directory), 0);
         assert_eq!(usage.admit(950, directory), Verdict::Write);
         assert_eq!(usage.admit(50, directory), Verdict::WriteAndMakeRoom);
