@@ -165,7 +165,11 @@ pub(super) fn noted_size(map: &File, place: &Path) -> io::Result<Option<u64>> {
     let mut head = [0; HEAD];
     read_what_is_there(map, &mut head, 0)?;
     Ok(record::read_head(&head)
-        .filter(|(_, name)| place.file_name().is_some_and(|stem| stem == &*stem_of(name)))
+        .filter(|(_, name)| {
+            place
+                .file_name()
+                .is_some_and(|stem| stem == &*stem_of(name))
+        })
         .map(|(size, _)| size))
 }
 

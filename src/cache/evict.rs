@@ -88,3 +88,97 @@ impl Holdings {
         Ok(evicted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::tests::{Fixture, MIB, read};
+    use crate::s3::ETag;
+
+    /// Ten objects of a MiB, used one second after the other.
+    fn fixture() -> (Fixture, Vec<ETag>, SystemTime) {
+        let fixture = Fixture::new();
+        let begin = SystemTime::now() - Duration::from_secs(1000);
+        let mut etags = Vec::new();
+        for n in 0..10 {
+            let known = fixture.files("map");
+            let etag = fixture.fake.put_synthetic(&format!("k{n}"), MIB, n);
+            fetch(&fixture, n, &etag);
+            let map = fixture
+                .files("map")
+                .into_iter()
+                .find(|map| !known.contains(map));
+            let map = File::options()
+                .write(true)
+                .open(map.expect("new"))
+                .expect("there");
+            map.set_modified(begin + Duration::from_secs(n))
+                .expect("set");
+            etags.push(etag);
+        }
+        (fixture, etags, begin)
+    }
+
+    fn fetch(fixture: &Fixture, n: u64, etag: &ETag) {
+        let key = format!("k{n}");
+        read(fixture.store.as_ref(), &key, etag, MIB, 0..MIB, u64::MAX).expect("read");
+        fixture.settle();
+    }
+
+    /// Evicts, and says which of the objects are gone.
+    fn gone(fixture: &Fixture, etags: &[ETag], what: &Eviction) -> Vec<u64> {
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let before = fixture.files("data").len() as u64;
+        let evicted = holdings.evict(what).expect("read");
+        let after = fixture.files("data").len() as u64;
+        assert_eq!((evicted.entries, evicted.stuck), (before - after, 0));
+        assert!(evicted.bytes >= evicted.entries * MIB, "{evicted:?}");
+        let left = (evicted.left / MIB, evicted.left % MIB < 100 * 4096);
+        assert_eq!(left, (after, true), "{evicted:?}");
+        let is_gone = |n: &u64| {
+            let etag = &etags[usize::try_from(*n).expect("small")];
+            let name = fixture.store.name(&format!("k{n}"), etag, MIB);
+            let place = fixture.cache.0.entries.directory().place(&name.stem());
+            !crate::cache::entry::map_of(&place).exists()
+        };
+        (0..10).filter(is_gone).collect()
+    }
+
+    #[test]
+    fn what_was_asked_for_is_removed_and_nothing_else() {
+        let (fixture, etags, begin) = fixture();
+        let old = Eviction::UnusedSince(begin + Duration::from_secs(2));
+        assert_eq!(gone(&fixture, &etags, &old), [0, 1]);
+        let mut objects = Objects::default();
+        for (origin, bucket, key) in [
+            ("origin", "bucket", "k5"),
+            ("origin", "bucket", "none"),
+            ("other", "bucket", "k6"),
+            ("origin", "other", "k6"),
+        ] {
+            objects.add(origin, bucket, key);
+        }
+        assert_eq!(
+            gone(&fixture, &etags, &Eviction::Objects(objects)),
+            [0, 1, 5]
+        );
+        let most = Eviction::ToBytes(5 * MIB + MIB / 2);
+        assert_eq!(gone(&fixture, &etags, &most), [0, 1, 2, 3, 5]);
+        assert_eq!(gone(&fixture, &etags, &most).len(), 5, "that is so already");
+        assert_eq!(gone(&fixture, &etags, &Eviction::All).len(), 10);
+    }
+
+    #[test]
+    fn all_versions_of_an_object_go() {
+        let (fixture, etags, _) = fixture();
+        let etag = fixture.fake.put_synthetic("k3", MIB, 77);
+        fetch(&fixture, 3, &etag);
+        let mut objects = Objects::default();
+        objects.add("origin", "bucket", "k3");
+        assert_eq!(gone(&fixture, &etags, &Eviction::Objects(objects)), [3]);
+        assert_eq!(fixture.files("map").len(), 9);
+    }
+}

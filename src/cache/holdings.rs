@@ -121,7 +121,8 @@ fn survey(place: &Path) -> io::Result<Survey> {
         }
     }
     stems.sort_unstable();
-    let object = |stem: &Path| object_of(&stem.file_name().unwrap_or_default().to_string_lossy()).to_owned();
+    let object =
+        |stem: &Path| object_of(&stem.file_name().unwrap_or_default().to_string_lossy()).to_owned();
     let mut last = None;
     for stem in &stems {
         match survey_entry(stem, &mut sum) {
@@ -175,3 +176,71 @@ fn survey_entry(stem: &Path, sum: &mut Survey) -> io::Result<bool> {
 
 /// What the file system counts a file's bytes in.
 const SECTOR: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::BLOCK;
+    use crate::cache::tests::{Fixture, MIB, damage};
+
+    #[test]
+    fn survey_counts_what_is_there() {
+        let fixture = Fixture::new();
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        assert_eq!(holdings.survey().expect("read"), Survey::default());
+        let begun = SystemTime::now() - Duration::from_secs(1);
+        let size = 2 * MIB + 1;
+        let replaced = fixture.fake.put_synthetic("k", size, 1);
+        fixture.read(&replaced, size, 0..size).expect("read");
+        let etag = fixture.fake.put_synthetic("k", size, 2);
+        fixture.read(&etag, size, MIB..MIB + 1).expect("read");
+        let other = fixture.fake.put_synthetic("other", MIB, 3);
+        crate::cache::tests::read(
+            fixture.store.as_ref(),
+            "other",
+            &other,
+            MIB,
+            0..MIB,
+            u64::MAX,
+        )
+        .expect("read");
+        fixture.settle();
+        let found = holdings.survey().expect("read");
+        assert_eq!(
+            (found.objects, found.complete, found.partial),
+            (2, 2, 1),
+            "{found:?}"
+        );
+        assert_eq!((found.replaced, found.unusable), (1, 0));
+        assert_eq!(found.object_bytes, 2 * size + MIB);
+        assert_eq!(found.present_bytes, size + BLOCK + MIB);
+        assert!(
+            found.bytes >= found.present_bytes && found.bytes < 4 * MIB,
+            "{found:?}"
+        );
+        let (oldest, newest) = (
+            found.oldest_use.expect("used"),
+            found.newest_use.expect("used"),
+        );
+        assert!(begun <= oldest && oldest <= newest, "{found:?}");
+
+        for map in fixture.files("map").iter().take(2) {
+            damage(map, 30, 1 << 20);
+        }
+        let found = holdings.survey().expect("read");
+        assert_eq!(found.unusable, 2, "{found:?}");
+        assert_eq!(found.complete + found.partial, 1);
+        let disk = holdings.disk().expect("told");
+        assert!(disk.free > 0 && disk.free < disk.total, "{disk:?}");
+    }
+
+    #[test]
+    fn holdings_are_those_of_a_cache_that_is_there() {
+        let nothing = tempfile::tempdir().expect("a directory");
+        let error = Holdings::open(nothing.path()).expect_err("there is none");
+        assert!(matches!(error, OpenError::Absent { .. }), "{error}");
+        assert_eq!(fs::read_dir(nothing.path()).expect("there").count(), 0);
+    }
+}

@@ -80,26 +80,28 @@ pub(super) struct Candidate {
 
 impl Work {
     fn run(&self, wanted: &Receiver<()>) {
+        let mut is_asked = false;
         loop {
             let began = Instant::now();
-            if let Err(error) = self.make_room() {
+            if let Err(error) = self.make_room(is_asked) {
                 // Also when the directory was deleted: the next GET makes it again.
                 log::debug!("the cache was not looked through: {error}");
-                _ = self.usage.counted(0, self.directory.root());
+                _ = self.usage.counted(0, is_asked, self.directory.root());
             }
             // A cache that is full all the time is not looked through all the time.
             let pause = began.elapsed() * PAUSE;
             if wanted.recv().is_err() {
                 return;
             }
+            is_asked = true;
             thread::sleep(pause.min(LONGEST_PAUSE));
         }
     }
 
-    fn make_room(&self) -> io::Result<()> {
+    fn make_room(&self, is_asked: bool) -> io::Result<()> {
         let mut candidates = look_through(&self.directory)?;
         let used = candidates.iter().map(|found| found.bytes).sum();
-        let mut excess = self.usage.counted(used, self.directory.root());
+        let mut excess = self.usage.counted(used, is_asked, self.directory.root());
         if excess == 0 {
             return Ok(());
         }

@@ -63,7 +63,11 @@ impl Notes {
         let mut first = 0;
         while first < blocks {
             let count = AT_A_TIME.min(blocks - first);
-            let found = records(&self.map, first, usize::try_from(count).unwrap_or(usize::MAX))?;
+            let found = records(
+                &self.map,
+                first,
+                usize::try_from(count).unwrap_or(usize::MAX),
+            )?;
             for (number, record) in (first..).zip(found) {
                 if record.is_some() {
                     continue;

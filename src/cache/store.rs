@@ -9,8 +9,8 @@ use super::get::Get;
 use super::name::Name;
 use super::{Cache, Shared};
 use crate::s3::{
-    BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
-    PutRequest, RenameRequest, Store, Stored, Upload,
+    BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListPage, ListRequest,
+    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload,
 };
 
 /// A bucket, of which what was read once is read from a [`Cache`].

@@ -57,14 +57,16 @@ impl Usage {
         Verdict::Write
     }
 
-    /// Notes what all files take, and says how many bytes of it have to go.
-    pub(super) fn counted(&self, used: u64, directory: &Path) -> u64 {
+    /// Notes what all files take, and says how many bytes of it have to go: those over the limit, and if
+    /// somebody has asked for room, so many that nobody does soon.
+    pub(super) fn counted(&self, used: u64, is_asked: bool, directory: &Path) -> u64 {
         self.used.store(used, Ordering::Relaxed);
         self.is_counted.store(true, Ordering::Release);
         let free = Free::of(directory).unwrap_or_default();
         let least = self.least(&free);
         let most = self.limits.most.unwrap_or(u64::MAX);
-        if used <= most - most / MARGIN && free.bytes >= least + least / MARGIN {
+        let is_below = used <= most - most / MARGIN && free.bytes >= least + least / MARGIN;
+        if is_below && !is_asked {
             return 0;
         }
         // A margin below what makes somebody ask for room again.
@@ -150,20 +152,16 @@ mod tests {
             Verdict::Leave,
             "nothing is counted"
         );
-        assert_eq!(usage.counted(0, directory), 0);
-        assert_eq!(usage.room(directory), 950);
-        assert_eq!(
-            usage.counted(950, directory),
-            0,
-            "nobody has asked for room"
-        );
+        assert_eq!(usage.counted(950, false, directory), 0, "nobody has asked");
         assert_eq!(usage.room(directory), 0);
-        assert_eq!(usage.counted(951, directory), 51);
-        assert_eq!(usage.counted(0, directory), 0);
+        assert_eq!(usage.counted(950, true, directory), 50);
+        assert_eq!(usage.counted(951, false, directory), 51);
+        assert_eq!(usage.counted(0, true, directory), 0);
+        assert_eq!(usage.room(directory), 950);
         assert_eq!(usage.admit(950, directory), Verdict::Write);
         assert_eq!(usage.admit(50, directory), Verdict::WriteAndMakeRoom);
         assert_eq!(usage.admit(1, directory), Verdict::Leave);
-        assert_eq!(usage.counted(1000, directory), 100);
+        assert_eq!(usage.counted(1000, true, directory), 100);
         usage.removed(100);
         assert_eq!(usage.used(), 900);
         assert_eq!(usage.admit(50, directory), Verdict::Write);
@@ -177,6 +175,6 @@ mod tests {
         });
         let directory = Path::new("/");
         assert_eq!(usage.admit(1, directory), Verdict::Leave);
-        assert_eq!(usage.counted(7, directory), 7);
+        assert_eq!(usage.counted(7, false, directory), 7);
     }
 }

@@ -168,3 +168,169 @@ impl<W: Watch> Check<'_, W> {
 
 /// Bytes that are read at a time.
 const PIECE: u64 = 8 * BLOCK;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::cache::tests::{Fixture, MIB, read};
+    use crate::s3::fake::synthetic;
+
+    #[derive(Default)]
+    struct Counting {
+        bytes: AtomicU64,
+        is_stopped: bool,
+    }
+
+    impl Watch for Counting {
+        fn advanced(&self, bytes: u64) {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn is_stopped(&self) -> bool {
+            self.is_stopped
+        }
+    }
+
+    fn verify(fixture: &Fixture) -> Verified {
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        holdings.verify(|_| Counting::default()).expect("read")
+    }
+
+    fn flip(path: &Path, place: u64) {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .expect("there");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, place).expect("read");
+        file.write_all_at(&[byte[0] ^ 4], place).expect("written");
+    }
+
+    #[test]
+    fn bad_blocks_are_found_and_fetched_again() {
+        let fixture = Fixture::new();
+        let size = 5 * MIB + 77;
+        let etag = fixture.fake.put_synthetic("k", size, 7);
+        fixture.read(&etag, size, 0..2 * MIB).expect("read");
+        fixture.read(&etag, size, 3 * MIB..size).expect("read");
+        let good = Verified {
+            entries: 1,
+            good_blocks: 33,
+            good_bytes: 4 * MIB + 77,
+            ..Verified::default()
+        };
+        assert_eq!(verify(&fixture), good);
+        assert!(verify(&fixture).is_good());
+        let data = &fixture.files("data")[0];
+        for place in [0, 2 * BLOCK + 9, 2 * MIB - 1, 3 * MIB, size - 1] {
+            flip(data, place);
+        }
+        // Nothing was noted there.
+        flip(data, 2 * MIB + 5);
+        let bad = Verified {
+            bad_blocks: 5,
+            good_blocks: 28,
+            good_bytes: 4 * MIB - 4 * BLOCK,
+            ..good
+        };
+        assert_eq!(verify(&fixture), bad);
+        assert!(!bad.is_good());
+        let found = verify(&fixture);
+        assert_eq!(
+            found,
+            Verified {
+                bad_blocks: 0,
+                ..bad
+            },
+            "they are forgotten"
+        );
+        let gets = fixture.gets();
+        let body = fixture.read(&etag, size, 0..size).expect("read");
+        assert!(body == synthetic(7, 0..size));
+        assert!(fixture.gets() > gets);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_small_entry_is_found_or_harmless() {
+        let fixture = Fixture::new();
+        let etag = fixture.fake.put_synthetic("k", 100, 7);
+        for (ending, len) in [("data", 100), ("map", 104)] {
+            for place in 0..len {
+                fixture.read(&etag, 100, 0..100).expect("read");
+                assert!(verify(&fixture).is_good());
+                flip(&fixture.files(ending)[0], place);
+                let found = verify(&fixture);
+                // A note that is damaged is none.
+                let is_record = ending == "map" && place >= 96;
+                assert!(!found.is_good() || is_record, "{ending} {place}: {found:?}");
+                assert_eq!(found.good_blocks, 0, "{ending} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unusable_is_removed_and_what_is_gone_is_no_failure() {
+        let fixture = Fixture::new();
+        for n in 0..4 {
+            let key = format!("k{n}");
+            let etag = fixture.fake.put_synthetic(&key, MIB, n);
+            read(fixture.store.as_ref(), &key, &etag, MIB, 0..MIB, u64::MAX).expect("read");
+        }
+        fixture.settle();
+        let data = fixture.files("data");
+        fs::remove_file(&data[0]).expect("removed");
+        File::options()
+            .write(true)
+            .open(&data[1])
+            .expect("there")
+            .set_len(5)
+            .expect("cut");
+        fs::rename(data[2].with_extension("map"), data[3].with_extension("map")).expect("renamed");
+        let found = verify(&fixture);
+        assert_eq!(
+            (found.entries, found.unusable, found.good_blocks),
+            (3, 3, 0),
+            "{found:?}"
+        );
+        assert_eq!(fixture.files("map").len(), 0);
+        assert!(verify(&fixture).is_good());
+    }
+
+    #[test]
+    fn who_watches_is_told_of_all_and_can_stop_it() {
+        let fixture = Fixture::new();
+        let etag = fixture.fake.put_synthetic("k", 5 * MIB, 7);
+        fixture.read(&etag, 5 * MIB, 0..5 * MIB).expect("read");
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        struct Shared<'a>(&'a Counting);
+        impl Watch for Shared<'_> {
+            fn advanced(&self, bytes: u64) {
+                self.0.advanced(bytes);
+            }
+            fn is_stopped(&self) -> bool {
+                self.0.is_stopped()
+            }
+        }
+        let watch = Counting::default();
+        let mut all = 0;
+        holdings
+            .verify(|bytes| {
+                all = bytes;
+                Shared(&watch)
+            })
+            .expect("read");
+        assert!(all >= 5 * MIB);
+        assert_eq!(watch.bytes.into_inner(), all);
+        let stopped = Counting {
+            is_stopped: true,
+            ..Counting::default()
+        };
+        let found = holdings.verify(|_| stopped).expect("read");
+        assert_eq!(found, Verified::default());
+    }
+}

@@ -108,7 +108,9 @@ impl CachedStore {
         fetched.incomplete = (fetched.troubles.len() + left.len()) as u64;
         fetched.complete = (begun as u64).saturating_sub(fetched.incomplete);
         if matches!(fetched.end, End::Done) {
-            let not_kept = left.into_iter().map(|version| (version.key, Trouble::NotKept));
+            let not_kept = left
+                .into_iter()
+                .map(|version| (version.key, Trouble::NotKept));
             fetched.troubles.extend(not_kept);
         }
         fetched
@@ -166,7 +168,9 @@ struct Meter {
 impl BodySink for Meter {
     fn part(&self, _offset: u64, bytes: Bytes) {
         // Nobody listens to a GET that was given up.
-        _ = self.events.send(Event::Arrived(self.number, bytes.len() as u64));
+        _ = self
+            .events
+            .send(Event::Arrived(self.number, bytes.len() as u64));
     }
 
     fn finish(&self, result: Result<(), Error>) {
@@ -343,7 +347,10 @@ impl<'a> Round<'a> {
     /// Whether so many bytes may be under way more. Then they count for the rate.
     fn may_ask_for(&mut self, bytes: u64) -> bool {
         let fits = self.outstanding + self.store.queued() + bytes <= self.most;
-        fits && self.rate.as_mut().is_none_or(|rate| rate.take(bytes, Instant::now()))
+        fits && self
+            .rate
+            .as_mut()
+            .is_none_or(|rate| rate.take(bytes, Instant::now()))
     }
 
     /// The next job, if one may be begun now.

@@ -57,7 +57,10 @@ impl CachedStore {
     pub fn lacking(&self, versions: Vec<Version>) -> Lacking {
         let missing = map_all(&versions, |version| {
             self.keep(version);
-            self.gaps(version).iter().map(|gap| gap.end - gap.start).sum::<u64>()
+            self.gaps(version)
+                .iter()
+                .map(|gap| gap.end - gap.start)
+                .sum::<u64>()
         });
         let mut lacking = Lacking::default();
         for (version, missing) in versions.into_iter().zip(missing) {
@@ -76,7 +79,11 @@ impl CachedStore {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn make_room(&self, wanted: &mut Vec<Wanted>, since: SystemTime) -> io::Result<Vec<Wanted>> {
+    pub fn make_room(
+        &self,
+        wanted: &mut Vec<Wanted>,
+        since: SystemTime,
+    ) -> io::Result<Vec<Wanted>> {
         let usage = &self.shared.usage;
         let directory = self.shared.entries.directory();
         // The keeper counts at once.
@@ -113,7 +120,9 @@ impl CachedStore {
     }
 
     fn keep(&self, version: &Version) {
-        let kept = self.notes(version).and_then(|notes| notes.map_or(Ok(()), |notes| notes.keep()));
+        let kept = self
+            .notes(version)
+            .and_then(|notes| notes.map_or(Ok(()), |notes| notes.keep()));
         // Only the order in which entries are removed depends on it.
         if let Err(error) = kept
             && error.kind() != io::ErrorKind::NotFound
