@@ -19,12 +19,12 @@ pub enum Eviction {
     /// What is least likely to be read again, until the rest takes no more bytes of the disk than this.
     ToBytes(u64),
     /// All versions of these objects.
-    Objects(Objects),
+    Objects(ObjectSet),
 }
 
 /// Objects, whatever their versions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Objects(HashSet<String>);
+pub struct ObjectSet(HashSet<String>);
 
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ pub struct Evicted {
     pub left: u64,
 }
 
-impl Objects {
+impl ObjectSet {
     /// Adds the object `key` of `bucket`, where `origin` tells stores apart that have buckets of the
     /// same name: as for a [`CachedStore`](super::CachedStore).
     pub fn add(&mut self, origin: &str, bucket: &str, key: &str) {
@@ -152,7 +152,7 @@ mod tests {
         let (fixture, etags, begin) = fixture();
         let old = Eviction::UnusedSince(begin + Duration::from_secs(2));
         assert_eq!(gone(&fixture, &etags, &old), [0, 1]);
-        let mut objects = Objects::default();
+        let mut objects = ObjectSet::default();
         for (origin, bucket, key) in [
             ("origin", "bucket", "k5"),
             ("origin", "bucket", "none"),
@@ -176,7 +176,7 @@ mod tests {
         let (fixture, etags, _) = fixture();
         let etag = fixture.fake.put_synthetic("k3", MIB, 77);
         fetch(&fixture, 3, &etag);
-        let mut objects = Objects::default();
+        let mut objects = ObjectSet::default();
         objects.add("origin", "bucket", "k3");
         assert_eq!(gone(&fixture, &etags, &Eviction::Objects(objects)), [3]);
         assert_eq!(fixture.files("map").len(), 9);

@@ -56,7 +56,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures::executor::ThreadPool;
 
 pub use directory::Refused;
-pub use evict::{Evicted, Eviction, Objects};
+pub use evict::{Evicted, Eviction, ObjectSet};
 pub use holdings::{Disk, Holdings, Survey};
 pub use store::CachedStore;
 pub use verify::Verified;
