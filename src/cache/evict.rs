@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::time::SystemTime;
 
-use super::entry::remove;
+use super::entry::remove_unused;
 use super::holdings::Holdings;
 use super::keeper::{Candidate, look_through, order};
 use super::name::{object_of, object_stem};
@@ -33,6 +33,8 @@ pub struct Evicted {
     pub entries: u64,
     /// Bytes that they took on the disk. What has one of them open keeps its bytes until it closes it.
     pub bytes: u64,
+    /// Entries that are left, as the kernel reads their files by itself for somebody.
+    pub in_use: u64,
     /// Entries that could not be removed.
     pub stuck: u64,
     /// Bytes of the disk that the rest takes.
@@ -73,8 +75,9 @@ impl Holdings {
             if matches!(what, Eviction::ToBytes(most) if evicted.left <= *most) {
                 break;
             }
-            match remove(&candidate.place) {
-                Ok(()) => {
+            match remove_unused(&candidate.place) {
+                Ok(false) => evicted.in_use += 1,
+                Ok(true) => {
                     evicted.entries += 1;
                     evicted.bytes += candidate.bytes;
                     evicted.left = evicted.left.saturating_sub(candidate.bytes);
@@ -96,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::cache::tests::{Fixture, MIB, read};
-    use crate::s3::ETag;
+    use crate::s3::{ETag, Key};
 
     /// Ten objects of a MiB, used one second after the other.
     fn fixture() -> (Fixture, Vec<ETag>, SystemTime) {
@@ -140,8 +143,10 @@ mod tests {
         assert_eq!(left, (after, true), "{evicted:?}");
         let is_gone = |n: &u64| {
             let etag = &etags[usize::try_from(*n).expect("small")];
-            let name = fixture.store.name(&format!("k{n}"), etag, MIB);
-            let place = fixture.cache.0.entries.directory().place(&name.stem());
+            let name = fixture
+                .store
+                .name(&Key::new(format!("k{n}")).expect("valid"), etag, MIB);
+            let place = fixture.cache.0.entries.place(&name);
             !crate::cache::entry::map_of(&place).exists()
         };
         (0..10).filter(is_gone).collect()
@@ -169,6 +174,19 @@ mod tests {
         assert_eq!(gone(&fixture, &etags, &most), [0, 1, 2, 3, 5]);
         assert_eq!(gone(&fixture, &etags, &most).len(), 5, "that is so already");
         assert_eq!(gone(&fixture, &etags, &Eviction::All).len(), 10);
+    }
+
+    #[test]
+    fn what_the_kernel_reads_by_itself_stays() {
+        let (fixture, _, _) = fixture();
+        let data = File::open(&fixture.files("data")[3]).expect("there");
+        data.try_lock_shared().expect("locked");
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let evicted = holdings.evict(&Eviction::All).expect("read");
+        assert_eq!((evicted.entries, evicted.in_use, evicted.stuck), (9, 1, 0));
+        drop(data);
+        let evicted = holdings.evict(&Eviction::All).expect("read");
+        assert_eq!((evicted.entries, evicted.in_use, evicted.left), (1, 0, 0));
     }
 
     #[test]

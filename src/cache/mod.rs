@@ -14,6 +14,8 @@
 //! | `record` | what is noted for a block, and at the head of an object's notes |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
+//! | `whole` | files that have all of a version, for the kernel to read them by itself |
+//! | `proof`, `prover` | which files these are |
 //! | `usage`, `keeper` | how much they take, and what makes room |
 //! | `warm` | filling it before anybody reads |
 //! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
@@ -39,6 +41,8 @@ mod keeper;
 mod name;
 mod notes;
 mod parallel;
+mod proof;
+mod prover;
 mod record;
 mod store;
 #[cfg(test)]
@@ -47,6 +51,7 @@ mod usage;
 mod verify;
 mod warm;
 mod watch;
+mod whole;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,11 +67,14 @@ pub use store::CachedStore;
 pub use verify::Verified;
 pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
 pub use watch::Watch;
+pub use whole::WholeFile;
 
 use crate::metrics::{CacheMetrics, Snapshot};
 use directory::Directory;
 use entry::Entries;
 use keeper::Keeper;
+use proof::Proven;
+use prover::Prover;
 use usage::Usage;
 
 /// How much a [`Cache`] may take.
@@ -85,6 +93,8 @@ pub struct Cache(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     entries: Entries,
+    proven: Arc<Proven>,
+    is_stacked: bool,
     usage: Arc<Usage>,
     metrics: Arc<CacheMetrics>,
     /// Look into files and answer from them.
@@ -158,12 +168,22 @@ impl Cache {
             Arc::clone(&metrics),
         )
         .map_err(OpenError::Thread)?;
+        let is_stacked = directory.is_stacked().unwrap_or_default();
+        let proven = Arc::<Proven>::default();
+        let prover = Prover::start(
+            Arc::clone(&directory),
+            Arc::clone(&proven),
+            Arc::clone(&metrics),
+        )
+        .map_err(OpenError::Thread)?;
         let pool = |name: &str, threads| {
             let mut builder = ThreadPool::builder();
             builder.name_prefix(name).pool_size(threads).create()
         };
         Ok(Self(Arc::new(Shared {
-            entries: Entries::new(directory),
+            entries: Entries::new(directory, prover),
+            proven,
+            is_stacked,
             usage,
             metrics,
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,

@@ -1,14 +1,13 @@
 //! What the notes of an entry say is there.
 
-use std::fs::{File, FileTimes, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use super::BLOCK;
-use super::entry::{map_of, noted_size, records};
+use super::entry::{map_of, noted_size, open_to_read, records};
 
 /// The notes of an entry, opened without being a use of it.
 #[derive(Debug)]
@@ -23,10 +22,7 @@ impl Notes {
     /// # Errors
     /// There are none, or the disk does not give them.
     pub(super) fn open(place: &Path) -> io::Result<Option<Self>> {
-        let map = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(map_of(place))?;
+        let map = open_to_read(&map_of(place))?;
         let size = noted_size(&map, place)?;
         Ok(size.map(|size| Self { map, size }))
     }
@@ -49,8 +45,19 @@ impl Notes {
     /// # Errors
     /// The file system does not take it.
     pub(super) fn keep(&self) -> io::Result<()> {
-        let now = FileTimes::new().set_modified(SystemTime::now());
-        self.map.set_times(now)
+        self.map.set_modified(SystemTime::now())
+    }
+
+    /// The checksums of `count` blocks from number `first` on, of those that are there.
+    ///
+    /// # Errors
+    /// The disk does not give the notes.
+    pub(super) fn sums(&self, first: u64, count: u64) -> io::Result<Vec<Option<u32>>> {
+        records(
+            &self.map,
+            first,
+            usize::try_from(count).unwrap_or(usize::MAX),
+        )
     }
 
     /// The bytes of the object that are missing, in order: whole blocks, or all up to its end.
@@ -63,11 +70,7 @@ impl Notes {
         let mut first = 0;
         while first < blocks {
             let count = AT_A_TIME.min(blocks - first);
-            let found = records(
-                &self.map,
-                first,
-                usize::try_from(count).unwrap_or(usize::MAX),
-            )?;
+            let found = self.sums(first, count)?;
             for (number, record) in (first..).zip(found) {
                 if record.is_some() {
                     continue;

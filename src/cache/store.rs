@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 use super::get::Get;
 use super::name::Name;
-use super::{Cache, Shared};
+use super::{Cache, Shared, WholeFile};
 use crate::s3::{
     BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListPage, ListRequest,
     ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload,
@@ -36,10 +36,22 @@ impl CachedStore {
         }
     }
 
+    /// The file that has all of the version `etag` of `size` bytes of `key`, if there is one that is
+    /// known to be good. Waits for the disk no longer than opening a file takes.
+    pub fn whole(&self, key: &Key, etag: &ETag, size: u64) -> Option<WholeFile> {
+        self.shared.whole(&self.name(key, etag, size))
+    }
+
+    /// Whether its files lie on a file system that lies on others, such as overlayfs: of which
+    /// the kernel allows only so many on top of each other.
+    pub fn is_stacked(&self) -> bool {
+        self.shared.is_stacked
+    }
+
     /// The name of the files of a version.
-    pub(super) fn name(&self, key: &str, etag: &ETag, size: u64) -> Name {
+    pub(super) fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
         let (origin, bucket) = &self.origin;
-        Name::new(origin, bucket, key, &etag.text(), size)
+        Name::new(origin, bucket, key.as_str(), &etag.text(), size)
     }
 }
 
@@ -49,7 +61,7 @@ impl Store for CachedStore {
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, Error> {
-        let name = self.name(request.key.as_str(), &request.if_match, request.size);
+        let name = self.name(&request.key, &request.if_match, request.size);
         Ok(Get::start(&self.shared, &self.store, name, request, sink))
     }
 

@@ -1,16 +1,20 @@
 //! Every block that is noted, read and checked.
 
+use std::fs::File;
 use std::io;
+use std::iter;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::BLOCK;
-use super::entry::{Entry, Found, map_of, remove};
+use super::entry::{block_len, data_of, forget_block, map_of, open_to_read, remove};
 use super::holdings::Holdings;
 use super::keeper::{Candidate, look_through};
 use super::notes::Notes;
 use super::parallel::map_all;
 use super::watch::Watch;
+use crate::crt::crc32c;
 
 /// What a look at every block has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,54 +106,72 @@ struct Check<'a, W> {
     result: Verified,
 }
 
+/// The files of an entry.
+struct Files<'a> {
+    place: &'a Path,
+    notes: Notes,
+    data: File,
+}
+
 impl<W: Watch> Check<'_, W> {
     fn run(&mut self, place: &Path) -> io::Result<()> {
-        let (Some(notes), Some(files)) = (Notes::open(place)?, Entry::at(place)?) else {
+        let notes = Notes::open(place)?;
+        let data = open_to_read(&data_of(place))?;
+        let len = data.metadata()?.len();
+        let Some(notes) = notes.filter(|notes| notes.size() == len) else {
             self.remove(place);
             return Ok(());
         };
+        let files = Files { place, notes, data };
         let mut next = 0;
-        for gap in notes.gaps()? {
+        for gap in files.notes.gaps()? {
             self.blocks(&files, next..gap.start)?;
             next = gap.end;
         }
-        self.blocks(&files, next..files.size())
+        self.blocks(&files, next..len)
     }
 
     /// Checks the blocks in these bytes, which were noted.
-    fn blocks(&mut self, files: &Entry, range: Range<u64>) -> io::Result<()> {
+    fn blocks(&mut self, files: &Files<'_>, range: Range<u64>) -> io::Result<()> {
         let mut next = range.start;
         let mut most = PIECE;
         while next < range.end && !self.watch.is_stopped() {
-            let first = next / BLOCK;
             let len = most.min(range.end - next);
             let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-            let (good, is_bad) = match files.read(first, &mut buffer) {
-                Ok((good, found)) => (good as u64, found == Found::Bad),
+            // Before the bytes, which are written before it.
+            let sums = files.notes.sums(next / BLOCK, len.div_ceil(BLOCK))?;
+            match files.data.read_exact_at(&mut buffer, next) {
+                Ok(()) => {}
                 // One of them is the one that the disk does not give.
                 Err(_) if len > BLOCK => {
                     most = BLOCK;
                     continue;
                 }
                 Err(error) => {
-                    log::debug!("block {first}: {error}");
-                    files.forget(first)?;
-                    (0, true)
+                    log::warn!("{}: {error}", files.place.display());
+                    buffer.clear();
                 }
-            };
+            }
             most = PIECE;
-            let good_end = (next + good * BLOCK).min(range.end);
-            self.result.good_blocks += good;
-            self.result.good_bytes += good_end - next;
-            self.result.bad_blocks += u64::from(is_bad);
-            // Behind the good ones is one that is not, if they are not all.
-            let end = match good_end {
-                end if end < next + len => (end + BLOCK).min(range.end),
-                end => end,
-            };
-            self.told += end - next;
-            self.watch.advanced(end - next);
-            next = end;
+            let numbers = next / BLOCK..;
+            let blocks = buffer.chunks(block_len()).chain(iter::repeat(&[][..]));
+            for ((number, sum), block) in numbers.zip(sums).zip(blocks) {
+                match sum {
+                    // It was forgotten meanwhile.
+                    None => {}
+                    Some(sum) if !block.is_empty() && crc32c(0, block) == sum => {
+                        self.result.good_blocks += 1;
+                        self.result.good_bytes += block.len() as u64;
+                    }
+                    Some(_) => {
+                        forget_block(files.place, number)?;
+                        self.result.bad_blocks += 1;
+                    }
+                }
+            }
+            self.told += len;
+            self.watch.advanced(len);
+            next += len;
         }
         Ok(())
     }
@@ -171,8 +193,7 @@ const PIECE: u64 = 8 * BLOCK;
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
-    use std::os::unix::fs::FileExt;
+    use std::fs;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
@@ -232,6 +253,10 @@ mod tests {
         }
         // Nothing was noted there.
         flip(data, 2 * MIB + 5);
+        let before = fs::metadata(data)
+            .expect("there")
+            .modified()
+            .expect("known");
         let bad = Verified {
             bad_blocks: 5,
             good_blocks: 28,
@@ -240,6 +265,12 @@ mod tests {
         };
         assert_eq!(verify(&fixture), bad);
         assert!(!bad.is_good());
+        // Who has seen the file to be good has to see that it is not.
+        let after = fs::metadata(data)
+            .expect("there")
+            .modified()
+            .expect("known");
+        assert!(after > before);
         let found = verify(&fixture);
         assert_eq!(
             found,

@@ -151,7 +151,14 @@ fn mount(
         store.region()
     );
     let cache = config.mount.cache.as_ref().map(open_cache).transpose()?;
-    let store = cached(config, store, cache.as_ref());
+    let store = Arc::new(store);
+    let cached = cache
+        .as_ref()
+        .map(|cache| cached(&config.client, &store, cache));
+    let store: Arc<dyn Store> = match &cached {
+        Some(cached) => Arc::clone(cached) as Arc<dyn Store>,
+        None => store,
+    };
     let store: Arc<dyn Store> = match index {
         Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
         None => store,
@@ -205,9 +212,17 @@ fn mount(
         },
     );
     let fs = fs.observed(metrics);
-    let fs = match stage {
-        Some(stage) => fs.staged(stage),
-        None => fs,
+    let fs = match (stage, cached) {
+        (Some(stage), _) => fs.staged(stage),
+        (None, Some(cached))
+            if options
+                .cache
+                .as_ref()
+                .is_some_and(|cache| cache.passthrough) =>
+        {
+            fs.backed(cached)
+        }
+        (None, _) => fs,
     };
     let (fs, told) = match prefetcher {
         Some(prefetcher) => {
@@ -299,17 +314,14 @@ pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
 }
 
 /// The store, of which what was read is kept in `cache`.
-fn cached(config: &Config, store: S3Store, cache: Option<&Cache>) -> Arc<dyn Store> {
-    let Some(cache) = cache else {
-        return Arc::new(store);
-    };
-    Arc::new(cached_store(&config.client, store, cache))
-}
-
-/// The store, of which what was read is kept in `cache`.
-pub(super) fn cached_store(client: &ClientOptions, store: S3Store, cache: &Cache) -> CachedStore {
-    let (origin, bucket) = (cache_origin(client, &store), store.bucket().to_owned());
-    CachedStore::new(Arc::new(store), cache, origin, bucket)
+pub(super) fn cached(
+    client: &ClientOptions,
+    store: &Arc<S3Store>,
+    cache: &Cache,
+) -> Arc<CachedStore> {
+    let (origin, bucket) = (cache_origin(client, store), store.bucket().to_owned());
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    Arc::new(CachedStore::new(store, cache, origin, bucket))
 }
 
 /// What tells stores apart in a cache that have buckets of the same name.

@@ -13,6 +13,7 @@ mod memory;
 mod model;
 mod namespace;
 mod namespace_local;
+mod passthrough;
 mod prefetching;
 mod reading;
 mod renaming;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 pub use fetch::{End, FetchLimits, Fetched, Trouble};
 
-use super::entry::{data_of, remove};
+use super::entry::{data_of, remove_unused};
 use super::keeper::{look_through, order};
 use super::notes::Notes;
 use super::parallel::map_all;
@@ -100,8 +100,9 @@ impl CachedStore {
                 if room >= needed {
                     break;
                 }
-                match remove(&candidate.place) {
-                    Ok(()) => {
+                match remove_unused(&candidate.place) {
+                    Ok(false) => {}
+                    Ok(true) => {
                         usage.removed(candidate.bytes);
                         self.shared.metrics.removed.add(candidate.bytes);
                         room = usage.room(directory.root());
@@ -147,8 +148,8 @@ impl CachedStore {
 
     /// The notes of a version, if its files can be used.
     fn notes(&self, version: &Version) -> io::Result<Option<Notes>> {
-        let name = self.name(version.key.as_str(), &version.etag, version.size);
-        let place = self.shared.entries.directory().place(&name.stem());
+        let name = self.name(&version.key, &version.etag, version.size);
+        let place = self.shared.entries.place(&name);
         let notes = Notes::open(&place)?;
         let data = fs::symlink_metadata(data_of(&place))?;
         let size = version.size;

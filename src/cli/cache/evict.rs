@@ -50,6 +50,12 @@ pub(super) fn run(args: EvictArgs, environment: Environment) -> Result<ExitCode,
         "{} versions of objects were removed ({bytes}); the rest takes {left}",
         evicted.entries
     ));
+    if evicted.in_use > 0 {
+        say(&format!(
+            "{} stay, as mounts read them just now",
+            evicted.in_use
+        ));
+    }
     if evicted.stuck > 0 {
         let text = format!("{} could not be removed, as was told above", evicted.stuck);
         return Err(Failure::new(text));

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,7 +24,7 @@ use crate::cli::logging;
 use crate::cli::machine::Throughput;
 use crate::cli::memory::Memory;
 use crate::cli::mount::{
-    FRAGMENT_BYTES, LEAST_TARGET_TO_PREFETCH, cached_store, client_config, open_cache,
+    FRAGMENT_BYTES, LEAST_TARGET_TO_PREFETCH, cached, client_config, open_cache,
 };
 use crate::cli::progress::{Bytes, Progress};
 use crate::crt::{Runtime, RuntimeConfig};
@@ -55,6 +56,7 @@ pub(super) fn run(args: WarmArgs, mut environment: Environment) -> Result<ExitCo
         cache: CacheOptions {
             directory: args.place.directory,
             most: args.max_cache_size.map(|mib| mib << 20),
+            passthrough: false,
         },
         rate: args.rate,
         progress: args.progress,
@@ -115,7 +117,11 @@ impl Job {
     }
 
     /// The bucket, and the cache before it; `None` when a signal ends it.
-    fn connect(&self, runtime: &Runtime, stop: &mut Stop) -> Result<Option<CachedStore>, Failure> {
+    fn connect(
+        &self,
+        runtime: &Runtime,
+        stop: &mut Stop,
+    ) -> Result<Option<Arc<CachedStore>>, Failure> {
         let (bucket, root) = (&self.selection.bucket, self.selection.root.clone());
         let mut s3 = client_config(bucket.clone(), root, &self.client);
         s3.part_bytes = self.memory.part_bytes;
@@ -127,7 +133,7 @@ impl Job {
             return Ok(None);
         };
         let store = store.map_err(|error| connect_failure(bucket, &self.client, &error))?;
-        Ok(Some(cached_store(&self.client, store, &cache)))
+        Ok(Some(cached(&self.client, &Arc::new(store), &cache)))
     }
 
     /// The newest versions of what is meant, as far as they can be read; `None` when a signal ends it.
