@@ -2,7 +2,7 @@
 //! `evict`. Mounts may use it meanwhile.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -113,7 +113,14 @@ impl Survey {
 fn survey(place: &Path) -> io::Result<Survey> {
     let mut sum = Survey::default();
     let mut stems = Vec::new();
-    for file in fs::read_dir(place)? {
+    let files = match fs::read_dir(place) {
+        // It is no directory of the cache, or gone.
+        Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => {
+            return Ok(sum);
+        }
+        files => files?,
+    };
+    for file in files {
         let path = file?.path();
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         if name.ends_with(b".map") && !name.starts_with(NEW.as_bytes()) {
@@ -127,13 +134,15 @@ fn survey(place: &Path) -> io::Result<Survey> {
     for stem in &stems {
         match survey_entry(stem, &mut sum) {
             Ok(true) => {}
-            Ok(false) => {
+            // Somebody has just removed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            unusable => {
+                if let Err(error) = unusable {
+                    log::debug!("{}: {error}", stem.display());
+                }
                 sum.unusable += 1;
                 continue;
             }
-            // Somebody has just removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
         }
         let object = object(stem);
         if last.as_ref() == Some(&object) {
@@ -229,8 +238,11 @@ mod tests {
         for map in fixture.files("map").iter().take(2) {
             damage(map, 30, 1 << 20);
         }
+        let root = fixture.cache.0.entries.root();
+        fs::write(root.join("strange"), "no directory").expect("written");
+        fs::create_dir(fixture.files("map")[2].with_file_name("a.map")).expect("made");
         let found = holdings.survey().expect("read");
-        assert_eq!(found.unusable, 2, "{found:?}");
+        assert_eq!(found.unusable, 3, "{found:?}");
         assert_eq!(found.complete + found.partial, 1);
         let disk = holdings.disk().expect("told");
         assert!(disk.free > 0 && disk.free < disk.total, "{disk:?}");

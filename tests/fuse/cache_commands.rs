@@ -241,6 +241,12 @@ fn objects_are_named_by_a_list() {
     let text = error_of(&output);
     assert!(text.contains("list:1: there is no object none"), "{text}");
     assert!(text.contains("cold: is archived"), "{text}");
+    let output = scene.run("warm", &[&scene.uri("sets/")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        error_of(&output).contains("there are no objects below"),
+        "{output:?}"
+    );
     let output = scene.run("warm", &[&scene.uri("set")]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let hint = format!("for all that is below it: {}", scene.uri("set/"));

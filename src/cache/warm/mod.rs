@@ -56,11 +56,13 @@ impl CachedStore {
     /// use of it, so that it is removed after what was not used for longer.
     pub fn lacking(&self, versions: Vec<Version>) -> Lacking {
         let missing = map_all(&versions, |version| {
-            self.keep(version);
-            self.gaps(version)
-                .iter()
-                .map(|gap| gap.end - gap.start)
-                .sum::<u64>()
+            let gaps = self.gaps_of(version, |notes| {
+                // Only the order in which entries are removed depends on it.
+                if let Err(error) = notes.keep() {
+                    log::debug!("{}: {error}", version.key);
+                }
+            });
+            gaps.iter().map(|gap| gap.end - gap.start).sum::<u64>()
         });
         let mut lacking = Lacking::default();
         for (version, missing) in versions.into_iter().zip(missing) {
@@ -120,30 +122,28 @@ impl CachedStore {
         Ok(wanted.split_off(fits))
     }
 
-    fn keep(&self, version: &Version) {
-        let kept = self
-            .notes(version)
-            .and_then(|notes| notes.map_or(Ok(()), |notes| notes.keep()));
-        // Only the order in which entries are removed depends on it.
-        if let Err(error) = kept
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            log::debug!("{}: {error}", version.key);
-        }
-    }
-
     /// The bytes of a version that are missing.
     fn gaps(&self, version: &Version) -> Vec<Range<u64>> {
+        self.gaps_of(version, |_notes| {})
+    }
+
+    /// The same, when `look` has looked at the notes, if there are any.
+    fn gaps_of(&self, version: &Version, look: impl FnOnce(&Notes)) -> Vec<Range<u64>> {
         let whole = 0..version.size;
+        if whole.is_empty() {
+            return Vec::new();
+        }
         let gaps = self.notes(version).and_then(|notes| match notes {
-            Some(notes) => notes.gaps(),
+            Some(notes) => {
+                look(&notes);
+                notes.gaps()
+            }
             None => Ok(vec![whole.clone()]),
         });
-        match gaps {
-            _ if whole.is_empty() => Vec::new(),
-            Ok(gaps) => gaps,
-            Err(_) => vec![whole],
-        }
+        gaps.unwrap_or_else(|error| {
+            log::debug!("{}: {error}", version.key);
+            vec![whole]
+        })
     }
 
     /// The notes of a version, if its files can be used.

@@ -1,7 +1,10 @@
 //! What is fetched into the cache, and what is not.
 
 use std::fs;
+use std::num::NonZeroU64;
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::*;
 use crate::cache::Watch;
@@ -109,7 +112,7 @@ fn only_what_is_missing_is_fetched() {
     fixture.fake.clear_log();
     let lacking = fixture.store.lacking(vec![version.clone()]);
     assert_eq!(lacking.wanted[0].missing, 16 * MIB);
-    let fetched = fetch(&fixture, &[version.clone()]);
+    let fetched = fetch(&fixture, slice::from_ref(&version));
     assert_eq!(fetched.complete, 1, "{fetched:?}");
     let mut ranges: Vec<_> = fixture
         .fake
@@ -127,7 +130,7 @@ fn only_what_is_missing_is_fetched() {
         fixture.cache.0.entries.forget_all();
         let lacking = fixture.store.lacking(vec![version.clone()]);
         assert_eq!(lacking.wanted[0].missing, missing * BLOCK);
-        assert_eq!(fetch(&fixture, &[version.clone()]).complete, 1);
+        assert_eq!(fetch(&fixture, slice::from_ref(&version)).complete, 1);
     }
     assert!(
         fixture
@@ -298,10 +301,10 @@ fn rate_is_kept() {
         .collect();
     let lacking = fixture.store.lacking(versions);
     let limits = FetchLimits {
-        rate: std::num::NonZeroU64::new(8 * MIB),
+        rate: NonZeroU64::new(8 * MIB),
         ..LIMITS
     };
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let fetched = fixture
         .store
         .fetch(lacking.wanted, &limits, &Counting::up_to(u64::MAX));

@@ -93,6 +93,12 @@ impl Job {
             return Err(Failure::new("interrupted before anything was fetched"));
         };
         let count = versions.len();
+        if count == 0 && complaints.count() == 0 {
+            let (bucket, root) = (&self.selection.bucket, self.selection.root.as_str());
+            return Err(Failure::new(format!(
+                "there are no objects below s3://{bucket}/{root}"
+            )));
+        }
         let Lacking {
             complete,
             complete_bytes,
