@@ -238,9 +238,9 @@ mod tests {
         for map in fixture.files("map").iter().take(2) {
             damage(map, 30, 1 << 20);
         }
-        let root = fixture.cache.0.entries.root();
-        fs::write(root.join("strange"), "no directory").expect("written");
         fs::create_dir(fixture.files("map")[2].with_file_name("a.map")).expect("made");
+        let strange = fixture.cache.0.entries.root().join("strange");
+        fs::write(strange, "no directory").expect("written");
         let found = holdings.survey().expect("read");
         assert_eq!(found.unusable, 3, "{found:?}");
         assert_eq!(found.complete + found.partial, 1);
