@@ -3,6 +3,7 @@
 mod binding;
 mod cache_commands;
 mod caching;
+mod crashing;
 mod credentials;
 mod faults;
 mod indexing;
