@@ -11,7 +11,8 @@
 //! `mount-s3 generate` (`args_generate`, `args_manual`, `generate`) writes manual pages and completions.
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
-//! `mount-s3 cache` (`args_cache`, `cache`) fills the cache of mounts and looks after it.
+//! `mount-s3 cache` (`args_cache`, `cache`) fills the cache of mounts and looks after it. Lists of files
+//! and objects are read by `lines`; `text` writes sizes and times.
 //! `mount-s3 doctor` (`args_doctor`, `doctor`) looks at everything that a mount needs.
 //! `mount-s3 top` (`args_top`, `top`) shows what a mount says of itself (`status`) there; what else
 //! shows its figures is begun in `observed`.
