@@ -1,11 +1,13 @@
 //! `mount-s3 cache`: caches of mounts that are filled, counted, checked and emptied, also while a mount
 //! uses them.
 
+mod scene;
+
 use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,120 +15,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use s3_test_server::{Fault, Model, Rule};
 use serde_json::Value;
-use tempfile::TempDir;
 
+use self::scene::{Scene, name};
 use crate::reading::{MIB, bytes};
-use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
 use crate::support::wait::wait_for;
-
-/// A store, a bucket in it, and the directory of a cache.
-struct Scene {
-    store: Local,
-    bucket: String,
-    directory: TempDir,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let store = Local::start();
-        let bucket = store.fresh_bucket();
-        let directory = tempfile::tempdir().expect("a directory");
-        Self {
-            store,
-            bucket,
-            directory,
-        }
-    }
-
-    /// With `count` objects of `size` bytes in `set/`.
-    fn with_set(count: u64, size: u64) -> Self {
-        let scene = Self::new();
-        for i in 0..count {
-            scene.store.plant(&scene.bucket, &name(i), size, i);
-        }
-        scene
-    }
-
-    fn path(&self) -> &str {
-        self.directory.path().to_str().expect("UTF-8")
-    }
-
-    fn uri(&self, path: &str) -> String {
-        format!("s3://{}/{path}", self.bucket)
-    }
-
-    /// `mount-s3 cache ACTION --cache DIRECTORY WORDS`; `uri` reaches the store.
-    fn command(&self, action: &str, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mount-s3"));
-        command
-            .args(["cache", action, "--cache", self.path()])
-            .args(words)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
-        if action == "warm"
-            || words
-                .iter()
-                .any(|word| word.starts_with("s3://") || *word == "--list")
-        {
-            command.args([
-                "--endpoint-url",
-                &self.store.endpoint(),
-                "--force-path-style",
-            ]);
-            command.args(["--region", "us-east-1"]);
-        }
-        command
-    }
-
-    fn run(&self, action: &str, words: &[&str]) -> Output {
-        self.command(action, words).output().expect("it runs")
-    }
-
-    /// Warms, which has to succeed, and gives what it says.
-    fn warm(&self, words: &[&str]) -> String {
-        let output = self.run("warm", words);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn json(&self, action: &str) -> (Option<i32>, Value) {
-        let output = self.run(action, &["--json"]);
-        let document = serde_json::from_slice(&output.stdout);
-        (output.status.code(), document.expect("a document"))
-    }
-
-    fn mount(&self, words: &[&str]) -> Mount {
-        let mounting = self.store.mounting(&self.bucket);
-        mounting.with(&["--cache", self.path()]).with(words).mount()
-    }
-
-    fn gets(&self) -> u64 {
-        self.store.count("GetObject")
-    }
-
-    /// The files of the cache of this kind.
-    fn files(&self, ending: &str) -> Vec<PathBuf> {
-        let root = self.directory.path().join("mount-s3-cache/v1");
-        let places = fs::read_dir(root).expect("there").flatten();
-        let files = places.flat_map(|place| fs::read_dir(place.path()).expect("there").flatten());
-        let paths = files.map(|file| file.path());
-        let mut paths: Vec<_> = paths
-            .filter(|path| path.extension().is_some_and(|found| found == ending))
-            .collect();
-        paths.sort();
-        paths
-    }
-}
-
-fn name(i: u64) -> String {
-    format!("set/{i:04}")
-}
 
 fn check(mount: &Mount, i: u64, size: u64) {
     let read = fs::read(mount.join(&name(i))).expect("read");
