@@ -11,6 +11,7 @@
 //! | `get` | a GET under way: from files as long as they have it, then from the store |
 //! | `fill` | bytes on their way from the store, and into files |
 //! | `entry` | the two files of one version of one object |
+//! | `direct`, `buffers` | bytes past the page cache, and the memory that they are read into |
 //! | `record` | what is noted for a block, and at the head of an object's notes |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
@@ -26,6 +27,8 @@
 //! A block is written before its note, and a note is no more than a claim: after a crash, also of
 //! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
 
+mod buffers;
+mod direct;
 mod directory;
 mod entry;
 mod fill;
@@ -49,6 +52,7 @@ pub use directory::Refused;
 pub use store::CachedStore;
 
 use crate::metrics::{CacheMetrics, Snapshot};
+use buffers::Buffers;
 use directory::Directory;
 use entry::Entries;
 use keeper::Keeper;
@@ -78,6 +82,7 @@ struct Shared {
     writers: ThreadPool,
     /// Bytes that wait to be written.
     queued: AtomicU64,
+    buffers: Arc<Buffers>,
     keeper: Keeper,
     /// Whether the disk has failed lately, which is told once.
     has_failed: AtomicBool,
@@ -148,6 +153,7 @@ impl Cache {
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
             writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
             queued: AtomicU64::new(0),
+            buffers: Arc::default(),
             keeper,
             has_failed: AtomicBool::new(false),
         })))
