@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::entry::{Entry, block_len};
 use super::usage::Verdict;
 use super::{BLOCK, Shared};
+use crate::memory::Lease;
 use crate::s3::{BodySink, Error};
 
 /// Receives whole blocks, of which `wanted` was asked for.
@@ -164,15 +165,22 @@ fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> std::io::Result<()> {
 struct Queued {
     shared: Arc<Shared>,
     bytes: u64,
+    _lease: Option<Lease>,
 }
 
 impl Queued {
-    /// `None` while too many wait.
+    /// `None` while too many wait, or nothing pays for them: who reads has given up its own claim on
+    /// them when it was served.
     fn begin(shared: &Arc<Shared>, bytes: u64) -> Option<Self> {
+        let lease = match shared.account.get() {
+            Some(account) => Some(account.lease(bytes)?),
+            None => None,
+        };
         let before = shared.queued.fetch_add(bytes, Ordering::Relaxed);
         let queued = Self {
             shared: Arc::clone(shared),
             bytes,
+            _lease: lease,
         };
         (before < MOST_QUEUED).then_some(queued)
     }

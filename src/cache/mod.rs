@@ -43,14 +43,15 @@ mod usage;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::executor::ThreadPool;
 
 pub use directory::Refused;
 pub use store::CachedStore;
 
+use crate::memory::{Account, Budget};
 use crate::metrics::{CacheMetrics, Snapshot};
 use buffers::Buffers;
 use directory::Directory;
@@ -82,6 +83,8 @@ struct Shared {
     writers: ThreadPool,
     /// Bytes that wait to be written.
     queued: AtomicU64,
+    /// Pays for them.
+    account: OnceLock<Arc<Account>>,
     buffers: Arc<Buffers>,
     keeper: Keeper,
     /// Whether the disk has failed lately, which is told once.
@@ -153,10 +156,17 @@ impl Cache {
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
             writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
             queued: AtomicU64::new(0),
+            account: OnceLock::new(),
             buffers: Arc::default(),
             keeper,
             has_failed: AtomicBool::new(false),
         })))
+    }
+
+    /// Lets `budget` pay for the bytes that wait to be written: what it does not pay for is left out.
+    /// Only the first budget counts.
+    pub fn pay_from(&self, budget: &Arc<Budget>) {
+        self.0.account.get_or_init(|| budget.open_without_holder());
     }
 
     /// Adds what it has counted to `snapshot`.
