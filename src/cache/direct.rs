@@ -92,7 +92,7 @@ fn open(file: &File) -> Option<File> {
 }
 
 /// Addresses, places and lengths are multiples of it: disks want no more.
-pub(super) const PAGE: usize = 4096;
+const PAGE: usize = 4096;
 
 /// For less, the page cache does better: it writes many of them at once, and has what surrounds a
 /// small read when that is read next.

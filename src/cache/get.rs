@@ -171,7 +171,7 @@ impl Get {
         let end = range.end.next_multiple_of(BLOCK).min(entry.size());
         let in_memory = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
         let len = in_memory(end);
-        let mut buffer = self.shared.buffers.take(len);
+        let mut buffer = self.shared.buffers.take(len)?;
         let (good, found) = entry.read(first, buffer.as_mut())?;
         let wanted = in_memory(range.end).min(good * block_len());
         let bytes = Bytes::from_owner(buffer);
@@ -266,11 +266,6 @@ impl News {
     }
 }
 
-/// [`PIECE`] as a length.
-#[expect(clippy::cast_possible_truncation, reason = "a constant of 1 MiB")]
-pub(super) const fn piece_len() -> usize {
-    PIECE as usize
-}
-
-/// Bytes that are read at a time, so that the first ones are there soon.
-const PIECE: u64 = 1 << 20;
+/// Bytes that are read at a time: a huge page of memory, so that the disk has few places to put them,
+/// and few enough for the first ones to be there soon.
+const PIECE: u64 = 2 << 20;
