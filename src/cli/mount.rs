@@ -151,7 +151,12 @@ fn mount(
         store.region()
     );
     let cache = config.mount.cache.as_ref().map(open_cache).transpose()?;
-    let store = cached(config, store, cache.as_ref());
+    let store = Arc::new(store);
+    let cached = cache.as_ref().map(|cache| cached(config, &store, cache));
+    let store: Arc<dyn Store> = match &cached {
+        Some(cached) => Arc::clone(cached) as Arc<dyn Store>,
+        None => store,
+    };
     let store: Arc<dyn Store> = match index {
         Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
         None => store,
@@ -208,9 +213,17 @@ fn mount(
         },
     );
     let fs = fs.observed(metrics);
-    let fs = match stage {
-        Some(stage) => fs.staged(stage),
-        None => fs,
+    let fs = match (stage, cached) {
+        (Some(stage), _) => fs.staged(stage),
+        (None, Some(cached))
+            if options
+                .cache
+                .as_ref()
+                .is_some_and(|cache| cache.passthrough) =>
+        {
+            fs.backed(cached)
+        }
+        (None, _) => fs,
     };
     let (fs, told) = match prefetcher {
         Some(prefetcher) => {
@@ -302,14 +315,12 @@ fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
 }
 
 /// The store, of which what was read is kept in `cache`.
-fn cached(config: &Config, store: S3Store, cache: Option<&Cache>) -> Arc<dyn Store> {
-    let Some(cache) = cache else {
-        return Arc::new(store);
-    };
+fn cached(config: &Config, store: &Arc<S3Store>, cache: &Cache) -> Arc<CachedStore> {
     let endpoint = config.client.endpoint_url.as_deref().unwrap_or_default();
     let origin = format!("{endpoint} {}", store.region());
     let bucket = store.bucket().to_owned();
-    Arc::new(CachedStore::new(Arc::new(store), cache, origin, bucket))
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    Arc::new(CachedStore::new(store, cache, origin, bucket))
 }
 
 /// Lets files be fetched before they are opened, if that is of use.

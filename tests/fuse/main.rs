@@ -2,6 +2,7 @@
 
 mod binding;
 mod caching;
+mod crashing;
 mod credentials;
 mod faults;
 mod indexing;
@@ -12,6 +13,7 @@ mod memory;
 mod model;
 mod namespace;
 mod namespace_local;
+mod passthrough;
 mod prefetching;
 mod reading;
 mod renaming;

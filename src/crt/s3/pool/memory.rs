@@ -156,7 +156,7 @@ mod tests {
         }
         for ((block, value), bytes) in blocks.iter().zip(1..).zip(sizes) {
             // SAFETY: written above.
-            let held = unsafe { std::slice::from_raw_parts(block.as_ptr(), block.bytes) };
+            let held = unsafe { slice::from_raw_parts(block.as_ptr(), block.bytes) };
             assert_eq!(held.len() as u64, bytes);
             assert!(held.iter().all(|byte| *byte == value), "of {bytes}");
         }
