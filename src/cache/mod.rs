@@ -201,5 +201,5 @@ const BLOCK: u64 = 128 << 10;
 /// They wait for the disk, if the page cache does not have it.
 const READERS: usize = 16;
 
-/// More would only wait for each other.
-const WRITERS: usize = 2;
+/// As many as a disk works at, also when something else wants the processors.
+const WRITERS: usize = 8;
