@@ -17,18 +17,19 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
+from backing import BACKING
 from cases import Case, all_cases
 from charts import write_html
 from clients import OURS, Client, find
 from machine import describe, drop_caches, warm_memory
-from measure import DISTURBED, Figures, measure, measure_raw
+from measure import DISTURBED, Bench, Figures, measure, measure_backing, measure_raw
 from progress import Progress
 from raw import available
 from report import Results, rate_text, write_json, write_markdown
 from stores import LocalServer, Store
 from summary import summarize
 
-QUICK_PEERS = "mountpoint,null-fuse,crt-get"
+QUICK_PEERS = f"mountpoint,null-fuse,crt-get,{BACKING}"
 TWIN = "-s3-like"
 """Cases of this ending do on a modelled store what the case of the same name without it does."""
 
@@ -53,9 +54,11 @@ def main() -> int:
     if not drop_caches():
         notes.append("the page cache was not dropped between runs, which only root can do")
     warm_memory()
+    out = Path(options.out or root / "bench")
 
     with tempfile.TemporaryDirectory(prefix="bench-") as name, _store(options, target, Path(name)) as store:
-        runs = _run(cases, clients, raw, store, Path(name) / "mnt", options)
+        bench = Bench(store, Path(name) / "mnt", Path(options.cache_disk or out), options.seconds)
+        runs = _run(cases, clients, raw, bench, options)
         disturbed = sum(figures.disturbed >= DISTURBED for figures in runs)
         if disturbed:
             notes.append(f"{disturbed} of {len(runs)} runs were disturbed by other processes")
@@ -67,7 +70,6 @@ def main() -> int:
             runs=runs,
             lines=summarize(runs),
         )
-    out = Path(options.out or root / "bench")
     out.mkdir(parents=True, exist_ok=True)
     write_json(results, out / "results.json")
     write_markdown(results, out / "results.md")
@@ -85,6 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"headline cases only, peers {QUICK_PEERS}")
     parser.add_argument("--list", action="store_true", help="print the cases and end")
     parser.add_argument("--out", help="directory to write to [bench]")
+    parser.add_argument("--cache-disk", metavar="DIRECTORY", help="where to put caches on the disk [that of --out]")
     parser.add_argument("--bucket", help="measure at this bucket of S3 instead of the local server")
     parser.add_argument("--region", default="us-east-1", help="its region")
     parser.add_argument(
@@ -126,11 +129,13 @@ def _store(options: argparse.Namespace, target: Path, work: Path) -> Iterator[St
 
 
 def _run(
-    cases: list[Case], clients: list[Client], raw: dict[str, str], store: Store, directory: Path, options: argparse.Namespace
+    cases: list[Case], clients: list[Client], raw: dict[str, str], bench: Bench, options: argparse.Namespace
 ) -> list[Figures]:
     turns = {case.name: [one for one in clients if not one.ceiling or case.null_ceiling] for case in cases}
     fetchers = {case.name: [name for name in raw if case.raw and case.raw.can(name)] for case in cases}
-    progress = Progress(sum(len(turns[case.name]) + len(fetchers[case.name]) for case in cases) * options.rounds)
+    backed = {case.name for case in cases if case.backing and _matches(BACKING, options.peers.split(","))}
+    turn_count = sum(len(turns[case.name]) + len(fetchers[case.name]) + (case.name in backed) for case in cases)
+    progress = Progress(turn_count * options.rounds)
     runs: list[Figures] = []
     given_up: set[tuple[str, str]] = set()
     for case in cases:
@@ -141,13 +146,17 @@ def _run(
                     if (case.name, client.name) in given_up:
                         progress.step(f"{case.name} {client.name}: left out")
                         continue
-                    found = _calm(partial(measure, case, client, store, directory, number, options.seconds), options)
+                    found = _calm(partial(measure, case, client, bench, number), options)
                     if any(figures.error for figures in found):
                         given_up.add((case.name, client.name))
                     runs += found
                     progress.step(_say(found))
                 for name in fetchers[case.name]:
-                    found = _calm(partial(measure_raw, case, name, raw[name], store, number), options)
+                    found = _calm(partial(measure_raw, case, name, raw[name], bench.store, number), options)
+                    runs += found
+                    progress.step(_say(found))
+                if case.name in backed:
+                    found = _calm(partial(measure_backing, case, bench, number), options)
                     runs += found
                     progress.step(_say(found))
     progress.end()

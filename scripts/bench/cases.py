@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from backing import PlainFiles
 from clients import Options
 from raw import RawGet
 from stores import (
@@ -20,10 +21,12 @@ from stores import (
     NAMES_IN_DIRECTORY,
     SHARDS,
     SMALL_FILE_BYTES,
+    TINY_FILE_BYTES,
     TINY_FILES,
+    image_key,
     million_key,
 )
-from workloads import Workload, dd, fio_files, fio_object, pause, read, write
+from workloads import Workload, dd, fio_files, fio_object, pause, read, settle, write
 
 KIB = 1 << 10
 RAW_BLOCKS = 5_000
@@ -35,11 +38,14 @@ THIRTY_MS = "30ms"
 
 @dataclass(frozen=True)
 class Step:
-    """A part of a case; all parts of a case run on the same mount."""
+    """A part of a case; all parts of a case run on the same mount, or from `remount` on on another."""
 
     workload: Workload
     suffix: str = ""
     measured: bool = True
+    unit: str = ""
+    """If it is not that of the case."""
+    remount: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,24 @@ class Case:
     """The raw GET that is measured beside it."""
     with_mount: bool = False
     """Whether the time that the mount takes to answer counts."""
+    cached: bool = False
+    """Whether the client has a cache on the disk, empty at first."""
+    backing: PlainFiles | None = None
+    """The plain files that are read beside it."""
+
+    def mounts(self) -> list[list[Step]]:
+        """The steps of each mount."""
+        found: list[list[Step]] = [[]]
+        for step in self.steps:
+            if step.remount:
+                found.append([])
+            found[-1].append(step)
+        return found
 
 
 def all_cases() -> list[Case]:
     """Every case, in the order in which they run."""
-    return [*_sequential(), *_random(), *_again(), *_many_files(), *_fio(), *_writing(), *_new_files()]
+    return [*_sequential(), *_random(), *_again(), *_cache(), *_many_files(), *_fio(), *_writing(), *_new_files()]
 
 
 def _one(workload: Workload) -> tuple[Step, ...]:
@@ -138,6 +157,38 @@ def _again() -> list[Case]:
              headline=True),
         Case("epoch", group, "4 GiB in 1 MiB samples, shuffled, 8 processes",
              (Step(epoch(1), "-1"), Step(epoch(2), "-2"))),
+    ]  # fmt: skip
+
+
+def _cache() -> list[Case]:
+    group = "Cache"
+    whole, half = dd(LARGE, LARGE_BYTES, keep=True), dd(LARGE, LARGE_BYTES // 2)
+    settled = Step(settle(), measured=False)
+    object_file = PlainFiles({LARGE: LARGE_BYTES})
+    images = PlainFiles({image_key(number): TINY_FILE_BYTES for number in range(IMAGES)})
+
+    def fio(block: int, suffix: str) -> Step:
+        return Step(fio_object(LARGE, LARGE_BYTES, "randread", block, 1, direct=False), suffix, unit="ops/s")
+
+    def epoch(seed: int) -> Workload:
+        return read("epoch", ["images"], workers=8, folders=CLASSES, files=IMAGES, seed=seed)
+
+    def again(name: str, about: str, options: Options) -> Case:
+        steps = [Step(whole, measured=False), settled, Step(whole, "-seq"), Step(whole, "-seq-warm")]
+        steps += [settled, fio(128 * KIB, "-random-128K"), settled, fio(4 * KIB, "-random-4K")]
+        return Case(name, group, about, tuple(steps), options=options, headline=True, cached=True, backing=object_file)
+
+    return [
+        Case("first-uncached", group, "dd bs=1M iflag=nocache, 2 GiB, no cache", _one(half), S3_LIKE),
+        Case("first-cached", group, "the same, filling a cache", _one(half), S3_LIKE, cached=True),
+        again("cached", "4 GiB in the cache: dd from the disk and from memory; fio from the disk", Options()),
+        again("cached-daemon", "the same without passthrough", Options(passthrough=False)),
+        Case("cached-train", group, "20,000 files of 100 KiB, shuffled, 8 processes: into the cache, and from the disk",
+             (Step(read("walk", ["images"]), measured=False), Step(epoch(1), "-1"), settled, Step(epoch(2), "-2")),
+             unit="files/s", headline=True, cached=True, backing=images),
+        Case("cached-restart", group, "1 GiB in the cache, once before and once after a new mount",
+             (Step(dd(MIDDLE, MIDDLE_BYTES), "-before"), settled, Step(dd(MIDDLE, MIDDLE_BYTES), "-after", remount=True)),
+             S3_LIKE, cached=True),
     ]  # fmt: skip
 
 

@@ -123,6 +123,7 @@ _COLORS = {
     "null-fuse": "#b8b8b8",
     "crt-get": "#9a9a9a",
     "curl-get": "#cfcfcf",
+    "backing-file": "#b8b8b8",
 }
 
 _WIDTH = 1180

@@ -34,6 +34,10 @@ class Options:
     """To mount the bucket of a million objects, with an index of it."""
     metadata_ttl: int | None = None
     """Seconds for which names, attributes and versions are believed."""
+    cache: Path | None = None
+    """The directory of a cache on the disk."""
+    passthrough: bool = True
+    """Whether the kernel may read whole objects from the cache by itself; only ours can have it do so."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Mounted:
         environment = os.environ | store.environment | client.environment
         if options.tls and store.ca_bundle:
             environment["AWS_CA_BUNDLE"] = str(store.ca_bundle)
+        if not options.passthrough:
+            environment["MOUNT_S3_CACHE_PASSTHROUGH"] = "off"
         command = client.command(store, directory, options)
         started = time.monotonic()
         with self._log.open("w") as log:
@@ -189,6 +195,8 @@ def _mount_s3_like(program: str) -> Callable[[Store, Path, Options], list[str]]:
             line += ["--memory-target", str(options.memory_target_mib)]
         if options.metadata_ttl is not None:
             line += ["--metadata-ttl", str(options.metadata_ttl)]
+        if options.cache is not None:
+            line += ["--cache", str(options.cache)]
         return line
 
     return command
@@ -203,6 +211,8 @@ def _s3fs(program: str, store: Store, directory: Path, options: Options) -> list
         raise Refused("s3fs has no index")
     if options.metadata_ttl is not None:
         raise Refused("s3fs caches metadata in another way")
+    if options.cache is not None:
+        raise Refused("s3fs is measured without a cache on the disk")
     flags = f"{'rw' if options.writes else 'ro'},sigv4,endpoint={store.region}"
     if endpoint := store.endpoint(options.tls):
         flags += f",url={endpoint},use_path_request_style"
@@ -222,6 +232,8 @@ def _rclone(program: Path, store: Store, directory: Path, options: Options) -> l
         raise Refused("rclone has no index")
     if options.metadata_ttl is not None:
         raise Refused("rclone caches metadata in another way")
+    if options.cache is not None:
+        raise Refused("rclone is measured without a cache on the disk")
     remote = f":s3,env_auth=true,region={store.region},provider="
     if endpoint := store.endpoint(options.tls):
         remote += f'Other,force_path_style=true,endpoint="{endpoint}"'

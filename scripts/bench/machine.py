@@ -64,11 +64,11 @@ def is_mounted(directory: Path) -> bool:
     return any(line.split()[4] == wanted for line in lines)
 
 
-def drop_caches() -> bool:
-    """Empties the page cache; needs root."""
+def drop_caches(*, names: bool = True) -> bool:
+    """Empties the page cache, and lets the kernel forget names too; needs root."""
     os.sync()
     try:
-        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+        Path("/proc/sys/vm/drop_caches").write_text("3\n" if names else "1\n")
     except OSError:
         return False
     return True

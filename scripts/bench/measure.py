@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cases import Case
+from backing import BACKING, fresh_directory
+from cases import Case, Step
 from clients import Client, Mounted, Refused
 from machine import CpuTime, busy_time, children_time, cpu_time, drop_caches, peak_rss
 from raw import fetch
@@ -47,43 +50,51 @@ class Figures:
     """Part of the machine's CPU time that went to processes that have nothing to do with the run."""
 
 
-def measure(case: Case, client: Client, store: Store, directory: Path, number: int, seconds: float) -> list[Figures]:
+@dataclass(frozen=True)
+class Bench:
+    """Where everything runs, and for how long."""
+
+    store: Store
+    directory: Path
+    """To mount at."""
+    disk: Path
+    """Where caches are, each in a directory of its own."""
+    seconds: float
+    """How long a run that has no end of its own lasts."""
+
+
+def measure(case: Case, client: Client, bench: Bench, number: int) -> list[Figures]:
     """Runs the steps of `case` on a mount of its own. A client that refuses or fails gives figures
     whose `error` says so."""
-    store.set_model(case.model)
+    turn = _Turn(case, client.name, number)
+    bench.store.set_model(case.model)
     drop_caches()
-    names = [case.name + step.suffix for step in case.steps if step.measured]
-    found: list[Figures] = []
     try:
-        with Mounted(client, store, directory, case.options) as mounted:
-            context = Context(mounted.directory, seconds, f"written-{time.time_ns()}")
-            for step in case.steps:
-                store.reset()
-                busy, program = busy_time(), children_time()
-                server, own = store.cpu(), cpu_time(mounted.pid)
-                try:
-                    tally = step.workload(context)
-                    own, server = cpu_time(mounted.pid) - own, store.cpu() - server
-                    program = children_time() - program
-                    others = busy_time() - busy - (own + server + program).total
-                except (Failed, OSError) as error:
-                    said = mounted.said()
-                    mounted.kill()
-                    raise Refused(f"{error}" + (f" ({said})" if said else "")) from error
-                if case.with_mount:
-                    tally.seconds += mounted.seconds
-                if step.measured:
-                    figures = Figures(case.name + step.suffix, client.name, number, unit=case.unit)
-                    _fill(figures, tally, own, server, store, writes=case.options.writes)
-                    figures.peak_rss = peak_rss(mounted.pid)
-                    figures.disturbed = _share(others, tally.seconds)
-                    found.append(figures)
-            if case.options.writes and store.keeps_uploads:
-                _delete_files(mounted.directory / context.fresh)
+        with fresh_directory(bench.disk) if case.cached else nullcontext() as cache:
+            options = replace(case.options, cache=cache)
+            for steps in case.mounts():
+                with Mounted(client, bench.store, bench.directory, options) as mounted:
+                    context = Context(mounted.directory, bench.seconds, f"written-{time.time_ns()}", cache)
+                    _run_steps(turn, steps, mounted, context, bench.store)
     except Refused as refusal:
-        done = {figures.case for figures in found}
-        found += [Figures(name, client.name, number, str(refusal), case.unit) for name in names if name not in done]
-    return found
+        turn.refuse(str(refusal))
+    return turn.found
+
+
+def measure_backing(case: Case, bench: Bench, number: int) -> list[Figures]:
+    """Runs the steps of `case` on plain files in place of a mount."""
+    turn = _Turn(case, BACKING, number)
+    if case.backing is None:
+        return []
+    try:
+        with fresh_directory(bench.disk) as directory:
+            case.backing.write(directory)
+            context = Context(directory, bench.seconds, "", directory)
+            for step in case.steps:
+                turn.add(step, _Run(step, context, bench.store, CpuTime), 0)
+    except (Failed, OSError) as error:
+        turn.refuse(str(error))
+    return turn.found
 
 
 def measure_raw(case: Case, name: str, program: str, store: Store, number: int) -> list[Figures]:
@@ -106,6 +117,66 @@ def measure_raw(case: Case, name: str, program: str, store: Store, number: int) 
     _fill(figures, tally, result.cpu, server, store)
     figures.disturbed = _share(others, result.seconds)
     return [figures]
+
+
+class _Run:
+    """A workload, done, and the CPU time that it cost. Raises what the workload raises."""
+
+    def __init__(self, step: Step, context: Context, store: Store, own_time: Callable[[], CpuTime]) -> None:
+        store.reset()
+        busy, program = busy_time(), children_time()
+        server, own = store.cpu(), own_time()
+        self.tally = step.workload(context)
+        self.own, self.server = own_time() - own, store.cpu() - server
+        program = children_time() - program
+        self.others = busy_time() - busy - (self.own + self.server + program).total
+        self.store = store
+
+
+@dataclass
+class _Turn:
+    """A client's turn at a case, and what it has shown so far."""
+
+    case: Case
+    client: str
+    number: int
+    found: list[Figures] = field(default_factory=list)
+
+    def add(self, step: Step, run: _Run, peak: int) -> None:
+        """Adds what a step has shown, if it is measured; `peak` bytes were resident."""
+        if not step.measured:
+            return
+        figures = self._figures(step)
+        _fill(figures, run.tally, run.own, run.server, run.store, writes=self.case.options.writes)
+        figures.disturbed = _share(run.others, run.tally.seconds)
+        figures.peak_rss = peak
+        self.found.append(figures)
+
+    def refuse(self, why: str) -> None:
+        """Adds figures with an error for the steps that were not done."""
+        done = {figures.case for figures in self.found}
+        left = [self._figures(step) for step in self.case.steps if step.measured]
+        for figures in left:
+            figures.error = why
+        self.found += [figures for figures in left if figures.case not in done]
+
+    def _figures(self, step: Step) -> Figures:
+        return Figures(self.case.name + step.suffix, self.client, self.number, unit=step.unit or self.case.unit)
+
+
+def _run_steps(turn: _Turn, steps: list[Step], mounted: Mounted, context: Context, store: Store) -> None:
+    for step in steps:
+        try:
+            run = _Run(step, context, store, lambda: cpu_time(mounted.pid))
+        except (Failed, OSError) as error:
+            said = mounted.said()
+            mounted.kill()
+            raise Refused(f"{error}" + (f" ({said})" if said else "")) from error
+        if turn.case.with_mount:
+            run.tally.seconds += mounted.seconds
+        turn.add(step, run, peak_rss(mounted.pid))
+    if turn.case.options.writes and store.keeps_uploads:
+        _delete_files(mounted.directory / context.fresh)
 
 
 def _fill(

@@ -56,6 +56,11 @@ def million_key(number: int) -> str:
     return f"d{number // MILLION_IN_DIRECTORY:03}/{number:07}"
 
 
+def image_key(number: int) -> str:
+    """A key of the images, a directory for each class."""
+    return f"images/{number // (IMAGES // CLASSES):03}/{number:05}.jpg"
+
+
 @dataclass
 class Counters:
     """What clients asked of the server since the last reset."""

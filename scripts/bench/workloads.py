@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from machine import drop_caches
 from workers import Job, Tally
 
 TIMEOUT = 180.0
@@ -30,6 +32,8 @@ class Context:
     """How long a workload that has no end of its own runs."""
     fresh: str
     """The name of a directory that is not there before the run, for what it writes."""
+    cache: Path | None = None
+    """The directory of the client's cache on the disk."""
 
 
 Workload = Callable[[Context], Tally]
@@ -117,6 +121,34 @@ def pause(seconds: float) -> Workload:
         return Tally(seconds=seconds)
 
     return run
+
+
+def settle() -> Workload:
+    """Waits until the cache has written what it wants to keep, then empties the page cache, that of
+    the mount included."""
+
+    def run(context: Context) -> Tally:
+        started, taken = time.monotonic(), -1
+        while (now := _taken(context.cache)) != taken:
+            if time.monotonic() - started > TIMEOUT:
+                raise Failed(f"still writing after {TIMEOUT:.0f} s")
+            taken = now
+            time.sleep(0.5)
+        # Names are believed for a while by who has a cache.
+        if not drop_caches(names=False):
+            raise Failed("only root can empty the page cache")
+        return Tally(seconds=time.monotonic() - started)
+
+    return run
+
+
+def _taken(directory: Path | None) -> int:
+    """Blocks of the disk below a directory."""
+    # Blocks are allotted when they are written.
+    os.sync()
+    if directory is None:
+        return 0
+    return sum(entry.stat().st_blocks for path, _, _ in os.walk(directory) for entry in os.scandir(path))
 
 
 def _work(script: str, job: Job) -> Tally:

@@ -13,6 +13,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
 use super::BLOCK;
+use super::direct::Direct;
 use super::directory::Directory;
 use super::name::{Name, Short, stem_of};
 use super::proof::{Proof, Stamp};
@@ -25,6 +26,8 @@ use crate::crt::crc32c;
 #[derive(Debug)]
 pub(super) struct Entry {
     data: File,
+    /// What goes past the page cache of `data`.
+    direct: Direct,
     map: File,
     size: u64,
     name: Short,
@@ -65,6 +68,7 @@ impl Entry {
                         touch(&map_file);
                         return Ok(Some(Self {
                             data: data_file,
+                            direct: Direct::default(),
                             map: map_file,
                             size,
                             name: name.short(),
@@ -94,7 +98,8 @@ impl Entry {
         let records = records(&self.map, first, count)?;
         let known = records.iter().take_while(|sum| sum.is_some()).count();
         let len = buffer.len().min(known * block_len());
-        self.data.read_exact_at(&mut buffer[..len], first * BLOCK)?;
+        self.direct
+            .read_exact_at(&self.data, &mut buffer[..len], first * BLOCK)?;
         let blocks = buffer[..len].chunks(block_len());
         for (index, (block, sum)) in blocks.zip(records.into_iter().flatten()).enumerate() {
             if crc32c(0, block) != sum {
@@ -122,7 +127,7 @@ impl Entry {
         for (number, block) in (first..).zip(bytes.chunks(block_len())) {
             records.extend(record::record(number, crc32c(0, block)));
         }
-        self.data.write_all_at(bytes, first * BLOCK)?;
+        self.direct.write_all_at(&self.data, bytes, first * BLOCK)?;
         self.map.write_all_at(&records, place_of(first))?;
         self.note_good(first, records.len() / RECORD);
         Ok(())

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::entry::{Entry, block_len};
 use super::usage::Verdict;
 use super::{BLOCK, Shared};
+use crate::memory::{Account, Lease};
 use crate::s3::{BodySink, Error};
 
 /// Receives whole blocks, of which `wanted` was asked for.
@@ -164,17 +165,25 @@ fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> std::io::Result<()> {
 struct Queued {
     shared: Arc<Shared>,
     bytes: u64,
+    _lease: Option<Lease>,
 }
 
 impl Queued {
-    /// `None` while too many wait.
+    /// `None` while too many wait, or nothing pays for them: who reads has given up its own claim on
+    /// them when it was served.
     fn begin(shared: &Arc<Shared>, bytes: u64) -> Option<Self> {
-        let before = shared.queued.fetch_add(bytes, Ordering::Relaxed);
-        let queued = Self {
+        let before = shared.queued.load(Ordering::Relaxed);
+        let lease = match shared.account.get() {
+            Some(account) => Some(pay(account, before, bytes)?),
+            None if before < MOST_UNPAID => None,
+            None => return None,
+        };
+        shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        Some(Self {
             shared: Arc::clone(shared),
             bytes,
-        };
-        (before < MOST_QUEUED).then_some(queued)
+            _lease: lease,
+        })
     }
 }
 
@@ -185,10 +194,28 @@ impl Drop for Queued {
     }
 }
 
+/// Pays for `bytes` bytes, when `before` bytes wait already: with what is spare, but for the first ones.
+fn pay(account: &Arc<Account>, before: u64, bytes: u64) -> Option<Lease> {
+    let budget = account.budget();
+    let most = MOST_QUEUED.min(budget.limit() / 4);
+    if before < ALWAYS_QUEUED || (before < most && bytes <= budget.spare()) {
+        account.lease(bytes)
+    } else {
+        None
+    }
+}
+
 /// A place in a piece, which is in memory.
 fn cut(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// Bytes that may wait for the disk: as many as a fast disk takes in a tenth of a second.
-pub(super) const MOST_QUEUED: u64 = 128 << 20;
+/// Bytes that may wait for the disk: as many as a fast disk takes in some hundredths of a second.
+const ALWAYS_QUEUED: u64 = 32 << 20;
+
+/// Bytes that may wait if memory is not short: a disk that is fast enough is still silent for some
+/// tenths of a second now and then.
+const MOST_QUEUED: u64 = 512 << 20;
+
+/// Bytes that may wait where nobody pays for them: whoever fetches sees to his memory himself.
+pub(super) const MOST_UNPAID: u64 = 128 << 20;

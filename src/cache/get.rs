@@ -137,7 +137,7 @@ impl Get {
                 Step::Deliver(range) => range,
             };
             let read = match &entry {
-                Some(entry) => read(entry, &range),
+                Some(entry) => self.read(entry, &range),
                 None => Ok((Bytes::new(), Found::Missing)),
             };
             let (bytes, found) = read.unwrap_or_else(|error| {
@@ -161,6 +161,24 @@ impl Get {
                 return self.hand_over(entry, range.start + len);
             }
         }
+    }
+
+    /// Reads the bytes `range` of an object, as far as they are there and good; of what is not good
+    /// first, why.
+    fn read(&self, entry: &Entry, range: &Range<u64>) -> io::Result<(Bytes, Found)> {
+        let first = range.start / BLOCK;
+        let start = first * BLOCK;
+        let end = range.end.next_multiple_of(BLOCK).min(entry.size());
+        let in_memory = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
+        let len = in_memory(end);
+        let mut buffer = self.shared.buffers.take(len)?;
+        let (good, found) = entry.read(first, buffer.as_mut())?;
+        let wanted = in_memory(range.end).min(good * block_len());
+        let bytes = Bytes::from_owner(buffer);
+        Ok((
+            bytes.slice(in_memory(range.start).min(wanted)..wanted),
+            found,
+        ))
     }
 
     /// Lets the store deliver all from `next` on.
@@ -215,7 +233,9 @@ impl State {
             self.ended = true;
             return Step::Finish;
         }
-        let until = end.min(self.allowed).min(self.next.saturating_add(PIECE));
+        // Up to the end of a block, so that none is read twice.
+        let piece = self.next.saturating_add(PIECE) / BLOCK * BLOCK;
+        let until = end.min(self.allowed).min(piece);
         if until <= self.next {
             self.running = false;
             return Step::Wait;
@@ -246,23 +266,6 @@ impl News {
     }
 }
 
-/// Reads the bytes `range` of an object, as far as they are there and good; of what is not good first,
-/// why.
-fn read(entry: &Entry, range: &Range<u64>) -> io::Result<(Bytes, Found)> {
-    let first = range.start / BLOCK;
-    let start = first * BLOCK;
-    let end = range.end.next_multiple_of(BLOCK).min(entry.size());
-    let len = usize::try_from(end - start).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; len];
-    let (good, found) = entry.read(first, &mut buffer)?;
-    let until = (good * block_len()).min(len);
-    let skipped = usize::try_from(range.start - start).unwrap_or(usize::MAX);
-    let wanted = usize::try_from(range.end - start)
-        .unwrap_or(usize::MAX)
-        .min(until);
-    let bytes = Bytes::from(buffer);
-    Ok((bytes.slice(skipped.min(wanted)..wanted), found))
-}
-
-/// Bytes that are read at a time, so that the first ones are there soon.
-const PIECE: u64 = 1 << 20;
+/// Bytes that are read at a time: a huge page of memory, so that the disk has few places to put them,
+/// and few enough for the first ones to be there soon.
+const PIECE: u64 = 2 << 20;

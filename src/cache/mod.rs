@@ -11,6 +11,7 @@
 //! | `get` | a GET under way: from files as long as they have it, then from the store |
 //! | `fill` | bytes on their way from the store, and into files |
 //! | `entry` | the two files of one version of one object |
+//! | `direct`, `buffers` | bytes past the page cache, and the memory that they are read into |
 //! | `record` | what is noted for a block, and at the head of an object's notes |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
@@ -31,6 +32,8 @@
 //! A block is written before its note, and a note is no more than a claim: after a crash, also of
 //! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
 
+mod buffers;
+mod direct;
 mod directory;
 mod entry;
 mod evict;
@@ -55,8 +58,8 @@ mod whole;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::executor::ThreadPool;
 
@@ -69,7 +72,9 @@ pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
 pub use watch::Watch;
 pub use whole::WholeFile;
 
+use crate::memory::{Account, Budget};
 use crate::metrics::{CacheMetrics, Snapshot};
+use buffers::Buffers;
 use directory::Directory;
 use entry::Entries;
 use keeper::Keeper;
@@ -103,6 +108,9 @@ struct Shared {
     writers: ThreadPool,
     /// Bytes that wait to be written.
     queued: AtomicU64,
+    /// Pays for them.
+    account: OnceLock<Arc<Account>>,
+    buffers: Arc<Buffers>,
     keeper: Keeper,
     /// Whether the disk has failed lately, which is told once.
     has_failed: AtomicBool,
@@ -189,9 +197,17 @@ impl Cache {
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
             writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
             queued: AtomicU64::new(0),
+            account: OnceLock::new(),
+            buffers: Arc::default(),
             keeper,
             has_failed: AtomicBool::new(false),
         })))
+    }
+
+    /// Lets `budget` pay for the bytes that wait to be written: what it does not pay for is left out.
+    /// Only the first budget counts.
+    pub fn pay_from(&self, budget: &Arc<Budget>) {
+        self.0.account.get_or_init(|| budget.open_without_holder());
     }
 
     /// Adds what it has counted to `snapshot`.
@@ -206,5 +222,5 @@ const BLOCK: u64 = 128 << 10;
 /// They wait for the disk, if the page cache does not have it.
 const READERS: usize = 16;
 
-/// More would only wait for each other.
-const WRITERS: usize = 2;
+/// As many as a disk works at, also when something else wants the processors.
+const WRITERS: usize = 8;

@@ -352,6 +352,24 @@ fn limit_is_kept_by_eight_readers_and_room_is_made() {
 }
 
 #[test]
+fn what_the_budget_does_not_pay_for_is_left_out_and_nothing_stays_paid() {
+    let fixture = Fixture::new();
+    let budget = Budget::new(MIB, MIB);
+    fixture.cache.pay_from(&budget);
+    fixture.fake.set_part_size(4 * MIB);
+    let etag = fixture.fake.put_synthetic("k", 3 * MIB, SEED);
+    for round in 1..3 {
+        fixture.read(&etag, 3 * MIB, 0..3 * MIB).expect("read");
+        assert_eq!(fixture.gets(), round, "three MiB are too many");
+    }
+    for _ in 0..2 {
+        fixture.read(&etag, 3 * MIB, 0..MIB / 2).expect("read");
+        assert_eq!(fixture.gets(), 3, "half a MiB is not");
+    }
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
 fn two_caches_share_a_directory() {
     let first = Fixture::new();
     let (_cache, second) = open(&first.fake, first.directory.path(), None);

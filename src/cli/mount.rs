@@ -167,6 +167,9 @@ fn mount(
     stage("mounting");
     let options = &config.mount;
     let budget = config.memory.plan.budget();
+    if let Some(cache) = &cache {
+        cache.pay_from(&budget);
+    }
     let hedging = HedgeConfig::new(config.memory.part_bytes, Arc::clone(&budget));
     let hedger = Hedger::start(hedging)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;

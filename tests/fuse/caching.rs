@@ -60,6 +60,12 @@ fn what_was_read_is_read_from_the_disk_after_a_restart() {
         assert!(fs::read(mount.join("large")).expect("read") == expected(7));
         assert!(fs::read(mount.join("small")).expect("read") == small);
         settle(directory.path());
+        // Names and versions are believed for 60 seconds.
+        let asked = || ["GetObject", "HeadObject", "ListObjectsV2"].map(|name| store.count(name));
+        let before = asked();
+        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+        assert!(fs::read(mount.join("large")).expect("read") == expected(7));
+        assert_eq!(asked(), before, "round {round}");
         assert!(mount.unmount().success());
         if round > 0 {
             assert_eq!(store.count("GetObject"), gets, "round {round}");

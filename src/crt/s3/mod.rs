@@ -11,7 +11,7 @@ mod telemetry;
 
 pub use client::{Client, ClientConfig, Stall};
 pub use events::{BodyPart, Finished, Flow, RequestEvents};
-pub use pool::{PoolUsage, memory_for_get};
+pub use pool::{Pages, PoolUsage, memory_for_get};
 pub use request::{Request, RequestKind, RequestOptions};
 pub use response::{ErrorResponse, FailedAttempt, RequestError, Response, ResponseFuture};
 pub use signing::{Signing, SigningAlgorithm};

@@ -2,6 +2,7 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::{self, NonNull};
+use std::slice;
 
 use super::ledger::Memory;
 
@@ -42,6 +43,33 @@ impl Drop for Block {
             Some(layout) => unsafe { dealloc(self.as_ptr(), layout) },
             None => unmap(self.as_ptr(), self.bytes),
         }
+    }
+}
+
+/// Memory like that of a pool, for who reads and writes files: it begins at a page, and if it is large,
+/// at a huge one, which a disk fills in one go where it would fill 512 others. Zeros at first.
+#[derive(Debug)]
+pub struct Pages(Block);
+
+impl Pages {
+    /// Of `bytes` bytes, at least; 128 KiB if that is more. `None` if the system has none.
+    pub fn allocate(bytes: usize) -> Option<Self> {
+        // Not from the allocator of the process: a mapping begins at a page, and is zeros.
+        Block::allocate(bytes.max(SMALLEST_MAPPING) as u64).map(Self)
+    }
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the block's own memory, initialised by the system; who writes has `&mut self`.
+        unsafe { slice::from_raw_parts(self.0.as_ptr(), self.0.bytes) }
+    }
+}
+
+impl AsMut<[u8]> for Pages {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else has it.
+        unsafe { slice::from_raw_parts_mut(self.0.as_ptr(), self.0.bytes) }
     }
 }
 
@@ -128,7 +156,7 @@ mod tests {
         }
         for ((block, value), bytes) in blocks.iter().zip(1..).zip(sizes) {
             // SAFETY: written above.
-            let held = unsafe { std::slice::from_raw_parts(block.as_ptr(), block.bytes) };
+            let held = unsafe { slice::from_raw_parts(block.as_ptr(), block.bytes) };
             assert_eq!(held.len() as u64, bytes);
             assert!(held.iter().all(|byte| *byte == value), "of {bytes}");
         }
@@ -139,6 +167,18 @@ mod tests {
         for bytes in [2 << 20, 5_000_000, 8 << 20] {
             let block = Block::allocate(bytes).expect("memory");
             assert_eq!(block.as_ptr().align_offset(HUGE_PAGE), 0, "of {bytes}");
+        }
+    }
+
+    #[test]
+    fn pages_are_zeros_that_can_be_written() {
+        for bytes in [0, 1, 128 << 10, 1 << 20, 5_000_000] {
+            let mut pages = Pages::allocate(bytes).expect("memory");
+            assert!(pages.as_ref().len() >= bytes);
+            assert_eq!(pages.as_ref().as_ptr().align_offset(4096), 0);
+            assert!(pages.as_ref().iter().all(|byte| *byte == 0));
+            pages.as_mut().fill(7);
+            assert!(pages.as_ref().iter().all(|byte| *byte == 7));
         }
     }
 

@@ -27,6 +27,7 @@ use ledger::{Grant, Ledger, Refusal, Settled, Waiter};
 use memory::Block;
 
 pub use ledger::PoolUsage;
+pub use memory::Pages;
 pub use sizes::memory_for_get;
 
 /// A pool. It lives until the client that it was made for, and the last of its tickets, have ended.

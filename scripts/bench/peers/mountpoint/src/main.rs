@@ -2,16 +2,20 @@
 //!
 //! Every setting that no flag names is the one that Mountpoint's own command documents as its
 //! default: parts of 8 MiB, a throughput target of 10 Gbps where the network is unknown, 16
-//! threads, metadata of minimal time to live, 95 % of the memory. Flags have the names of that
+//! threads, metadata of minimal time to live (60 seconds with a cache), 95 % of the memory, blocks of
+//! 1 MiB in the cache, which is emptied at the start and at the end. Flags have the names of that
 //! command, so that its binary can stand in for this one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use mountpoint_s3_client::config::{AddressingStyle, S3ClientAuthConfig, TlsConfig};
 use mountpoint_s3_client::user_agent::UserAgent;
-use mountpoint_s3_fs::data_cache::DataCacheConfig;
+use mountpoint_s3_fs::data_cache::{
+    CacheLimit, DataCacheConfig, DiskDataCacheConfig, ManagedCacheDir,
+};
 use mountpoint_s3_fs::fs::{CacheConfig, TimeToLive};
 use mountpoint_s3_fs::fuse::config::{FuseOptions, FuseSessionConfig, MountPoint};
 use mountpoint_s3_fs::logging::{LoggingConfig, init_logging};
@@ -57,9 +61,15 @@ struct Args {
     /// MiB
     #[arg(long)]
     memory_target: Option<usize>,
+    /// Directory of a cache on the disk
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// MiB
+    #[arg(long, requires = "cache")]
+    max_cache_size: Option<usize>,
     /// Seconds, `minimal` or `indefinite`
-    #[arg(long, default_value = "minimal")]
-    metadata_ttl: TimeToLive,
+    #[arg(long)]
+    metadata_ttl: Option<TimeToLive>,
     #[arg(long, env = "AWS_CA_BUNDLE")]
     ca_bundle: Option<PathBuf>,
 }
@@ -80,13 +90,20 @@ fn main() -> Result<()> {
         .with_candidate_sizes([
             CandidateSize::prunable(parts.read_size_bytes),
             CandidateSize::new(parts.write_size_bytes),
+            CandidateSize::new(CACHE_BLOCK),
         ])
         .with_memory_limit(memory.bytes())
         .build();
     let path = S3Path::new(Bucket::new(args.bucket.as_str())?, Prefix::empty());
     let client = client_config.create_client(pool.clone(), Some(&path))?;
 
-    let cache_config = CacheConfig::new(args.metadata_ttl);
+    // Emptied when it is dropped, after the session.
+    let directory = args
+        .cache
+        .as_ref()
+        .map(|parent| ManagedCacheDir::new_from_parent_with_cache_key(parent, None, true))
+        .transpose()?;
+    let cache_config = CacheConfig::new(metadata_ttl(&args));
     let superblock = Superblock::new(
         client.clone(),
         path,
@@ -109,7 +126,11 @@ fn main() -> Result<()> {
     let session =
         FuseSessionConfig::new(MountPoint::new(&args.directory)?, options, args.max_threads)?;
     let runtime = Runtime::new(client.event_loop_group());
-    let session = MountpointConfig::new(session, filesystem, DataCacheConfig::default())?
+    let data_cache = DataCacheConfig {
+        disk_cache_config: directory.as_ref().and_then(|found| data_cache(&args, found)),
+        express_cache_config: None,
+    };
+    let session = MountpointConfig::new(session, filesystem, data_cache)?
         .create_fuse_session(superblock, client, runtime, pool)
         .context("cannot mount")?;
     println!("{} is mounted at {}", args.bucket, args.directory.display());
@@ -125,6 +146,31 @@ fn memory_limit(target_mib: Option<usize>) -> Result<MemoryLimitSetting> {
     let most = usize::try_from(effective_total_memory() / 100 * 95)?;
     Ok(MemoryLimitSetting::Default(most.max(MINIMUM_MEM_LIMIT)))
 }
+
+fn metadata_ttl(args: &Args) -> TimeToLive {
+    args.metadata_ttl.unwrap_or(match args.cache {
+        Some(_) => TimeToLive::Duration(Duration::from_secs(60)),
+        None => TimeToLive::Minimal,
+    })
+}
+
+/// `None` for a size of 0: then only metadata is cached.
+fn data_cache(args: &Args, directory: &ManagedCacheDir) -> Option<DiskDataCacheConfig> {
+    let limit = match args.max_cache_size {
+        Some(0) => return None,
+        Some(mib) => CacheLimit::TotalSize {
+            max_size: mib * 1024 * 1024,
+        },
+        None => CacheLimit::default(),
+    };
+    Some(DiskDataCacheConfig {
+        cache_directory: directory.as_path_buf(),
+        block_size: CACHE_BLOCK as u64,
+        limit,
+    })
+}
+
+const CACHE_BLOCK: usize = 1024 * 1024;
 
 fn client_config(args: &Args, memory: MemoryLimitSetting) -> Result<ClientConfig> {
     Ok(ClientConfig {
