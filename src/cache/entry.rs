@@ -171,6 +171,17 @@ impl Entry {
         self.size
     }
 
+    /// Whether there is a block of this number, as far as the notes say.
+    pub(super) fn has(&self, number: u64) -> bool {
+        let records = records(&self.map, number, 1);
+        records.is_ok_and(|records| records.iter().all(Option::is_some))
+    }
+
+    /// The file of its notes.
+    pub(super) fn map(&self) -> &File {
+        &self.map
+    }
+
     /// Whether its files still have their names.
     fn is_linked(&self) -> bool {
         let linked = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
@@ -345,7 +356,7 @@ pub(super) fn touch_at(map: &Path) {
 }
 
 /// Where the record of a block is.
-fn place_of(number: u64) -> u64 {
+pub(super) fn place_of(number: u64) -> u64 {
     HEAD as u64 + number * RECORD as u64
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
+use super::claim::Claim;
 use super::entry::{Entry, block_len};
 use super::usage::Verdict;
 use super::{BLOCK, Shared};
@@ -28,16 +29,20 @@ struct Pending {
     start: u64,
     pieces: Vec<Bytes>,
     len: u64,
+    /// Until all is written.
+    claim: Option<Arc<Claim>>,
 }
 
 impl Filling {
-    /// Hands the bytes in `wanted` to `sink`, and the blocks that begin at or after `start` to `entry`.
+    /// Hands the bytes in `wanted` to `sink`, and the blocks that begin at or after `start` to `entry`,
+    /// which `claim` has claimed.
     pub(super) fn new(
         shared: &Arc<Shared>,
         entry: Arc<Entry>,
         start: u64,
         wanted: Range<u64>,
         sink: Arc<dyn BodySink>,
+        claim: Option<Arc<Claim>>,
     ) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -46,6 +51,7 @@ impl Filling {
             sink,
             pending: Mutex::new(Pending {
                 start,
+                claim,
                 ..Pending::default()
             }),
         }
@@ -100,9 +106,10 @@ impl Filling {
             return self.shared.metrics.left_out.add(len);
         };
         let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.entry));
+        let claim = self.pending().claim.clone();
         self.shared.writers.spawn_ok(async move {
             let written = write(&entry, start, pieces);
-            drop(queued);
+            drop((queued, claim));
             match written {
                 Ok(()) => shared.metrics.filled.add(len),
                 Err(error) => {
@@ -130,6 +137,8 @@ impl BodySink for Filling {
     }
 
     fn finish(&self, result: Result<(), Error>) {
+        // From now on those have it that are still to write.
+        drop(self.pending().claim.take());
         self.sink.finish(result);
     }
 }

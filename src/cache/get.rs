@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
+use super::claim::{Claim, Follower};
 use super::entry::{Entry, Found, block_len};
 use super::fill::Filling;
 use super::name::Name;
@@ -32,11 +33,20 @@ struct State {
     /// A thread delivers, or will.
     running: bool,
     /// The store delivers the rest.
-    handed_over: Option<Arc<dyn InFlight>>,
+    handed_over: Option<HandedOver>,
     /// What the store was told may be delivered, as an offset.
     told: u64,
     /// All was delivered, or nobody waits any more.
     ended: bool,
+}
+
+/// The rest of a GET, which the store delivers.
+struct HandedOver {
+    request: Arc<dyn InFlight>,
+    /// What others do not fetch meanwhile.
+    claim: Weak<Claim>,
+    /// Where what is fetched ends, as an offset.
+    end: u64,
 }
 
 /// A GET as its caller holds it.
@@ -129,6 +139,7 @@ impl Get {
                 None
             }
         };
+        let mut follower = Follower::new();
         loop {
             let step = self.state().step(self.request.range.end);
             let range = match step {
@@ -157,8 +168,13 @@ impl Get {
                 self.state().next += len;
                 self.sink.part(range.start, bytes);
             }
-            if range.start + len < range.end {
-                return self.hand_over(entry, range.start + len);
+            let next = range.start + len;
+            if next < range.end {
+                let waiting = &self.shared.waiting;
+                match &entry {
+                    Some(entry) if follower.wait(entry, next, waiting) => {}
+                    _ => return self.hand_over(entry, next),
+                }
             }
         }
     }
@@ -186,19 +202,23 @@ impl Get {
         let GetRequest { range, size, .. } = &self.request;
         let wanted = next..range.end;
         self.shared.metrics.misses.add(wanted.end - wanted.start);
-        let (fetched, sink) = match entry {
+        let allowed = self.state().allowed;
+        let (fetched, sink, claim) = match entry {
             Some(entry) => {
                 let start = next / BLOCK * BLOCK;
                 let end = range.end.next_multiple_of(BLOCK).min(*size);
+                let claimed = start / BLOCK..allowed.min(end).div_ceil(BLOCK);
+                let claim = entry.claim(claimed).map(Arc::new);
+                let held = claim.as_ref().map(Arc::downgrade).unwrap_or_default();
                 let sink = Arc::clone(&self.sink);
-                let filling = Filling::new(&self.shared, entry, start, wanted.clone(), sink);
-                (start..end, Arc::new(filling) as Arc<dyn BodySink>)
+                let filling = Filling::new(&self.shared, entry, start, wanted.clone(), sink, claim);
+                (start..end, Arc::new(filling) as Arc<dyn BodySink>, held)
             }
-            None => (wanted.clone(), Arc::clone(&self.sink)),
+            None => (wanted.clone(), Arc::clone(&self.sink), Weak::new()),
         };
-        let allowed = self.state().allowed;
         // What lies around the wanted bytes is not for who allows.
         let around = (wanted.start - fetched.start) + (fetched.end - wanted.end);
+        let end = fetched.end;
         let request = GetRequest {
             range: fetched,
             window: (allowed - next).saturating_add(around),
@@ -211,7 +231,11 @@ impl Get {
                     drop(state);
                     return drop(request);
                 }
-                state.handed_over = Some(Arc::from(request));
+                state.handed_over = Some(HandedOver {
+                    request: Arc::from(request),
+                    claim,
+                    end,
+                });
                 state.told = allowed;
                 let news = state.news();
                 drop(state);
@@ -245,22 +269,40 @@ impl State {
 
     /// What the store was not told of what is allowed.
     fn news(&mut self) -> Option<News> {
-        let request = Arc::clone(self.handed_over.as_ref()?);
+        let HandedOver {
+            request,
+            claim,
+            end,
+        } = self.handed_over.as_ref()?;
+        let (request, claim) = (Arc::clone(request), Weak::clone(claim));
+        let until = self.allowed.min(*end);
         let more = self.allowed - self.told;
         self.told = self.allowed;
-        Some(News { request, more })
+        Some(News {
+            request,
+            claim,
+            more,
+            until,
+        })
     }
 }
 
 /// What the store is to be told, under no lock: it may deliver at once.
 struct News {
     request: Arc<dyn InFlight>,
+    claim: Weak<Claim>,
     more: u64,
+    /// The offset up to which it may deliver.
+    until: u64,
 }
 
 impl News {
     fn tell(self) {
         if self.more > 0 {
+            if let Some(claim) = self.claim.upgrade() {
+                // Others may have claimed it: then both fetch it.
+                _ = claim.extend(self.until.div_ceil(BLOCK));
+            }
             self.request.extend_window(self.more);
         }
     }

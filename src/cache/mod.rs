@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `store` | the store: which GET goes where |
 //! | `get` | a GET under way: from files as long as they have it, then from the store |
+//! | `claim` | who fetches what at the moment |
 //! | `fill` | bytes on their way from the store, and into files |
 //! | `entry` | the two files of one version of one object |
 //! | `direct`, `buffers` | bytes past the page cache, and the memory that they are read into |
@@ -33,6 +34,7 @@
 //! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
 
 mod buffers;
+mod claim;
 mod direct;
 mod directory;
 mod entry;
@@ -58,7 +60,7 @@ mod whole;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::executor::ThreadPool;
@@ -106,6 +108,8 @@ struct Shared {
     readers: ThreadPool,
     /// Write them.
     writers: ThreadPool,
+    /// GETs that wait for what others fetch.
+    waiting: AtomicUsize,
     /// Bytes that wait to be written.
     queued: AtomicU64,
     /// Pays for them.
@@ -196,6 +200,7 @@ impl Cache {
             metrics,
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
             writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
+            waiting: AtomicUsize::new(0),
             queued: AtomicU64::new(0),
             account: OnceLock::new(),
             buffers: Arc::default(),

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -214,4 +215,46 @@ fn two_who_read_at_the_same_time_fetch_once() {
     let sent = store.body_bytes_sent() - before;
     eprintln!("sent {sent} for {LARGE}");
     assert!(sent < LARGE + LARGE / 4, "{sent} for {LARGE}");
+}
+
+#[test]
+fn two_mounts_that_read_at_the_same_time_fetch_once() {
+    const OBJECTS: u64 = 40;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant_many(&bucket, "o", OBJECTS, MIB);
+    store.set_model(Model {
+        first_byte_ms: 30,
+        ..Model::default()
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    // Nothing is fetched ahead.
+    let options = ["--read-only", "--metadata-ttl", "minimal"];
+    let mounts = [0, 1].map(|_| with_cache(&store, &bucket, &directory, &options).mount());
+    let mut names: Vec<_> = fs::read_dir(mounts[0].path())
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names.len() as u64, OBJECTS);
+    let before = store.body_bytes_sent();
+    let both = Barrier::new(2);
+    let mut read = mounts.iter().map(|mount| {
+        let (names, both) = (&names, &both);
+        move || {
+            let read = names.iter().map(|name| {
+                both.wait();
+                fs::read(mount.path().join(name)).expect("read")
+            });
+            read.collect::<Vec<_>>()
+        }
+    });
+    let (first, second) = (read.next().expect("one"), read.next().expect("another"));
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(first);
+        (second(), first.join().expect("no panic"))
+    });
+    assert!(first == second);
+    let sent = store.body_bytes_sent() - before;
+    assert!(sent < OBJECTS * MIB * 5 / 4, "{sent} for {OBJECTS} MiB");
 }
