@@ -46,6 +46,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures::executor::ThreadPool;
 
 pub use directory::Refused;
+pub(crate) use name::{Name, hex};
 pub use store::CachedStore;
 
 use crate::metrics::{CacheMetrics, Snapshot};

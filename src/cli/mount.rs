@@ -19,7 +19,8 @@ use super::limits::raise_open_files;
 use super::log_level::LogLevel;
 use super::logging;
 use super::notify::ServiceManager;
-use super::observed::Observers;
+use super::observed::{Caches, Observers};
+use super::shared_cache;
 use super::signals::{Forwarding, HeldSignals, Signal};
 use crate::cache::{Cache, CacheLimits, CachedStore};
 use crate::crt::{Runtime, RuntimeConfig};
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
+use crate::shared_cache::SharedCacheStore;
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::{TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
@@ -150,8 +152,13 @@ fn mount(
         store.bucket(),
         store.region()
     );
-    let cache = config.mount.cache.as_ref().map(open_cache).transpose()?;
-    let store = cached(config, store, cache.as_ref());
+    let budget = config.memory.plan.budget();
+    let region = store.region();
+    let caches = Caches {
+        bucket: shared_cache::open(config, runtime, region, &budget, &metrics.s3)?,
+        disk: config.mount.cache.as_ref().map(open_cache).transpose()?,
+    };
+    let store = cached(config, store, &caches);
     let store: Arc<dyn Store> = match index {
         Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
         None => store,
@@ -159,12 +166,11 @@ fn mount(
 
     stage("mounting");
     let options = &config.mount;
-    let budget = config.memory.plan.budget();
     let hedging = HedgeConfig::new(config.memory.part_bytes, Arc::clone(&budget));
     let hedger = Hedger::start(hedging)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
     let mut read = read_config(config, Arc::clone(&budget)).hedged(hedger);
-    read.gets_prove = cache.is_none();
+    read.gets_prove = caches.are_none();
     let remote = Remote {
         store,
         write: write_config(config, &read, budget),
@@ -244,7 +250,7 @@ fn mount(
         }
     };
     let session = session.map_err(|error| session_failure(&error))?;
-    let observers = Observers::start(config, runtime, directory, session.figures(), told, cache)?;
+    let observers = Observers::start(config, runtime, directory, session.figures(), told, caches)?;
     Ok((session, signals, observers))
 }
 
@@ -298,15 +304,20 @@ fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
     })
 }
 
-/// The store, of which what was read is kept in `cache`.
-fn cached(config: &Config, store: S3Store, cache: Option<&Cache>) -> Arc<dyn Store> {
-    let Some(cache) = cache else {
-        return Arc::new(store);
-    };
+/// The store, of which what was read is kept in `caches`, and looked for on the disk first.
+fn cached(config: &Config, store: S3Store, caches: &Caches) -> Arc<dyn Store> {
     let endpoint = config.client.endpoint_url.as_deref().unwrap_or_default();
     let origin = format!("{endpoint} {}", store.region());
     let bucket = store.bucket().to_owned();
-    Arc::new(CachedStore::new(Arc::new(store), cache, origin, bucket))
+    let mut store: Arc<dyn Store> = Arc::new(store);
+    if let Some(cache) = &caches.bucket {
+        let behind = SharedCacheStore::new(store, cache, origin.clone(), bucket.clone());
+        store = Arc::new(behind);
+    }
+    if let Some(cache) = &caches.disk {
+        store = Arc::new(CachedStore::new(store, cache, origin, bucket));
+    }
+    store
 }
 
 /// Lets files be fetched before they are opened, if that is of use.
