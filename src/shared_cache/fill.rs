@@ -161,7 +161,7 @@ impl Shared {
             let block = Block::holding(name, size, offset);
             let range = block.range();
             let covered = wanted.end.min(range.end) - wanted.start.max(range.start);
-            (covered >= block.len().div_ceil(2) || self.touched.again(block)).then_some(range)
+            (covered >= block.len().div_ceil(2) || self.touched.note(block)).then_some(range)
         };
         let first = take(wanted.start);
         let start = first.as_ref().map_or(wanted.start, |block| block.start);

@@ -144,8 +144,15 @@ impl Get {
         let (mut asked, mut allowed) = (next, next);
         let mut under_way = UnderWay::new();
         let mut late = None;
+        let lacking = &self.shared.lacking;
+        // Most often all of an object is there, or nothing of it.
+        let mut most = match lacking.has(&self.name) {
+            true => 1,
+            false => MOST_UNDER_WAY,
+        };
         while next < end {
-            while asked < allowed.min(end) && under_way.len() < MOST_UNDER_WAY {
+            // Blocks come whole: more than is allowed by less than a block.
+            while asked < allowed.min(end) && under_way.len() < most {
                 let block = Block::holding(self.name, self.request.size, asked);
                 let wanted = asked..end.min(block.range().end);
                 asked = wanted.end;
@@ -160,12 +167,17 @@ impl Get {
                 Event::Allowed(offset) => allowed = offset,
                 Event::Arrived(Some(bytes)) => {
                     late = None;
+                    most = MOST_UNDER_WAY;
+                    lacking.forget(&self.name);
                     let offset = next;
                     next += bytes.len() as u64;
                     self.shared.metrics.hits.add(bytes.len() as u64);
                     self.sink.part(offset, bytes);
                 }
-                Event::Arrived(None) => return self.hand_over(next),
+                Event::Arrived(None) => {
+                    lacking.note(self.name);
+                    return self.hand_over(next);
+                }
                 Event::Late => {
                     self.shared.metrics.errors.add(1);
                     let patience = self.shared.clock.patience();

@@ -15,7 +15,7 @@
 //! | `block` | what a block is, and what is noted with it |
 //! | `health` | whether the bucket is of any use at the moment |
 //! | `clock` | when something has taken too long |
-//! | `touched` | which blocks a little was read of |
+//! | `recent` | what was noted lately |
 //!
 //! # In the bucket
 //! `mount-s3-cache/v1/NAME-NUMBER` is a block of 1 MiB, or what there is at the end of the object.
@@ -33,10 +33,10 @@ mod clock;
 mod fill;
 mod get;
 mod health;
+mod recent;
 mod store;
 #[cfg(test)]
 mod tests;
-mod touched;
 mod upload;
 
 use std::io;
@@ -49,13 +49,14 @@ use futures::executor::ThreadPool;
 
 pub use store::SharedCacheStore;
 
+use crate::cache::Name;
 use crate::memory::{Account, Budget};
 use crate::metrics::{SharedCacheMetrics, Snapshot};
 use crate::s3::{self, Context, ErrorKind, Fetch, Key, PutRequest};
-use block::{BLOCK, NOTES, PREFIX};
+use block::{BLOCK, Block, NOTES, PREFIX};
 use clock::Clock;
 use health::Health;
-use touched::Touched;
+use recent::Recent;
 use upload::Uploads;
 
 /// Blocks of objects in a bucket. Clones share them.
@@ -73,7 +74,11 @@ struct Shared {
     clock: Clock,
     reads: Health,
     writes: Health,
-    touched: Touched,
+    /// Blocks that the cache lacks, and of which a little was read. To fetch all of a block for a few
+    /// of its bytes pays when more of it is read, and that it is read twice is a sign.
+    touched: Recent<Block>,
+    /// Versions that the cache lacked when it was asked last.
+    lacking: Recent<Name>,
     uploads: Uploads,
     /// Whether a block was bad, which is told once.
     was_bad: AtomicBool,
@@ -154,7 +159,8 @@ impl SharedCache {
             clock: Clock::start(timing.patience).map_err(OpenError::Thread)?,
             reads: Health::new("read", timing.rest),
             writes: Health::new("written", timing.rest),
-            touched: Touched::default(),
+            touched: Recent::default(),
+            lacking: Recent::default(),
             uploads: Uploads::default(),
             was_bad: AtomicBool::new(false),
         })))

@@ -100,6 +100,15 @@ impl Fixture {
     }
 }
 
+/// Waits until `condition` holds.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Tells of bytes that come.
 struct Told(Sender<u64>);
 
@@ -137,11 +146,7 @@ impl Mount {
     }
 
     fn settle(&self) {
-        let began = Instant::now();
-        while self.cache.0.uploads.count() > 0 {
-            assert!(began.elapsed() < Duration::from_secs(20), "it is stored");
-            thread::sleep(Duration::from_millis(1));
-        }
+        until("all is stored", || self.cache.0.uploads.count() == 0);
     }
 
     fn metrics(&self) -> &SharedCacheMetrics {
@@ -216,6 +221,30 @@ fn the_rest_from_the_first_block_that_is_missing_comes_by_one_get() {
 }
 
 #[test]
+fn version_that_is_not_there_is_asked_for_by_one_request() {
+    let size = 8 * MIB;
+    let fixture = Fixture::new();
+    let etag = fixture.origin.put_synthetic("k", size, SEED);
+    // Nothing is stored, so that all of it is missing again.
+    fixture
+        .bucket
+        .fail_next(Op::Put, None, ErrorKind::Denied, 100);
+    fixture.read(&etag, size, 0..10).expect("read");
+    fixture.bucket.clear_log();
+    fixture.read(&etag, size, 0..size).expect("read");
+    assert_eq!(fixture.bucket.count(Op::Fetch), 1);
+    // It is there by now.
+    fixture.bucket.forget_faults();
+    let other = fixture.mount();
+    other.read(&etag, size, 0..size).expect("read");
+    fixture.bucket.clear_log();
+    fixture.origin.clear_log();
+    fixture.read(&etag, size, 0..size).expect("read");
+    assert_eq!(fixture.bucket.count(Op::Fetch), 8);
+    assert_eq!(fixture.asked(), []);
+}
+
+#[test]
 fn blocks_of_which_half_is_asked_for_are_fetched_whole() {
     let size = 6 * MIB;
     let fixture = Fixture::new();
@@ -268,9 +297,7 @@ fn what_makes_a_whole_block_is_fetched_though_nobody_waits_any_more() {
         while heard < received {
             heard += told.recv().expect("it comes");
         }
-        while fixture.origin.waiting() == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        until("requests wait", || fixture.origin.waiting() != 0);
         drop(under_way);
         fixture.origin.release();
         fixture.mount.settle();
@@ -426,9 +453,7 @@ fn what_is_stored_is_bounded_by_the_budget() {
     assert_eq!(mount.budget.used(), stored);
     assert_eq!(mount.metrics().left_out.get(), size - stored);
     // A task may not have come to its request yet.
-    while bucket.waiting() < 5 {
-        thread::sleep(Duration::from_millis(1));
-    }
+    until("requests wait", || bucket.waiting() >= 5);
     bucket.release();
     mount.settle();
     assert_eq!(mount.budget.used(), 0);
@@ -438,11 +463,10 @@ fn what_is_stored_is_bounded_by_the_budget() {
 #[test]
 fn a_get_that_is_dropped_asks_for_nothing_more() {
     let (fixture, etag) = Fixture::filled(4 * MIB);
+    fixture.read(&etag, 4 * MIB, 0..1).expect("all is there");
     fixture.bucket.hold_next(Op::Fetch, None, 4);
     let (under_way, told) = fixture.get(etag, 4 * MIB, 0..4 * MIB);
-    while fixture.bucket.waiting() < 4 {
-        thread::sleep(Duration::from_millis(1));
-    }
+    until("requests wait", || fixture.bucket.waiting() >= 4);
     drop(under_way);
     assert!(told.recv().is_err(), "the sink was let go of");
     assert_eq!(fixture.asked(), []);

@@ -15,6 +15,7 @@ mod namespace_local;
 mod prefetching;
 mod reading;
 mod renaming;
+mod sharing;
 mod staging;
 #[path = "../support/mod.rs"]
 mod support;
