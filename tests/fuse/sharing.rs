@@ -274,6 +274,7 @@ fn large_object_is_read_by_way_of_both_caches_in_the_memory_there_is() {
             assert!(buffer == expected(5, offset, 40_000), "{offset}");
         }
         assert_right(&fs::read(mount.join("huge")).expect("read"), 5, LARGE);
+        drop(file);
         let peak = status_bytes(mount.pid(), "VmHWM");
         assert!(peak <= 600 * MIB, "{round}: {} MiB", peak / MIB);
         assert!(mount.unmount().success());
