@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{ECRYPTFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
 use super::OpenError;
@@ -79,6 +80,15 @@ impl Directory {
         fs::read_dir(&self.root)?
             .map(|entry| Ok(entry?.path()))
             .collect()
+    }
+
+    /// Whether its file system lies on others.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(super) fn is_stacked(&self) -> io::Result<bool> {
+        let kind = statfs(&self.root)?.filesystem_type();
+        Ok([OVERLAYFS_SUPER_MAGIC, ECRYPTFS_SUPER_MAGIC].contains(&kind))
     }
 
     /// The directory whose file system has the files.

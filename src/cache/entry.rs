@@ -1,16 +1,22 @@
 //! The two files of one version of one object, and those that are open.
 
 use std::collections::HashMap;
-use std::fs::{self, File, FileTimes, OpenOptions};
+use std::fs::{self, File, FileTimes, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+
 use super::BLOCK;
 use super::directory::Directory;
-use super::name::Name;
+use super::name::{Name, Short};
+use super::proof::{Proof, Stamp};
+use super::prover::Prover;
 use super::record::{self, HEAD, RECORD};
 use crate::crt::crc32c;
 
@@ -21,6 +27,9 @@ pub(super) struct Entry {
     data: File,
     map: File,
     size: u64,
+    name: Short,
+    proof: Proof,
+    prover: Prover,
 }
 
 /// A block of it, checked or not there.
@@ -34,7 +43,12 @@ pub(super) enum Found {
 
 impl Entry {
     /// Opens the files of `name`, or makes them. `None` when others remove them each time.
-    fn open(directory: &Directory, name: &Name, size: u64) -> io::Result<Option<Self>> {
+    fn open(
+        directory: &Directory,
+        prover: &Prover,
+        name: &Name,
+        size: u64,
+    ) -> io::Result<Option<Self>> {
         let place = directory.place(&name.stem());
         let (data, map) = (data_of(&place), map_of(&place));
         let head = record::head(name, size);
@@ -53,6 +67,9 @@ impl Entry {
                             data: data_file,
                             map: map_file,
                             size,
+                            name: name.short(),
+                            proof: Proof::new(size.div_ceil(BLOCK)),
+                            prover: prover.clone(),
                         }));
                     }
                     // Half of what was removed, or damaged, or another version's.
@@ -81,10 +98,12 @@ impl Entry {
         let blocks = buffer[..len].chunks(block_len());
         for (index, (block, sum)) in blocks.zip(records.into_iter().flatten()).enumerate() {
             if crc32c(0, block) != sum {
+                self.note_good(first, index);
                 self.forget(first + index as u64)?;
                 return Ok((index, Found::Bad));
             }
         }
+        self.note_good(first, known);
         let found = if known < count {
             Found::Missing
         } else {
@@ -104,7 +123,42 @@ impl Entry {
             records.extend(record::record(number, crc32c(0, block)));
         }
         self.data.write_all_at(bytes, first * BLOCK)?;
-        self.map.write_all_at(&records, place_of(first))
+        self.map.write_all_at(&records, place_of(first))?;
+        self.note_good(first, records.len() / RECORD);
+        Ok(())
+    }
+
+    /// Which of its blocks were good.
+    pub(super) fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// Whether every block has a record.
+    ///
+    /// # Errors
+    /// The disk does not give the records.
+    pub(super) fn is_complete(&self) -> io::Result<bool> {
+        let blocks = self.size.div_ceil(BLOCK);
+        let mut first = 0;
+        while first < blocks {
+            let count = (blocks - first).min(RECORDS_AT_A_TIME);
+            let records = self.records(first, usize::try_from(count).unwrap_or_default())?;
+            if records.iter().any(Option::is_none) {
+                return Ok(false);
+            }
+            first += count;
+        }
+        Ok(true)
+    }
+
+    /// Notes that `count` blocks from `first` on are good.
+    fn note_good(&self, first: u64, count: usize) {
+        if self.proof.note_good(first..first + count as u64) {
+            // Without it the file is not proven.
+            if let Ok(metadata) = self.data.metadata() {
+                self.prover.whole(self.name, Stamp::of(&metadata));
+            }
+        }
     }
 
     /// Length of the object in bytes.
@@ -119,6 +173,7 @@ impl Entry {
     }
 
     fn forget(&self, number: u64) -> io::Result<()> {
+        self.proof.note_bad(number);
         self.map.write_all_at(&[0; RECORD], place_of(number))
     }
 
@@ -183,6 +238,21 @@ pub(super) fn remove(place: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// As [`remove`], unless the kernel reads the file by itself for somebody, so that removing it would
+/// make no room. Returns whether it was removed.
+///
+/// # Errors
+/// As [`remove`].
+pub(super) fn remove_unused(place: &Path) -> io::Result<bool> {
+    // Nobody begins to use it while this is locked.
+    let locked = open_to_read(&data_of(place)).map(|data| data.try_lock().map(|()| data));
+    if let Ok(Err(TryLockError::WouldBlock)) = locked {
+        return Ok(false);
+    }
+    remove(place)?;
+    Ok(true)
+}
+
 /// The file of the object's bytes.
 pub(super) fn data_of(place: &Path) -> PathBuf {
     place.with_extension("data")
@@ -207,6 +277,17 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a file of an entry for reading only.
+///
+/// # Errors
+/// There is none, or it is a symbolic link.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
 /// Notes in the times of `map` that the entry is used: modified is the last use, accessed the last
 /// one but for the first.
 fn touch(map: &File) {
@@ -219,6 +300,13 @@ fn touch(map: &File) {
     }
 }
 
+/// As [`touch`], of the notes at `map`, whose last use is known to be long ago.
+pub(super) fn touch_at(map: &Path) {
+    let (now, follow) = (TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+    // As above.
+    _ = utimensat(AT_FDCWD, map, &now, &now, follow);
+}
+
 /// Where the record of a block is.
 fn place_of(number: u64) -> u64 {
     HEAD as u64 + number * RECORD as u64
@@ -229,8 +317,11 @@ pub(super) const fn block_len() -> usize {
     BLOCK as usize
 }
 
+/// Records that are looked at together: 64 KiB.
+const RECORDS_AT_A_TIME: u64 = 8192;
+
 /// What is closer together is one use.
-const ONE_USE: Duration = Duration::from_secs(10);
+pub(super) const ONE_USE: Duration = Duration::from_secs(10);
 
 const TRIES: usize = 3;
 
@@ -238,6 +329,7 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Entries {
     directory: Arc<Directory>,
+    prover: Prover,
     open: Mutex<Open>,
 }
 
@@ -249,10 +341,11 @@ struct Open {
 }
 
 impl Entries {
-    /// None yet.
-    pub(super) fn new(directory: Arc<Directory>) -> Self {
+    /// None yet. What is good of them is told to `prover`.
+    pub(super) fn new(directory: Arc<Directory>, prover: Prover) -> Self {
         Self {
             directory,
+            prover,
             open: Mutex::default(),
         }
     }
@@ -265,10 +358,11 @@ impl Entries {
         if let Some(entry) = self.known(name).filter(|entry| entry.is_linked()) {
             return Ok(Some(entry));
         }
-        let Some(entry) = Entry::open(&self.directory, name, size)? else {
+        let Some(entry) = Entry::open(&self.directory, &self.prover, name, size)? else {
             return Ok(None);
         };
         let entry = Arc::new(entry);
+        self.prover.check(&entry);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.uses += 1;
         let uses = open.uses;
@@ -281,6 +375,19 @@ impl Entries {
         drop(open);
         drop(closed);
         Ok(Some(entry))
+    }
+
+    /// Where the files of `name` are, without what tells them apart.
+    pub(super) fn place(&self, name: &Name) -> PathBuf {
+        self.directory.place(&name.stem())
+    }
+
+    /// Closes the files of `name`: the next one who asks for them opens them again.
+    pub(super) fn forget(&self, name: &Name) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = open.entries.remove(name);
+        drop(open);
+        drop(closed);
     }
 
     /// The directory whose file system has the files.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::directory::Directory;
-use super::entry::{NEVER, NEW, data_of, map_of, remove};
+use super::entry::{NEVER, NEW, data_of, map_of, remove_unused};
 use super::name::object_of;
 use super::usage::Usage;
 use crate::metrics::CacheMetrics;
@@ -109,8 +109,9 @@ impl Work {
             if excess == 0 {
                 break;
             }
-            match remove(&found.place) {
-                Ok(()) => {
+            match remove_unused(&found.place) {
+                Ok(false) => {}
+                Ok(true) => {
                     excess = excess.saturating_sub(found.bytes);
                     self.usage.removed(found.bytes);
                     count += 1;

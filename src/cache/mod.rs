@@ -14,6 +14,8 @@
 //! | `record` | what is noted for a block, and at the head of an object's notes |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
+//! | `whole` | files that have all of a version, for the kernel to read them by itself |
+//! | `proof`, `prover` | which files these are |
 //! | `usage`, `keeper` | how much they take, and what makes room |
 //!
 //! # On the disk
@@ -32,11 +34,14 @@ mod fill;
 mod get;
 mod keeper;
 mod name;
+mod proof;
+mod prover;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod whole;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,11 +53,14 @@ use futures::executor::ThreadPool;
 pub use directory::Refused;
 pub(crate) use name::{Name, hex};
 pub use store::CachedStore;
+pub use whole::WholeFile;
 
 use crate::metrics::{CacheMetrics, Snapshot};
 use directory::Directory;
 use entry::Entries;
 use keeper::Keeper;
+use proof::Proven;
+use prover::Prover;
 use usage::Usage;
 
 /// How much a [`Cache`] may take.
@@ -71,6 +79,8 @@ pub struct Cache(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     entries: Entries,
+    proven: Arc<Proven>,
+    is_stacked: bool,
     usage: Arc<Usage>,
     metrics: Arc<CacheMetrics>,
     /// Look into files and answer from them.
@@ -138,12 +148,22 @@ impl Cache {
             Arc::clone(&metrics),
         )
         .map_err(OpenError::Thread)?;
+        let is_stacked = directory.is_stacked().unwrap_or_default();
+        let proven = Arc::<Proven>::default();
+        let prover = Prover::start(
+            Arc::clone(&directory),
+            Arc::clone(&proven),
+            Arc::clone(&metrics),
+        )
+        .map_err(OpenError::Thread)?;
         let pool = |name: &str, threads| {
             let mut builder = ThreadPool::builder();
             builder.name_prefix(name).pool_size(threads).create()
         };
         Ok(Self(Arc::new(Shared {
-            entries: Entries::new(directory),
+            entries: Entries::new(directory, prover),
+            proven,
+            is_stacked,
             usage,
             metrics,
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,

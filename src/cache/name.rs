@@ -13,6 +13,9 @@ pub(crate) struct Name {
     version: [u8; 32],
 }
 
+/// As much of a [`Name`] as the names of its files have.
+pub(super) type Short = [u8; 2 * HALF];
+
 impl Name {
     /// The name of the version `etag` of `size` bytes of the object `key` in `bucket`, where `store`
     /// tells stores with buckets of the same name apart.
@@ -30,6 +33,14 @@ impl Name {
         stem.push('-');
         stem.push_str(&hex(&self.version[..HALF]));
         stem
+    }
+
+    /// What [`Self::stem`] writes.
+    pub(super) fn short(&self) -> Short {
+        let mut short = [0; 2 * HALF];
+        short[..HALF].copy_from_slice(&self.object[..HALF]);
+        short[HALF..].copy_from_slice(&self.version[..HALF]);
+        short
     }
 
     /// All of it, as its file of notes has it: two versions whose files had the same name would be

@@ -7,10 +7,10 @@ use futures::future::BoxFuture;
 
 use super::get::Get;
 use super::name::Name;
-use super::{Cache, Shared};
+use super::{Cache, Shared, WholeFile};
 use crate::s3::{
-    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
-    PutRequest, RenameRequest, Store, Stored, Upload,
+    BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListPage, ListRequest,
+    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload,
 };
 
 /// A bucket, of which what was read once is read from a [`Cache`].
@@ -35,6 +35,23 @@ impl CachedStore {
             origin: (origin, bucket),
         }
     }
+
+    /// The file that has all of the version `etag` of `size` bytes of `key`, if there is one that is
+    /// known to be good. Waits for the disk no longer than opening a file takes.
+    pub fn whole(&self, key: &Key, etag: &ETag, size: u64) -> Option<WholeFile> {
+        self.shared.whole(&self.name(key, etag, size))
+    }
+
+    /// Whether its files lie on a file system that lies on others, such as overlayfs: of which
+    /// the kernel allows only so many on top of each other.
+    pub fn is_stacked(&self) -> bool {
+        self.shared.is_stacked
+    }
+
+    fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
+        let (origin, bucket) = &self.origin;
+        Name::new(origin, bucket, key.as_str(), &etag.text(), size)
+    }
 }
 
 impl Store for CachedStore {
@@ -43,9 +60,7 @@ impl Store for CachedStore {
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, Error> {
-        let (origin, bucket) = &self.origin;
-        let (key, etag) = (request.key.as_str(), request.if_match.text());
-        let name = Name::new(origin, bucket, key, &etag, request.size);
+        let name = self.name(&request.key, &request.if_match, request.size);
         Ok(Get::start(&self.shared, &self.store, name, request, sink))
     }
 

@@ -1,5 +1,7 @@
 //! What is read by way of files, whatever happened to them.
 
+mod whole;
+
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;

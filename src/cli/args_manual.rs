@@ -63,6 +63,11 @@ pub(super) const SECTIONS: &[Section] = &[
                  the credentials and the data in it; otherwise it does not.",
             ),
             (
+                "MOUNT_S3_CACHE_PASSTHROUGH",
+                "off lets this process answer reads of files that the cache has as a whole; otherwise \
+                 the kernel reads them by itself where it can.",
+            ),
+            (
                 "UNSTABLE_MOUNTPOINT_PID_FILE",
                 "File that gets the number of the process when the mount answers.",
             ),

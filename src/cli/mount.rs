@@ -158,7 +158,7 @@ fn mount(
         bucket: shared_cache::open(config, runtime, region, &budget, &metrics.s3)?,
         disk: config.mount.cache.as_ref().map(open_cache).transpose()?,
     };
-    let store = cached(config, store, &caches);
+    let (store, cached) = cached(config, store, &caches);
     let store: Arc<dyn Store> = match index {
         Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
         None => store,
@@ -211,9 +211,17 @@ fn mount(
         },
     );
     let fs = fs.observed(metrics);
-    let fs = match stage {
-        Some(stage) => fs.staged(stage),
-        None => fs,
+    let fs = match (stage, cached) {
+        (Some(stage), _) => fs.staged(stage),
+        (None, Some(cached))
+            if options
+                .cache
+                .as_ref()
+                .is_some_and(|cache| cache.passthrough) =>
+        {
+            fs.backed(cached)
+        }
+        (None, _) => fs,
     };
     let (fs, told) = match prefetcher {
         Some(prefetcher) => {
@@ -304,8 +312,13 @@ fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
     })
 }
 
-/// The store, of which what was read is kept in `caches`, and looked for on the disk first.
-fn cached(config: &Config, store: S3Store, caches: &Caches) -> Arc<dyn Store> {
+/// The store, of which what was read is kept in `caches`, and looked for on the disk first; and the
+/// part of it that does so.
+fn cached(
+    config: &Config,
+    store: S3Store,
+    caches: &Caches,
+) -> (Arc<dyn Store>, Option<Arc<CachedStore>>) {
     let endpoint = config.client.endpoint_url.as_deref().unwrap_or_default();
     let origin = format!("{endpoint} {}", store.region());
     let bucket = store.bucket().to_owned();
@@ -314,10 +327,11 @@ fn cached(config: &Config, store: S3Store, caches: &Caches) -> Arc<dyn Store> {
         let behind = SharedCacheStore::new(store, cache, origin.clone(), bucket.clone());
         store = Arc::new(behind);
     }
-    if let Some(cache) = &caches.disk {
-        store = Arc::new(CachedStore::new(store, cache, origin, bucket));
-    }
-    store
+    let Some(cache) = &caches.disk else {
+        return (store, None);
+    };
+    let cached = Arc::new(CachedStore::new(store, cache, origin, bucket));
+    (Arc::clone(&cached) as Arc<dyn Store>, Some(cached))
 }
 
 /// Lets files be fetched before they are opened, if that is of use.

@@ -28,10 +28,14 @@ impl Fs {
             });
             return (reader, Some(Box::new(visit)));
         }
+        (self.plain_reader(key, info), None)
+    }
+
+    /// Opens the version `info` of `key`, of which nothing was fetched ahead.
+    pub(super) fn plain_reader(&self, key: &Key, info: &ObjectInfo) -> ReadHandle {
         let store = Arc::clone(&self.store);
         let (key, etag) = (key.clone(), info.etag.clone());
-        let reader = ReadHandle::new(store, key, etag, info.size, self.read.clone());
-        (reader, None)
+        ReadHandle::new(store, key, etag, info.size, self.read.clone())
     }
 
     /// Notes that `source` is renamed, and replaces `target`.

@@ -130,7 +130,12 @@ impl Fs {
     pub async fn release(&self, file: HandleNo) -> Result<(), Error> {
         let file = self.files.remove(file)?;
         let (ino, result) = match &*file {
-            OpenFile::Reader { ino, .. } => (*ino, Ok(())),
+            OpenFile::Reader { ino, .. } => {
+                if let Some(backings) = &self.backings {
+                    backings.leave(*ino);
+                }
+                (*ino, Ok(()))
+            }
             OpenFile::Staged(handle) => (handle.ino(), Ok(())),
             OpenFile::Writer { writer, .. } => (writer.ino, self.finish(writer).await),
         };
@@ -183,6 +188,7 @@ impl Fs {
                 return Err(tree::Error::Stale.into());
             }
         };
+        self.check_not_backed(ino)?;
         let place = self.write.places.take().ok_or(Error::TooManyWriters)?;
         let (target, size, replaced) = match kind {
             WriterKind::New if self.config.incremental_upload => (Target::AppendToNew, 0, None),
@@ -213,6 +219,7 @@ impl Fs {
         Ok(Opened {
             file: self.files.insert(OpenFile::Writer { writer, file_use }),
             kind: OpenKind::Writes,
+            backing: None,
         })
     }
 

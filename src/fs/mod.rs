@@ -8,6 +8,7 @@
 
 mod ahead;
 mod attr;
+mod backing;
 mod change;
 mod config;
 mod content_type;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 use log::debug;
 
 pub use attr::{Attr, Entry, FileKind, StatFs};
+pub use backing::Backing;
 pub use change::{RenameMode, SetAttr};
 pub use config::FsConfig;
 pub use errno::{Errno, Error};
@@ -48,6 +50,7 @@ pub use xattr::Xattr;
 
 pub use crate::tree::{Caching, Emit, InodeNo};
 
+use crate::cache::CachedStore;
 use crate::metrics::{FileUse, Metrics};
 use crate::prefetch::{Prefetcher, Visit};
 use crate::read::{ReadConfig, ReadHandle};
@@ -55,6 +58,7 @@ use crate::s3::{ErrorKind, Store};
 use crate::stage::Stage;
 use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
 use crate::write::WriteConfig;
+use backing::Backings;
 use file::WriterKind;
 use foretaste::Foretastes;
 use handles::HandleTable;
@@ -78,6 +82,7 @@ pub struct Fs {
     dirs: HandleTable<DirHandle>,
     stages: Option<Stages>,
     prefetcher: Option<Arc<Prefetcher>>,
+    backings: Option<Backings>,
     metrics: Metrics,
 }
 
@@ -94,12 +99,14 @@ pub enum Lookup {
 }
 
 /// A file that was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Opened {
     /// The handle.
     pub file: HandleNo,
     /// What it is good for.
     pub kind: OpenKind,
+    /// What the kernel reads by itself instead of asking for bytes, if it takes it.
+    pub backing: Option<Arc<Backing>>,
 }
 
 /// A directory that was opened.
@@ -158,6 +165,7 @@ impl Fs {
             dirs: HandleTable::new(HandleKind::Directory),
             stages: None,
             prefetcher: None,
+            backings: None,
             metrics: Metrics::default(),
         }
     }
@@ -177,6 +185,16 @@ impl Fs {
     pub fn prefetching(self, prefetcher: Arc<Prefetcher>) -> Self {
         Self {
             prefetcher: Some(prefetcher),
+            ..self
+        }
+    }
+
+    /// Lets the kernel read by itself what `cache` has as a whole. Not where files are staged: there
+    /// a file may change while others read it.
+    #[must_use]
+    pub fn backed(self, cache: Arc<CachedStore>) -> Self {
+        Self {
+            backings: Some(Backings::new(cache)),
             ..self
         }
     }
@@ -269,7 +287,11 @@ impl Fs {
             return self.open_writer(ino, key, WriterKind::New, by).await;
         }
         let (freshness, is_append) = match open::intent(flags, &self.config)? {
-            Intent::Read(freshness) => return self.open_reader(ino, freshness, by).await,
+            Intent::Read(freshness) => {
+                return self
+                    .open_reader(ino, freshness, flags.only_reads(), by)
+                    .await;
+            }
             Intent::Replace => (Freshness::Cached, false),
             Intent::Append => (Freshness::Newest, true),
         };
@@ -291,10 +313,12 @@ impl Fs {
         &self,
         ino: InodeNo,
         freshness: Freshness,
+        can_share: bool,
         by: Pid,
     ) -> Result<Opened, Error> {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
         self.tree.note_read(ino);
+        let whole = self.find_whole(&version, can_share);
         let fetched = self.foretastes.take(ino, by, &version);
         let FileVersion { key, info } = version;
         let reading = match self.opens.read(&key)? {
@@ -309,7 +333,11 @@ impl Fs {
             // The lookup has asked for just this version.
             (Some(reader), _) if freshness == Freshness::Cached => (reader, None, info),
             (_, doubt) => {
-                let (reader, visit) = self.reader(&key, &info, is_sure);
+                let (reader, visit) = if whole.is_some() {
+                    (self.plain_reader(&key, &info), None)
+                } else {
+                    self.reader(&key, &info, is_sure)
+                };
                 let info = match doubt {
                     Some(doubt) => open::confirm(&self.tree, &reader, &key, info, doubt).await?,
                     None => info,
@@ -318,6 +346,7 @@ impl Fs {
             }
         };
         open::check_version(&key, &info)?;
+        let backing = self.enter(ino, can_share, whole)?;
         self.pins.add(ino, Pinned::Version(info));
         let file = self.files.insert(OpenFile::Reader {
             file_use: self.metrics.files.open(key.as_str()),
@@ -331,7 +360,11 @@ impl Fs {
         } else {
             OpenKind::Reads
         };
-        Ok(Opened { file, kind })
+        Ok(Opened {
+            file,
+            kind,
+            backing,
+        })
     }
 
     /// Reads up to `size` bytes from `offset`: fewer only at the end of the file.

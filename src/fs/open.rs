@@ -26,6 +26,11 @@ impl OpenFlags {
         self.contains(libc::O_TRUNC)
     }
 
+    /// Whether it can do nothing but read, by way of the page cache.
+    pub(super) fn only_reads(self) -> bool {
+        !self.asks_for_change() && !self.contains(libc::O_DIRECT)
+    }
+
     fn mode(self) -> i32 {
         self.0 & libc::O_ACCMODE
     }

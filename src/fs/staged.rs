@@ -205,6 +205,7 @@ impl Fs {
         Ok(Opened {
             file: self.files.insert(OpenFile::Staged(handle)),
             kind: OpenKind::Staged,
+            backing: None,
         })
     }
 

@@ -19,9 +19,9 @@ use fuser::{
 };
 use log::debug;
 
-use super::answer::refused_request;
+use super::answer::{answer_open, refused_request};
 use super::background::Background;
-use super::change::{open_reply, time};
+use super::change::time;
 use super::convert::{handle, inode};
 use super::directory::directory_reply;
 use super::executor::Executor;
@@ -69,9 +69,9 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let is_costly = match self.served.fs() {
-            Ok(fs) => fs.has_costly_attributes(),
-            Err(_closed) => false,
+        let (is_costly, stack_depth) = match self.served.fs() {
+            Ok(fs) => (fs.has_costly_attributes(), fs.stack_depth()),
+            Err(_closed) => (false, None),
         };
         // Attributes come with the names where the kernel sees that they are used: three times
         // faster for `ls -l`, and without cost to `find`, which would be slowed down otherwise.
@@ -85,6 +85,14 @@ impl Filesystem for Adapter {
             if config.add_capabilities(capability).is_err() {
                 debug!("the kernel lacks {capability:?}");
             }
+        }
+        if let Some(depth) = stack_depth
+            && (config
+                .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
+                .is_err()
+                || config.set_max_stack_depth(depth).is_err())
+        {
+            debug!("the kernel reads no files of the cache by itself");
         }
         // Each of these takes any value but 0; on an older kernel they do less or nothing.
         let Background { max, congestion } = self.background;
@@ -122,7 +130,7 @@ impl Filesystem for Adapter {
         self.executor.run(Operation::Open, async move {
             let open = async |fs: Arc<Fs>| fs.open(inode(ino), flags, by).await;
             match served.run(open).await {
-                Ok(opened) => reply.opened(FileHandle(opened.file.0), open_reply(opened.kind)),
+                Ok(opened) => answer_open(reply, &opened),
                 Err(error) => {
                     reply.error(served.fail(Operation::Open, format_args!("inode {ino}"), &error))
                 }

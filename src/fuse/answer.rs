@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::sync::Arc;
 
-use fuser::{INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry};
+use fuser::{FileHandle, FopenFlags, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyOpen};
 
 use super::adapter::Adapter;
+use super::change::open_reply;
 use super::convert::{GENERATION, file_attr};
-use crate::fs::{Entry, Error, Fs, Refused};
+use crate::fs::{Entry, Error, Fs, Opened, Refused};
 use crate::metrics::Operation;
 
 impl Adapter {
@@ -79,6 +80,19 @@ impl Adapter {
                 )),
             }
         });
+    }
+}
+
+/// Answers an open.
+pub(super) fn answer_open(reply: ReplyOpen, opened: &Opened) {
+    let (file, flags) = (FileHandle(opened.file.0), open_reply(opened.kind));
+    let backing = opened.backing.as_ref();
+    match backing.and_then(|backing| backing.register(|file| reply.open_backing(file))) {
+        // There is nothing in the page cache of the inode itself that could be kept.
+        Some(registered) => {
+            reply.opened_passthrough(file, flags - FopenFlags::FOPEN_KEEP_CACHE, registered);
+        }
+        None => reply.opened(file, flags),
     }
 }
 

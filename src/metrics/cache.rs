@@ -17,6 +17,8 @@ pub struct CacheMetrics {
     pub left_out: Counter,
     /// Blocks that were not what had been written.
     pub bad_blocks: Counter,
+    /// Opens of versions that it had as a whole, for the kernel to read.
+    pub whole: Counter,
     /// Bytes that were removed to make room.
     pub removed: Counter,
     /// Failures of the disk.
@@ -32,6 +34,7 @@ impl CacheMetrics {
             (&names::CACHE_FILLED, &self.filled),
             (&names::CACHE_LEFT_OUT, &self.left_out),
             (&names::CACHE_BAD_BLOCKS, &self.bad_blocks),
+            (&names::CACHE_WHOLE, &self.whole),
             (&names::CACHE_REMOVED, &self.removed),
             (&names::CACHE_ERRORS, &self.errors),
         ] {

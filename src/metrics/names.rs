@@ -112,6 +112,8 @@ metrics! {
         "Bytes that were not written to the cache, as there was no room or the disk was too slow.";
     CACHE_BAD_BLOCKS = Counter, Count, "cache.bad_blocks", "cache_bad_blocks",
         "Blocks of the cache that were not what had been written, and were fetched again.";
+    CACHE_WHOLE = Counter, Count, "cache.whole_opens", "cache_whole_opens",
+        "Opens of files that the cache had as a whole, which the kernel reads by itself.";
     CACHE_REMOVED = Counter, Bytes, "cache.removed_bytes", "cache_removed_bytes",
         "Bytes that were removed from the cache to make room.";
     CACHE_ERRORS = Counter, Count, "cache.errors", "cache_errors",

@@ -144,6 +144,8 @@ pub(super) struct Inode {
     pub(super) checked: Moment,
     /// Whether it was opened, so that the kernel may have its bytes.
     pub(super) opened: bool,
+    /// Whether its name is to lead to another inode, though of the same version.
+    pub(super) retired: bool,
     /// What it is.
     pub(super) content: Content,
 }
@@ -185,6 +187,9 @@ pub(super) struct Directory {
 impl Inode {
     /// Whether `found` is what this inode stands for: the same kind, in the same version.
     pub(super) fn is(&self, found: &Found) -> bool {
+        if self.retired {
+            return false;
+        }
         match (&self.content, found) {
             (Content::Directory { .. }, Found::Directory) => true,
             (Content::File(mine), Found::File(theirs)) => mine.etag == theirs.etag,

@@ -262,6 +262,12 @@ impl Tree {
         self.core.note_replaced(ino);
     }
 
+    /// Lets the name of the file `ino` lead to another inode from the next lookup on, though it may
+    /// be the same version.
+    pub fn renew(&self, ino: InodeNo) {
+        self.core.table().retire(ino);
+    }
+
     /// Opens the directory `ino` to read its entries. Makes no request.
     ///
     /// # Errors

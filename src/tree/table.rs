@@ -63,6 +63,7 @@ impl Table {
             named: Some(now),
             checked: now,
             opened: false,
+            retired: false,
             content: Content::Directory(Box::default()),
         };
         Self {
@@ -384,6 +385,17 @@ impl Table {
         }
     }
 
+    /// Takes its name from the file `ino` for good. What S3 said of the name still counts: the next
+    /// lookup makes another inode of it.
+    pub(super) fn retire(&mut self, ino: InodeNo) {
+        if let Some(inode) = self.inodes.get_mut(ino)
+            && matches!(inode.content, Content::File(_))
+        {
+            inode.retired = true;
+            self.detach(ino);
+        }
+    }
+
     /// Notes that the entries of the directory `ino` are others than those that were read.
     pub(super) fn note_entries_changed(&mut self, ino: InodeNo) {
         if let Ok(directory) = self.directory_mut(ino) {
@@ -459,6 +471,7 @@ impl Table {
             named: Some(asked),
             checked: asked,
             opened: false,
+            retired: false,
             content,
         };
         self.add(ino, inode)?;

@@ -12,6 +12,7 @@ mod memory;
 mod model;
 mod namespace;
 mod namespace_local;
+mod passthrough;
 mod prefetching;
 mod reading;
 mod renaming;

@@ -34,6 +34,8 @@ pub(in crate::cli) struct Environment {
     pub(super) tuning: BTreeMap<&'static str, OsString>,
     /// Whether the kernel may write the memory of this process to the disk if it fails.
     pub(super) allows_core_dumps: bool,
+    /// Whether the kernel is not to read files of the cache by itself.
+    pub(super) no_passthrough: bool,
     pub(super) proxies: Proxies,
     /// Whether nobody is to ask the metadata service of EC2 instances.
     pub(super) metadata_disabled: bool,
@@ -100,6 +102,7 @@ impl Environment {
                 .filter_map(|name| Some((name, read(name)?)))
                 .collect(),
             allows_core_dumps: read("MOUNT_S3_CORE_DUMPS").is_some_and(|value| value == "1"),
+            no_passthrough: read("MOUNT_S3_CACHE_PASSTHROUGH").is_some_and(|value| value == "off"),
             proxies: Proxies::read(),
             metadata_disabled: read("AWS_EC2_METADATA_DISABLED")
                 .is_some_and(|value| !value.eq_ignore_ascii_case("false")),

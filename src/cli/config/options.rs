@@ -62,6 +62,8 @@ pub(in crate::cli) struct CacheOptions {
     pub(in crate::cli) directory: PathBuf,
     /// Bytes; `None` as many as leave a share of the disk free.
     pub(in crate::cli) most: Option<u64>,
+    /// Whether the kernel may read what is there as a whole by itself.
+    pub(in crate::cli) passthrough: bool,
 }
 
 /// Where files are staged, and what to note there.
@@ -116,7 +118,10 @@ impl MountOptions {
         Self {
             read_only: args.read_only || caching.index.is_some(),
             index: caching.index,
-            cache: cache(caching.cache, caching.max_cache_size),
+            cache: cache(caching.cache, caching.max_cache_size).map(|cache| CacheOptions {
+                passthrough: !environment.no_passthrough,
+                ..cache
+            }),
             cache_bucket: caching.cache_xz,
             allow_delete: args.allow_delete,
             posix_metadata: args.posix_metadata,
@@ -151,7 +156,11 @@ impl MountOptions {
 fn cache(directory: Option<PathBuf>, mib: Option<u64>) -> Option<CacheOptions> {
     let most = mib.map(|mib| mib << 20);
     let directory = directory.filter(|_| most != Some(0))?;
-    Some(CacheOptions { directory, most })
+    Some(CacheOptions {
+        directory,
+        most,
+        passthrough: true,
+    })
 }
 
 /// As Mountpoint for Amazon S3: whoever keeps bytes believes names for a while.

@@ -63,7 +63,7 @@ impl Kernel {
                 Err(errno) => Err(errno),
             };
             tries += 1;
-            if result != Err(Errno::ESTALE) || tries > 2 {
+            if !matches!(result, Err(Errno::ESTALE)) || tries > 2 {
                 return result.map(|opened| opened.file);
             }
         }

@@ -43,6 +43,7 @@ impl Table {
             named,
             checked: now,
             opened: false,
+            retired: false,
             content,
         };
         self.add(ino, inode)?;

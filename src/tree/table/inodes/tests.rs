@@ -16,6 +16,7 @@ fn inode(parent: InodeNo, name: &str) -> Inode {
         named: None,
         checked: Moment::OLDEST,
         opened: false,
+        retired: false,
         content: Content::Directory(Box::default()),
     }
 }

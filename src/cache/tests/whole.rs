@@ -1,0 +1,119 @@
+//! Files that have all of a version.
+
+use std::os::fd::AsFd;
+
+use super::*;
+use crate::s3::Key;
+
+impl Fixture {
+    fn whole(&self, etag: &ETag, size: u64) -> Option<WholeFile> {
+        self.store.whole(&Key::new("k").expect("valid"), etag, size)
+    }
+
+    /// Waits until the version is known to be good as a whole.
+    fn wait_until_whole(&self, etag: &ETag, size: u64) -> WholeFile {
+        for _ in 0..1000 {
+            if let Some(file) = self.whole(etag, size) {
+                return file;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not whole after 10 s");
+    }
+}
+
+fn content(file: &WholeFile) -> Vec<u8> {
+    let file = File::from(file.as_fd().try_clone_to_owned().expect("a copy"));
+    let mut bytes =
+        vec![0; usize::try_from(file.metadata().expect("metadata").len()).expect("small")];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    bytes
+}
+
+#[test]
+fn version_that_was_read_to_its_end_is_a_whole_file() {
+    let fixture = Fixture::new();
+    let size = 3 * MIB + 77;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    fixture.read(&etag, size, 0..2 * MIB).expect("read");
+    thread::sleep(Duration::from_millis(1500));
+    assert!(fixture.whole(&etag, size).is_none(), "some is missing");
+    fixture.read(&etag, size, 2 * MIB..size).expect("read");
+    let file = fixture.wait_until_whole(&etag, size);
+    assert!(content(&file) == synthetic(SEED, 0..size));
+    let other = fixture.fake.put_synthetic("k", size, SEED + 1);
+    assert!(fixture.whole(&other, size).is_none());
+}
+
+#[test]
+fn after_a_restart_a_file_is_whole_once_its_blocks_were_read() {
+    let mut fixture = Fixture::new();
+    let size = 2 * MIB;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    fixture.read(&etag, size, 0..size).expect("read");
+    drop(fixture.wait_until_whole(&etag, size));
+    fixture.restart();
+    assert!(
+        fixture.whole(&etag, size).is_none(),
+        "nothing was read since"
+    );
+    // What nobody reads is read by itself.
+    fixture.read(&etag, size, 0..10).expect("read");
+    let file = fixture.wait_until_whole(&etag, size);
+    assert!(content(&file) == synthetic(SEED, 0..size));
+    assert_eq!(fixture.gets(), 1);
+}
+
+#[test]
+fn file_that_was_changed_is_not_whole_until_it_was_mended() {
+    let mut fixture = Fixture::new();
+    let size = 2 * MIB;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    fixture.read(&etag, size, 0..size).expect("read");
+    drop(fixture.wait_until_whole(&etag, size));
+    for restarts in [false, true] {
+        if restarts {
+            fixture.restart();
+        }
+        let data = &fixture.files("data")[0];
+        let data = fs::OpenOptions::new()
+            .write(true)
+            .open(data)
+            .expect("there");
+        data.write_all_at(b"damaged", MIB + 5).expect("written");
+        assert!(fixture.whole(&etag, size).is_none());
+        let read = fixture.read(&etag, size, 0..size).expect("read");
+        assert!(read == synthetic(SEED, 0..size));
+        let file = fixture.wait_until_whole(&etag, size);
+        assert!(content(&file) == synthetic(SEED, 0..size));
+    }
+}
+
+#[test]
+fn file_that_is_used_as_a_whole_is_not_removed_to_make_room() {
+    let fixture = Fixture::limited(Some(4 * MIB));
+    let size = MIB;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    fixture.read(&etag, size, 0..size).expect("read");
+    let used = fixture.wait_until_whole(&etag, size);
+    let fill = |seed: u64| {
+        for number in 0..12 {
+            let other = fixture.fake.put_synthetic("k", size, seed + number);
+            fixture.read(&other, size, 0..size).expect("read");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    fill(100);
+    // It is the oldest of the versions that were replaced, and the others had to go.
+    assert!(fixture.whole(&etag, size).is_some());
+    assert!(fixture.cache.0.metrics.removed.get() > 0);
+    assert!(content(&used) == synthetic(SEED, 0..size));
+    drop(used);
+    for round in 2.. {
+        fill(round * 100);
+        if fixture.whole(&etag, size).is_none() {
+            break;
+        }
+        assert!(round < 20, "it is not removed");
+    }
+}

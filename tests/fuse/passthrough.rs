@@ -1,0 +1,339 @@
+//! Files that the kernel reads by itself from the cache: the right bytes, whatever else is done with
+//! them at the same time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use s3_test_server::synthetic;
+use tempfile::TempDir;
+
+use crate::support::local::Local;
+use crate::support::mount::{Mount, Mounting};
+use crate::support::store::TestStore;
+use crate::support::wait::wait_for;
+
+const MIB: u64 = 1 << 20;
+const SIZE: u64 = 3 * MIB + 12_345;
+
+/// A bucket with the object `k`, and a directory for a cache.
+struct Fixture {
+    store: Local,
+    bucket: String,
+    cache: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let store = Local::start();
+        let bucket = store.fresh_bucket();
+        store.plant(&bucket, "k", SIZE, 1);
+        Self {
+            store,
+            bucket,
+            cache: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    fn mounting(&self, more: &[&str]) -> Mounting {
+        let path = self.cache.path().to_str().expect("UTF-8");
+        let mounting = self.store.mounting(&self.bucket);
+        mounting.with(&["--cache", path]).with(more)
+    }
+
+    /// The one file of the cache that has the bytes of an object.
+    fn data(&self) -> PathBuf {
+        let mut found = Vec::new();
+        let places = fs::read_dir(self.cache.path().join("mount-s3-cache/v1")).expect("there");
+        for place in places.flatten() {
+            let files = fs::read_dir(place.path()).expect("there").flatten();
+            found.extend(files.map(|file| file.path()));
+        }
+        found.retain(|path| path.extension().is_some_and(|ending| ending == "data"));
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+}
+
+fn content(seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(SIZE).expect("small")];
+    synthetic::fill(seed, 0, &mut bytes);
+    bytes
+}
+
+fn read_all(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(SIZE).expect("small")];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    bytes
+}
+
+/// Forgets what the kernel has read.
+fn drop_pages() {
+    fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+}
+
+/// Whether the bytes of `file` can be read while its daemon is stopped, with nothing of them in the
+/// page cache.
+fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
+    let daemon = Pid::from_raw(i32::try_from(mount.pid()).expect("a number"));
+    drop_pages();
+    let (send, done) = mpsc::channel();
+    let reader = file.try_clone().expect("a descriptor");
+    kill(daemon, Signal::SIGSTOP).expect("stopped");
+    let reading = thread::spawn(move || {
+        let result = reader.read_exact_at(&mut [0; 4096], MIB);
+        // Nobody listens any more when it took too long.
+        _ = send.send(());
+        result
+    });
+    let is_read = done.recv_timeout(Duration::from_secs(2)).is_ok();
+    kill(daemon, Signal::SIGCONT).expect("continued");
+    reading.join().expect("no panic").expect("read");
+    is_read
+}
+
+/// Reads `path` until the kernel can read it by itself, and gives the file that it reads so.
+fn wait_until_backed(mount: &Mount, path: &Path) -> File {
+    wait_for("the kernel reads it", Duration::from_secs(60), || {
+        drop(fs::read(path).expect("read"));
+        thread::sleep(Duration::from_millis(300));
+        let file = File::open(path).expect("opened");
+        is_read_by_the_kernel(mount, &file).then_some(file)
+    })
+}
+
+/// A program that maps `path`, closes it, and compares what it has mapped with the file `expected`
+/// when it is told to.
+fn map(path: &Path, expected: &Path) -> Child {
+    let script = "
+import mmap, sys
+with open(sys.argv[1], 'rb') as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+print('mapped', flush=True)
+sys.stdin.readline()
+assert mapped[:] == open(sys.argv[2], 'rb').read()
+";
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .args([path, expected])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run python3");
+    let mut word = [0; 6];
+    let stdout = child.stdout.as_mut().expect("its output");
+    stdout
+        .read_exact(&mut word)
+        .expect("it has mapped the file");
+    child
+}
+
+fn compare(mut child: Child) -> bool {
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(b"\n").expect("told");
+    child.wait().expect("it ends").success()
+}
+
+#[test]
+fn file_that_was_read_once_is_read_by_the_kernel() {
+    let fixture = Fixture::new();
+    let mount = fixture.mounting(&["--read-only"]).mount();
+    let path = mount.join("k");
+    let first = File::open(&path).expect("opened");
+    assert!(read_all(&first) == content(1));
+    assert!(!is_read_by_the_kernel(&mount, &first));
+    // As long as one reads it from the daemon, all do.
+    thread::sleep(Duration::from_secs(2));
+    let second = File::open(&path).expect("opened");
+    assert!(!is_read_by_the_kernel(&mount, &second));
+    drop((first, second));
+    let file = wait_until_backed(&mount, &path);
+    assert!(read_all(&file) == content(1));
+    let shared = File::open(&path).expect("opened");
+    assert!(is_read_by_the_kernel(&mount, &shared));
+    drop((file, shared));
+    let gets = fixture.store.count("GetObject");
+    assert!(fs::read(&path).expect("read") == content(1));
+    let expected = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(expected.path(), content(1)).expect("written");
+    assert!(compare(map(&path, expected.path())));
+    assert_eq!(fixture.store.count("GetObject"), gets);
+    assert!(mount.unmount().success());
+}
+
+#[test]
+fn after_a_restart_it_is_read_by_the_kernel_once_it_was_checked() {
+    let fixture = Fixture::new();
+    let mount = fixture.mounting(&[]).mount();
+    drop(wait_until_backed(&mount, &mount.join("k")));
+    assert!(mount.unmount().success());
+    let gets = fixture.store.count("GetObject");
+    // Somebody has damaged it meanwhile, and it is mended by a GET.
+    let data = OpenOptions::new().write(true).open(fixture.data());
+    data.expect("there")
+        .write_all_at(b"damaged", 2 * MIB)
+        .expect("written");
+    let mount = fixture.mounting(&[]).mount();
+    assert!(fs::read(mount.join("k")).expect("read") == content(1));
+    let file = wait_until_backed(&mount, &mount.join("k"));
+    assert!(read_all(&file) == content(1));
+    assert_eq!(fixture.store.count("GetObject"), gets + 1);
+}
+
+#[test]
+fn others_may_open_it_in_other_ways_at_the_same_time() {
+    let fixture = Fixture::new();
+    let mount = fixture.mounting(&[]).mount();
+    let path = mount.join("k");
+    let backed = wait_until_backed(&mount, &path);
+    // Not aligned as a disk wants it.
+    let mut direct = OpenOptions::new();
+    let direct = direct.read(true).custom_flags(libc::O_DIRECT).open(&path);
+    let mut bytes = [0; 1001];
+    direct
+        .expect("opened")
+        .read_exact_at(&mut bytes, 777)
+        .expect("read");
+    assert!(bytes[..] == content(1)[777..1778]);
+    let mut both = OpenOptions::new();
+    let both = both.read(true).write(true).open(&path).expect("opened");
+    assert!(read_all(&both) == content(1));
+    let error = both.write_all_at(b"x", 0).expect_err("it only reads");
+    assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    let plain = File::open(&path).expect("opened");
+    assert!(read_all(&plain) == content(1));
+    assert!(is_read_by_the_kernel(&mount, &backed));
+    assert!(read_all(&backed) == content(1));
+    drop((both, plain));
+    let again = wait_until_backed(&mount, &path);
+    assert!(read_all(&again) == content(1));
+    let file = fs::read(fixture.data()).expect("there");
+    assert!(file == content(1), "the file of the cache was written");
+}
+
+#[test]
+fn object_may_be_replaced_while_it_is_open_and_mapped() {
+    let fixture = Fixture::new();
+    let options = ["--metadata-ttl", "minimal", "--allow-overwrite"];
+    let mount = fixture.mounting(&options).mount();
+    let path = mount.join("k");
+    let old = wait_until_backed(&mount, &path);
+    let expected = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(expected.path(), content(1)).expect("written");
+    let mapped = map(&path, expected.path());
+    // By somebody else.
+    fixture.store.plant(&fixture.bucket, "k", SIZE, 2);
+    assert!(fs::read(&path).expect("read") == content(2));
+    assert!(read_all(&old) == content(1));
+    drop(old);
+    let newer = wait_until_backed(&mount, &path);
+    assert!(read_all(&newer) == content(2));
+    // Who has it open keeps writers out, unless a descriptor of it was closed; who has mapped it
+    // does not.
+    let newer = File::open(&path).expect("opened");
+    let error = fs::write(&path, "no").expect_err("it is open");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    drop(newer);
+    fs::write(expected.path().with_extension("2"), content(2)).expect("written");
+    let mapped_newer = map(&path, &expected.path().with_extension("2"));
+    fs::write(&path, "by this mount").expect("written");
+    assert_eq!(fs::read(&path).expect("read"), b"by this mount");
+    drop_pages();
+    assert!(compare(mapped));
+    assert!(compare(mapped_newer));
+    fs::remove_file(expected.path().with_extension("2")).expect("removed");
+}
+
+#[test]
+fn files_may_vanish_under_those_who_read_them() {
+    let fixture = Fixture::new();
+    let mount = fixture.mounting(&[]).mount();
+    let path = mount.join("k");
+    let backed = wait_until_backed(&mount, &path);
+    fs::remove_dir_all(fixture.cache.path().join("mount-s3-cache")).expect("removed");
+    assert!(is_read_by_the_kernel(&mount, &backed));
+    assert!(read_all(&backed) == content(1));
+    assert!(fs::read(&path).expect("read") == content(1));
+    drop(backed);
+    let again = wait_until_backed(&mount, &path);
+    assert!(read_all(&again) == content(1));
+}
+
+#[test]
+fn file_that_was_damaged_is_not_read_by_the_kernel() {
+    let fixture = Fixture::new();
+    let mount = fixture.mounting(&[]).mount();
+    let path = mount.join("k");
+    drop(wait_until_backed(&mount, &path));
+    let data = OpenOptions::new().write(true).open(fixture.data());
+    data.expect("there")
+        .write_all_at(&[0; 100], MIB)
+        .expect("written");
+    drop_pages();
+    let file = File::open(&path).expect("opened");
+    assert!(read_all(&file) == content(1));
+    drop(file);
+    let mended = wait_until_backed(&mount, &path);
+    assert!(read_all(&mended) == content(1));
+}
+
+#[test]
+fn kernel_that_must_not_read_by_itself_does_not() {
+    let fixture = Fixture::new();
+    let mut mounting = fixture.mounting(&[]);
+    let off = ("MOUNT_S3_CACHE_PASSTHROUGH".to_owned(), "off".to_owned());
+    mounting.environment.push(off);
+    let mount = mounting.mount();
+    let mut gets = 0;
+    for round in 0..3 {
+        assert!(fs::read(mount.join("k")).expect("read") == content(1));
+        if round > 0 {
+            assert_eq!(fixture.store.count("GetObject"), gets);
+        }
+        gets = fixture.store.count("GetObject");
+        thread::sleep(Duration::from_secs(1));
+    }
+    let file = File::open(mount.join("k")).expect("opened");
+    assert!(!is_read_by_the_kernel(&mount, &file));
+    assert_eq!(fixture.store.count("GetObject"), gets);
+}
+
+#[test]
+fn cache_may_lie_on_a_file_system_that_lies_on_another() {
+    let fixture = Fixture::new();
+    let parts = tempfile::tempdir().expect("a directory");
+    for part in ["lower", "upper", "work"] {
+        fs::create_dir(parts.path().join(part)).expect("made");
+    }
+    let part = |name: &str| parts.path().join(name).display().to_string();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        part("lower"),
+        part("upper"),
+        part("work")
+    );
+    let status = Command::new("mount")
+        .args(["-t", "overlay", "-o", &options, "none"])
+        .arg(fixture.cache.path())
+        .status();
+    assert!(status.expect("mount runs").success());
+    fs::set_permissions(
+        fixture.cache.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .expect("set");
+    let mount = fixture.mounting(&[]).mount();
+    let file = wait_until_backed(&mount, &mount.join("k"));
+    assert!(read_all(&file) == content(1));
+    drop(file);
+    assert!(mount.unmount().success());
+    let status = Command::new("umount").arg(fixture.cache.path()).status();
+    assert!(status.expect("umount runs").success());
+}
