@@ -15,7 +15,15 @@ use crate::s3::ErrorKind;
 
 /// Blocks that are being stored.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<HashSet<Block>>);
+pub(super) struct Uploads(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    blocks: HashSet<Block>,
+    /// There were too many, and they have not become half as many since. What is left out then is
+    /// left out in one run: a hole costs as much whether it is one block or several.
+    too_many: bool,
+}
 
 /// A block that is being stored, and the memory for it, until this is dropped.
 struct Place {
@@ -27,11 +35,24 @@ struct Place {
 impl Uploads {
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().blocks.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<Block>> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Adds a block, if there is room and it is not there.
+    fn add(&mut self, block: Block) -> bool {
+        let least = if self.too_many {
+            MOST_UPLOADS / 2
+        } else {
+            MOST_UPLOADS
+        };
+        self.too_many = self.blocks.len() >= least;
+        !self.too_many && self.blocks.insert(block)
     }
 }
 
@@ -42,11 +63,9 @@ impl Place {
             return None;
         }
         let lease = shared.account.lease(block.len())?;
-        let mut blocks = shared.uploads.lock();
-        if blocks.len() >= MOST_UPLOADS || !blocks.insert(block) {
+        if !shared.uploads.lock().add(block) {
             return None;
         }
-        drop(blocks);
         Some(Self {
             shared: Arc::clone(shared),
             block,
@@ -57,7 +76,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.uploads.lock().remove(&self.block);
+        self.shared.uploads.lock().blocks.remove(&self.block);
     }
 }
 
@@ -100,5 +119,31 @@ impl Shared {
     }
 }
 
-/// As many as a fast bucket takes in a tenth of a second: 64 MiB.
-const MOST_UPLOADS: usize = 64;
+/// As many as a fast bucket takes in a tenth of a second: 128 MiB.
+const MOST_UPLOADS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Name;
+    use crate::shared_cache::block::BLOCK;
+
+    #[test]
+    fn after_too_many_none_is_added_before_half_of_them_are_stored() {
+        let name = Name::new("s", "b", "k", "e", u64::MAX);
+        let block = |number: usize| Block::holding(name, u64::MAX, number as u64 * BLOCK);
+        let mut inner = Inner::default();
+        for number in 0..MOST_UPLOADS {
+            assert!(inner.add(block(number)));
+            assert!(!inner.add(block(0)), "it is there");
+        }
+        for number in 0..=MOST_UPLOADS / 2 {
+            assert!(!inner.add(block(MOST_UPLOADS)), "{number}");
+            inner.blocks.remove(&block(number));
+        }
+        for number in 0..=MOST_UPLOADS / 2 {
+            assert!(inner.add(block(number)), "{number}");
+        }
+        assert!(!inner.add(block(MOST_UPLOADS)));
+    }
+}
