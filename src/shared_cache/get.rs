@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -86,7 +87,7 @@ type UnderWay = FuturesOrdered<BoxFuture<'static, Option<Bytes>>>;
 enum Event {
     /// The bytes that are due; `None` if the cache does not have them.
     Arrived(Option<Bytes>),
-    /// They do not come.
+    /// They have not come for as long as there is patience.
     Late,
     /// More is allowed, up to here.
     Allowed(u64),
@@ -144,6 +145,7 @@ impl Get {
         let (mut asked, mut allowed) = (next, next);
         let mut under_way = UnderWay::new();
         let mut late = None;
+        let mut since = Instant::now();
         let lacking = &self.shared.lacking;
         // Most often all of an object is there, or nothing of it.
         let mut most = match lacking.has(&self.name) {
@@ -161,6 +163,7 @@ impl Get {
             }
             if late.is_none() && !under_way.is_empty() {
                 late = Some(self.shared.clock.wait());
+                since = Instant::now();
             }
             match self.wait(&mut under_way, &mut late, allowed).await {
                 Event::Ended => return,
@@ -178,6 +181,8 @@ impl Get {
                     lacking.note(self.name);
                     return self.hand_over(next);
                 }
+                // The bucket is busy with what others have asked for.
+                Event::Late if self.shared.reads.was_well_after(since) => late = None,
                 Event::Late => {
                     self.shared.metrics.errors.add(1);
                     let patience = self.shared.clock.patience();

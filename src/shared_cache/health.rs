@@ -22,6 +22,8 @@ struct State {
     failures: u32,
     /// Nothing is tried before this.
     until: Option<Instant>,
+    /// When it went well last.
+    well: Option<Instant>,
 }
 
 impl Health {
@@ -58,10 +60,16 @@ impl Health {
     pub(super) fn went_well(&self) {
         let mut state = self.state();
         state.failures = 0;
+        state.well = Some(Instant::now());
         if state.until.take().is_some() {
             drop(state);
             log::info!("the shared cache can be {} again", self.what);
         }
+    }
+
+    /// Whether any request was answered after `since`.
+    pub(super) fn was_well_after(&self, since: Instant) -> bool {
+        self.state().well.is_some_and(|well| well > since)
     }
 
     /// Takes note that a request has failed, and why.
@@ -106,7 +114,10 @@ mod tests {
             health.failed(&"no");
             assert!(health.may_try());
         }
+        let before = Instant::now();
+        assert!(!health.was_well_after(before));
         health.went_well();
+        assert!(health.was_well_after(before));
         for _ in 0..MOST_FAILURES {
             assert!(health.may_try());
             health.failed(&"no");

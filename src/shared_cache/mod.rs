@@ -114,7 +114,8 @@ pub enum OpenError {
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 struct Timing {
-    /// For the bytes that are due next, before they are asked of the store.
+    /// For the bytes that are due next, before they are asked of the store, while nothing else comes
+    /// from the bucket either.
     patience: Duration,
     /// For how long a bucket that fails is left alone.
     rest: Duration,
@@ -214,7 +215,7 @@ stored to read them from here again. They can be deleted at any time, also while
 ";
 
 /// Many times what a bucket takes that is well.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const REST: Duration = Duration::from_secs(30);
 

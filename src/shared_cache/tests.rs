@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::block::BLOCK;
 use super::*;
+use crate::metrics::{Value, names};
 use crate::s3::fake::{FakeStore, Op, read, synthetic};
 use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Store};
 
@@ -176,6 +177,15 @@ fn what_one_mount_has_read_others_read_from_blocks() {
     assert_eq!(other.metrics().misses.get(), 0);
     let metrics = fixture.mount.metrics();
     assert_eq!((metrics.filled.get(), metrics.left_out.get()), (size, 0));
+    let mut snapshot = Snapshot::default();
+    other.cache.report(&mut snapshot);
+    let hits: Vec<_> = snapshot.of(&names::CACHE_XZ_HITS).collect();
+    // The sum of the ranges.
+    let expected = size + 1 + 2 + 1 + 1 + (3 * MIB - 200 * KIB);
+    assert!(
+        matches!(hits[..], [hit] if hit.value == Value::Number(expected)),
+        "{hits:?}"
+    );
 }
 
 #[test]
@@ -391,6 +401,35 @@ fn bucket_that_does_not_answer_costs_the_patience() {
         assert_eq!(waited, number < 3, "{number}: {:?}", began.elapsed());
     }
     assert_eq!(fixture.asked().len(), 6);
+}
+
+#[test]
+fn bucket_that_is_busy_with_other_requests_is_waited_for() {
+    let (fixture, etag) = Fixture::filled(MIB);
+    let own = fixture.blocks().remove(0);
+    let other = fixture.origin.put_synthetic("other", MIB, 8);
+    let read_other = || {
+        let body = read(&fixture.mount.store, "other", &other, MIB, 0..MIB, u64::MAX);
+        assert!(body.expect("read") == synthetic(8, 0..MIB));
+    };
+    read_other();
+    fixture.mount.settle();
+    fixture.origin.clear_log();
+    fixture.bucket.hold_next(Op::Fetch, Some(&own), 1);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| fixture.read(&etag, MIB, 0..MIB));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(700) {
+            read_other();
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!reading.is_finished());
+        fixture.bucket.release();
+        let body = reading.join().expect("no panic").expect("read");
+        assert!(body == synthetic(SEED, 0..MIB));
+    });
+    assert_eq!(fixture.asked(), []);
+    assert_eq!(fixture.mount.metrics().errors.get(), 0);
 }
 
 #[test]
