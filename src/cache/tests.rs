@@ -1,5 +1,6 @@
 //! What is read by way of files, whatever happened to them.
 
+mod damage;
 mod whole;
 
 use std::fs::{self, File};

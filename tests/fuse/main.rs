@@ -2,6 +2,7 @@
 
 mod binding;
 mod caching;
+mod crashing;
 mod credentials;
 mod faults;
 mod indexing;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -66,6 +67,15 @@ impl Mounting {
         command.args(["--endpoint-url", &self.endpoint, "--force-path-style"]);
         command.args(["--region", "us-east-1"]);
         command.args(&self.arguments);
+        if let Some(cache) = common_cache() {
+            let names = |flag: &str| self.arguments.iter().any(|argument| argument == flag);
+            if !names("--cache") {
+                command.arg("--cache").arg(cache);
+                if !names("--metadata-ttl") && !names("--index") {
+                    command.args(["--metadata-ttl", "minimal"]);
+                }
+            }
+        }
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AWS_") {
                 command.env_remove(name);
@@ -110,6 +120,18 @@ impl Mounting {
         }
     }
 }
+
+/// The directory of the cache that all mounts of this process have, where [`WITH_CACHE`] is set.
+fn common_cache() -> Option<&'static Path> {
+    static CACHE: OnceLock<Option<TempDir>> = OnceLock::new();
+    let cache = CACHE.get_or_init(|| {
+        std::env::var_os(WITH_CACHE).map(|_set| tempfile::tempdir().expect("a directory"))
+    });
+    cache.as_ref().map(TempDir::path)
+}
+
+/// Lets all mounts that name no cache have one, which changes nothing of what programs see.
+const WITH_CACHE: &str = "MOUNT_S3_TESTS_WITH_CACHE";
 
 /// A mounted bucket; unmounted, and its daemon ended, when dropped.
 #[derive(Debug)]
