@@ -191,4 +191,4 @@ fn cut(place: u64) -> usize {
 }
 
 /// Bytes that may wait for the disk: as many as a fast disk takes in a tenth of a second.
-const MOST_QUEUED: u64 = 128 << 20;
+pub(super) const MOST_QUEUED: u64 = 128 << 20;

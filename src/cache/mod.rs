@@ -17,6 +17,9 @@
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
 //! | `proof`, `prover` | which files these are |
 //! | `usage`, `keeper` | how much they take, and what makes room |
+//! | `warm` | filling it before anybody reads |
+//! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
+//! | `notes`, `parallel`, `watch` | what these need: what an entry lacks, many threads, who follows |
 //!
 //! # On the disk
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
@@ -30,10 +33,14 @@
 
 mod directory;
 mod entry;
+mod evict;
 mod fill;
 mod get;
+mod holdings;
 mod keeper;
 mod name;
+mod notes;
+mod parallel;
 mod proof;
 mod prover;
 mod record;
@@ -41,6 +48,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verify;
+mod warm;
+mod watch;
 mod whole;
 
 use std::io;
@@ -51,8 +61,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures::executor::ThreadPool;
 
 pub use directory::Refused;
+pub use evict::{Evicted, Eviction, ObjectSet};
+pub use holdings::{Disk, Holdings, Survey};
 pub(crate) use name::{Name, hex};
 pub use store::CachedStore;
+pub use verify::Verified;
+pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
+pub use watch::Watch;
 pub use whole::WholeFile;
 
 use crate::metrics::{CacheMetrics, Snapshot};
@@ -126,6 +141,12 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// There is none, where one is looked for.
+    #[error("there is no cache in {}", path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
     },
     /// No thread can be started.
     #[error("no thread can be started")]

@@ -158,7 +158,7 @@ fn mount(
         bucket: shared_cache::open(config, runtime, region, &budget, &metrics.s3)?,
         disk: config.mount.cache.as_ref().map(open_cache).transpose()?,
     };
-    let (store, cached) = cached(config, store, &caches);
+    let (store, cached) = layered(&config.client, store, &caches);
     let store: Arc<dyn Store> = match index {
         Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
         None => store,
@@ -300,7 +300,7 @@ fn prefetches(config: &Config) -> bool {
 }
 
 /// Opens the cache on the disk, or begins one.
-fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
+pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
     let limits = CacheLimits {
         most: options.most,
         free_percent: FREE_PERCENT,
@@ -314,14 +314,12 @@ fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
 
 /// The store, of which what was read is kept in `caches`, and looked for on the disk first; and the
 /// part of it that does so.
-fn cached(
-    config: &Config,
+fn layered(
+    client: &ClientOptions,
     store: S3Store,
     caches: &Caches,
 ) -> (Arc<dyn Store>, Option<Arc<CachedStore>>) {
-    let endpoint = config.client.endpoint_url.as_deref().unwrap_or_default();
-    let origin = format!("{endpoint} {}", store.region());
-    let bucket = store.bucket().to_owned();
+    let (origin, bucket) = (cache_origin(client, &store), store.bucket().to_owned());
     let mut store: Arc<dyn Store> = Arc::new(store);
     if let Some(cache) = &caches.bucket {
         let behind = SharedCacheStore::new(store, cache, origin.clone(), bucket.clone());
@@ -332,6 +330,23 @@ fn cached(
     };
     let cached = Arc::new(CachedStore::new(store, cache, origin, bucket));
     (Arc::clone(&cached) as Arc<dyn Store>, Some(cached))
+}
+
+/// The store, of which what was read is kept in `cache`.
+pub(super) fn cached(
+    client: &ClientOptions,
+    store: &Arc<S3Store>,
+    cache: &Cache,
+) -> Arc<CachedStore> {
+    let (origin, bucket) = (cache_origin(client, store), store.bucket().to_owned());
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    Arc::new(CachedStore::new(store, cache, origin, bucket))
+}
+
+/// What tells stores apart in a cache that have buckets of the same name.
+pub(super) fn cache_origin(client: &ClientOptions, store: &S3Store) -> String {
+    let endpoint = client.endpoint_url.as_deref().unwrap_or_default();
+    format!("{endpoint} {}", store.region())
 }
 
 /// Lets files be fetched before they are opened, if that is of use.
@@ -451,7 +466,7 @@ pub(super) fn auth(source: &CredentialsSource) -> Auth {
 pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// The share of the disk that a cache leaves free, as with Mountpoint for Amazon S3.
-const FREE_PERCENT: u8 = 5;
+pub(super) const FREE_PERCENT: u8 = 5;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
@@ -459,7 +474,7 @@ const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
 /// What the CRT has 64 connections for: each small object takes one for a round trip. Large objects
 /// need no more than their own target says, and are slower with more where the processor is the
 /// limit, so mounts that fetch nothing ahead keep to that.
-const LEAST_TARGET_TO_PREFETCH: f64 = 25.6;
+pub(super) const LEAST_TARGET_TO_PREFETCH: f64 = 25.6;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -23,6 +23,7 @@ mod etag;
 #[cfg(test)]
 pub(crate) mod fake;
 mod fetch;
+mod find;
 mod get;
 mod head;
 mod list;
@@ -48,6 +49,7 @@ pub use encryption::Encryption;
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use etag::ETag;
+pub use find::find;
 pub use types::{
     InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject, ObjectDetails,
     ObjectInfo, Prefix, Restore, StorageClass,

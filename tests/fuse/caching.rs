@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use s3_test_server::synthetic;
+use s3_test_server::{Model, synthetic};
 use tempfile::TempDir;
 
 use crate::support::local::Local;
@@ -184,4 +184,28 @@ fn mount_does_not_wait_for_a_cache_of_a_million_blocks() {
     );
     assert!(fs::read(mount.join("k")).expect("read") == expected(7));
     assert!(mount.unmount().success());
+}
+
+#[test]
+fn two_who_read_at_the_same_time_fetch_once() {
+    const LARGE: u64 = 96 * MIB;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "large", LARGE, 7);
+    store.set_model(Model {
+        first_byte_ms: 10,
+        bandwidth: 50_000_000,
+        ..Model::default()
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let mount = with_cache(&store, &bucket, &directory, &["--read-only"]).mount();
+    let before = store.body_bytes_sent();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| fs::read(mount.join("large")).expect("read"));
+        }
+    });
+    let sent = store.body_bytes_sent() - before;
+    eprintln!("sent {sent} for {LARGE}");
+    assert!(sent < LARGE + LARGE / 4, "{sent} for {LARGE}");
 }
