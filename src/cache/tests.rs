@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::s3::fake::{FakeStore, Op, read, synthetic};
+pub(super) use crate::s3::fake::read;
+use crate::s3::fake::{FakeStore, Op, synthetic};
 use crate::s3::{ETag, Error, ErrorKind, Store};
 
 pub(super) const MIB: u64 = 1 << 20;
