@@ -12,6 +12,7 @@ declare -A may_import=(
     [index]="crt s3"
     [cache]="crt s3 memory metrics"
     [memory]=""
+    [shared_cache]="cache crt s3 memory metrics"
     [read]="s3 memory"
     [prefetch]="s3 memory read"
     [write]="s3 memory"
@@ -20,7 +21,7 @@ declare -A may_import=(
     [fs]="metrics s3 cache memory read prefetch write stage tree"
     [telemetry]="metrics crt"
     [fuse]="metrics fs turn"
-    [cli]="metrics crt s3 cache index memory read prefetch write stage tree fs fuse telemetry"
+    [cli]="metrics crt s3 cache shared_cache index memory read prefetch write stage tree fs fuse telemetry"
 )
 # A foreign crate and the only files that may name it.
 declare -A only_in=(

@@ -9,9 +9,11 @@
 //! | [`crt`] | the AWS Common Runtime, made safe |
 //! | [`s3`] | S3 operations, typed: the [`s3::Store`] trait, its errors, its implementation over the CRT |
 //! | [`telemetry`] | where figures go: Prometheus, OTLP, the log |
+//! | [`cache`] | a store that reads from a local disk what was read before |
 //! | [`index`] | what a bucket holds, in a file: made of a listing or an inventory, and a store that answers from it |
 //! | [`tree`] | the namespace: inodes over keys |
 //! | [`memory`] | one budget for the buffers of every open file |
+//! | [`shared_cache`] | a store that reads from a bucket what any machine has read before |
 //! | [`read`] | the read path: read-ahead, ordered parts, pinned versions |
 //! | [`prefetch`] | files that are fetched whole before they are opened |
 //! | [`mod@write`] | the write path: ordered bytes, one request or an upload in parts, completion |
@@ -31,6 +33,7 @@ pub mod metrics;
 pub mod prefetch;
 pub mod read;
 pub mod s3;
+pub mod shared_cache;
 pub mod stage;
 pub mod telemetry;
 pub mod tree;

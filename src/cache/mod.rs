@@ -68,6 +68,7 @@ use futures::executor::ThreadPool;
 pub use directory::Refused;
 pub use evict::{Evicted, Eviction, ObjectSet};
 pub use holdings::{Disk, Holdings, Survey};
+pub(crate) use name::{Name, hex};
 pub use store::CachedStore;
 pub use verify::Verified;
 pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};

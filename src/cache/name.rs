@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 /// A version of an object, as hashes: no two versions have the same, and none can be read off it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Name {
+pub(crate) struct Name {
     /// Of the store, the bucket and the key.
     object: [u8; 32],
     /// Of the ETag and the length.
@@ -19,7 +19,7 @@ pub(super) type Short = [u8; 2 * HALF];
 impl Name {
     /// The name of the version `etag` of `size` bytes of the object `key` in `bucket`, where `store`
     /// tells stores with buckets of the same name apart.
-    pub(super) fn new(store: &str, bucket: &str, key: &str, etag: &str, size: u64) -> Self {
+    pub(crate) fn new(store: &str, bucket: &str, key: &str, etag: &str, size: u64) -> Self {
         Self {
             object: hash(&[store.as_bytes(), bucket.as_bytes(), key.as_bytes()]),
             version: hash(&[etag.as_bytes(), &size.to_le_bytes()]),
@@ -28,7 +28,7 @@ impl Name {
 
     /// The names of its files, without what tells them apart: first half of the object's hash, then
     /// of the version's, in hexadecimal digits, and a dash between them.
-    pub(super) fn stem(&self) -> String {
+    pub(crate) fn stem(&self) -> String {
         stem_of(&self.whole())
     }
 
@@ -42,7 +42,7 @@ impl Name {
 
     /// All of it, as its file of notes has it: two versions whose files had the same name would be
     /// told apart by this.
-    pub(super) fn whole(&self) -> [u8; 64] {
+    pub(crate) fn whole(&self) -> [u8; 64] {
         let mut whole = [0; 64];
         whole[..32].copy_from_slice(&self.object);
         whole[32..].copy_from_slice(&self.version);
@@ -78,7 +78,8 @@ fn hash(texts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing to a String cannot fail.

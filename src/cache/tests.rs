@@ -6,17 +6,16 @@ mod whole;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+pub(super) use crate::s3::fake::read;
 use crate::s3::fake::{FakeStore, Op, synthetic};
-use crate::s3::{BodySink, ETag, Error, ErrorKind, GetRequest, Key, Store};
+use crate::s3::{ETag, Error, ErrorKind, Store};
 
 pub(super) const MIB: u64 = 1 << 20;
 const SEED: u64 = 7;
@@ -93,64 +92,6 @@ fn open(fake: &FakeStore, directory: &Path, most: Option<u64>) -> (Cache, Arc<Ca
     let behind: Arc<dyn Store> = Arc::new(fake.clone());
     let store = CachedStore::new(behind, &cache, "origin".to_owned(), "bucket".to_owned());
     (cache, Arc::new(store))
-}
-
-/// Receives a body, and says when it has ended.
-struct Body(Sender<Event>);
-
-enum Event {
-    Part(u64, Bytes),
-    End(Result<(), Error>),
-}
-
-impl BodySink for Body {
-    fn part(&self, offset: u64, bytes: Bytes) {
-        // Nobody hears it after a test has failed.
-        _ = self.0.send(Event::Part(offset, bytes));
-    }
-
-    fn finish(&self, result: Result<(), Error>) {
-        _ = self.0.send(Event::End(result));
-    }
-}
-
-/// Reads a range, `window` bytes at a time, and checks that it comes in order and without gaps.
-pub(super) fn read(
-    store: &dyn Store,
-    key: &str,
-    etag: &ETag,
-    size: u64,
-    range: Range<u64>,
-    window: u64,
-) -> Result<Vec<u8>, Error> {
-    let (sender, events): (_, Receiver<Event>) = channel();
-    let request = GetRequest {
-        key: Key::new(key).expect("valid"),
-        if_match: etag.clone(),
-        size,
-        range: range.clone(),
-        window,
-    };
-    let under_way = store.get(request, Arc::new(Body(sender)))?;
-    let mut body = Vec::new();
-    loop {
-        match events
-            .recv_timeout(Duration::from_secs(20))
-            .expect("it ends")
-        {
-            Event::Part(offset, bytes) => {
-                assert_eq!(offset, range.start + body.len() as u64);
-                assert!(!bytes.is_empty());
-                body.extend_from_slice(&bytes);
-                under_way.extend_window(bytes.len() as u64);
-            }
-            Event::End(Ok(())) => {
-                assert_eq!(body.len() as u64, range.end - range.start);
-                return Ok(body);
-            }
-            Event::End(Err(error)) => return Err(error),
-        }
-    }
 }
 
 /// Changes a byte in each block of a file that is longer than that.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use super::args_caching::CachingArgs;
 use super::args_connect::{ClientArgs, ConnectArgs};
@@ -16,7 +16,7 @@ use super::args_objects::{ObjectArgs, Sse};
 use super::args_transfer::TransferArgs;
 use super::fstab;
 use super::values::{Source, parse_prefix};
-use crate::s3::{BucketKind, Prefix};
+use crate::s3::{BucketKind, BucketName, Prefix};
 
 /// The version of this build: the package's, and the revision it was built from.
 pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
@@ -107,18 +107,9 @@ impl Args {
                 return Err(Refusal(command.error(ErrorKind::InvalidValue, text)));
             }
         };
-        for flag in UNSUPPORTED {
-            command = command.arg(flag.hidden());
-        }
         let args = command
             .try_get_matches_from_mut(words)
-            .and_then(|matches| {
-                for flag in UNSUPPORTED {
-                    flag.check(&matches)
-                        .map_err(|text| command.error(ErrorKind::UnknownArgument, text))?;
-                }
-                Self::from_arg_matches(&matches)
-            })
+            .and_then(|matches| Self::from_arg_matches(&matches))
             .map_err(Refusal)?;
         match args.conflict() {
             Some(text) => Err(Refusal(command.error(ErrorKind::ArgumentConflict, text))),
@@ -128,16 +119,27 @@ impl Args {
 
     /// The kind of the bucket: as typed, or as its name tells.
     pub(super) fn kind(&self) -> BucketKind {
-        match (self.bucket_type, &self.source) {
-            (Some(BucketType::GeneralPurpose), _) => BucketKind::GeneralPurpose,
-            (Some(BucketType::Directory), _) => BucketKind::Directory,
-            (None, Source::Name(bucket) | Source::Uri(bucket, _)) => bucket.kind(),
+        match self.bucket_type {
+            Some(BucketType::GeneralPurpose) => BucketKind::GeneralPurpose,
+            Some(BucketType::Directory) => BucketKind::Directory,
+            None => self.bucket().kind(),
+        }
+    }
+
+    fn bucket(&self) -> &BucketName {
+        match &self.source {
+            Source::Name(bucket) | Source::Uri(bucket, _) => bucket,
         }
     }
 
     /// What cannot be true at the same time.
     fn conflict(&self) -> Option<&'static str> {
-        if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
+        if self.caching.cache_xz.as_ref() == Some(self.bucket()) {
+            Some(
+                "--cache-xz must name another bucket than the one that is mounted: a cache in it \
+                 would be no faster, and its objects would be among the files",
+            )
+        } else if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
             Some("explicit prefix option not allowed with S3 URI")
         } else if self.objects.sse == Some(Sse::S3) && self.objects.sse_kms_key_id.is_some() {
             Some("--sse-kms-key-id can not be used with --sse AES256")
@@ -178,33 +180,6 @@ impl Refusal {
     }
 }
 
-/// A flag of Mountpoint for Amazon S3 that has no effect here yet. It is refused by name, so that
-/// nobody believes it to be in force.
-struct UnsupportedFlag {
-    name: &'static str,
-}
-
-impl UnsupportedFlag {
-    const fn with_value(name: &'static str) -> Self {
-        Self { name }
-    }
-
-    fn hidden(&self) -> Arg {
-        let arg = Arg::new(self.name).long(self.name).hide(true);
-        arg.action(ArgAction::Append)
-    }
-
-    fn check(&self, matches: &ArgMatches) -> Result<(), String> {
-        if matches.contains_id(self.name) {
-            return Err(format!(
-                "--{} is not supported yet by this version; remove it to mount without it",
-                self.name
-            ));
-        }
-        Ok(())
-    }
-}
-
 pub(super) const BUCKET: &str = "Bucket options";
 pub(super) const CREDENTIALS: &str = "AWS credentials options";
 pub(super) const MOUNT: &str = "Mount options";
@@ -213,8 +188,6 @@ pub(super) const OBJECTS: &str = "New object options";
 pub(super) const LOGGING: &str = "Logging options";
 pub(super) const METRICS: &str = "Metrics options";
 pub(super) const CACHING: &str = "Caching options";
-
-const UNSUPPORTED: &[UnsupportedFlag] = &[UnsupportedFlag::with_value("cache-xz")];
 
 #[cfg(test)]
 mod tests {
@@ -239,18 +212,6 @@ mod tests {
         assert_eq!(args.transfer.max_threads, 16);
         assert_eq!(args.caching.metadata_ttl, None);
         assert!(!args.mount.foreground && !args.mount.read_only && !args.log.no_log);
-    }
-
-    #[test]
-    fn parse_refuses_every_unsupported_flag_by_name() {
-        for flag in UNSUPPORTED {
-            let name = format!("--{}", flag.name);
-            let error = parse(&["bucket", "/mnt", &name, "value"]).expect_err(&name);
-            assert!(
-                error.contains(&format!("{name} is not supported yet")),
-                "{error}"
-            );
-        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, value_parser};
 
 use super::args::CACHING;
-use super::values::parse_ttl;
+use super::values::{parse_cache_bucket, parse_ttl};
+use crate::s3::BucketName;
 use crate::tree::Ttl;
 
 /// How long what is known of the bucket is believed.
@@ -28,8 +29,14 @@ pub(super) struct CachingArgs {
     #[arg(value_parser = value_parser!(u64).range(..=MAX_CACHE_MIB))]
     pub(super) max_cache_size: Option<u64>,
 
+    /// Keep what was read in this bucket as well, and read it from there again, also on other
+    /// machines: a name, or s3://bucket. Any bucket will do, best a directory bucket in this zone; its
+    /// lifecycle rule says how long objects under mount-s3-cache/ are kept
+    #[arg(long, help_heading = CACHING, value_name = "BUCKET", value_parser = parse_cache_bucket)]
+    pub(super) cache_xz: Option<BucketName>,
+
     /// How long file metadata may be answered without asking S3 again: a number of seconds,
-    /// 'indefinite' or 'minimal' [default: minimal; 60 with --cache]
+    /// 'indefinite' or 'minimal' [default: minimal; 60 with --cache or --cache-xz]
     #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
     #[arg(value_parser = parse_ttl)]
     pub(super) metadata_ttl: Option<Ttl>,

@@ -19,7 +19,8 @@ use super::limits::raise_open_files;
 use super::log_level::LogLevel;
 use super::logging;
 use super::notify::ServiceManager;
-use super::observed::Observers;
+use super::observed::{Caches, Observers};
+use super::shared_cache;
 use super::signals::{Forwarding, HeldSignals, Signal};
 use crate::cache::{Cache, CacheLimits, CachedStore};
 use crate::crt::{Runtime, RuntimeConfig};
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
+use crate::shared_cache::SharedCacheStore;
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::{TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
@@ -150,15 +152,13 @@ fn mount(
         store.bucket(),
         store.region()
     );
-    let cache = config.mount.cache.as_ref().map(open_cache).transpose()?;
-    let store = Arc::new(store);
-    let cached = cache
-        .as_ref()
-        .map(|cache| cached(&config.client, &store, cache));
-    let store: Arc<dyn Store> = match &cached {
-        Some(cached) => Arc::clone(cached) as Arc<dyn Store>,
-        None => store,
+    let budget = config.memory.plan.budget();
+    let region = store.region();
+    let caches = Caches {
+        bucket: shared_cache::open(config, runtime, region, &budget, &metrics.s3)?,
+        disk: config.mount.cache.as_ref().map(open_cache).transpose()?,
     };
+    let (store, cached) = layered(&config.client, store, &caches);
     let store: Arc<dyn Store> = match index {
         Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
         None => store,
@@ -166,15 +166,14 @@ fn mount(
 
     stage("mounting");
     let options = &config.mount;
-    let budget = config.memory.plan.budget();
-    if let Some(cache) = &cache {
+    if let Some(cache) = &caches.disk {
         cache.pay_from(&budget);
     }
     let hedging = HedgeConfig::new(config.memory.part_bytes, Arc::clone(&budget));
     let hedger = Hedger::start(hedging)
         .map_err(|error| Failure::new("Failed to start a thread").caused_by(&error))?;
     let mut read = read_config(config, Arc::clone(&budget)).hedged(hedger);
-    read.gets_prove = cache.is_none();
+    read.gets_prove = caches.are_none();
     let remote = Remote {
         store,
         write: write_config(config, &read, budget),
@@ -262,7 +261,7 @@ fn mount(
         }
     };
     let session = session.map_err(|error| session_failure(&error))?;
-    let observers = Observers::start(config, runtime, directory, session.figures(), told, cache)?;
+    let observers = Observers::start(config, runtime, directory, session.figures(), told, caches)?;
     Ok((session, signals, observers))
 }
 
@@ -314,6 +313,26 @@ pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
             .caused_by(&error)
             .with_remedy("name a directory of your own with --cache, or go without")
     })
+}
+
+/// The store, of which what was read is kept in `caches`, and looked for on the disk first; and the
+/// part of it that does so.
+fn layered(
+    client: &ClientOptions,
+    store: S3Store,
+    caches: &Caches,
+) -> (Arc<dyn Store>, Option<Arc<CachedStore>>) {
+    let (origin, bucket) = (cache_origin(client, &store), store.bucket().to_owned());
+    let mut store: Arc<dyn Store> = Arc::new(store);
+    if let Some(cache) = &caches.bucket {
+        let behind = SharedCacheStore::new(store, cache, origin.clone(), bucket.clone());
+        store = Arc::new(behind);
+    }
+    let Some(cache) = &caches.disk else {
+        return (store, None);
+    };
+    let cached = Arc::new(CachedStore::new(store, cache, origin, bucket));
+    (Arc::clone(&cached) as Arc<dyn Store>, Some(cached))
 }
 
 /// The store, of which what was read is kept in `cache`.

@@ -16,6 +16,7 @@ use crate::crt::{HttpClient, Runtime, TlsContext, Trust, Uri};
 use crate::fuse::Figures;
 use crate::metrics::{Label, Snapshot, names};
 use crate::prefetch::Prefetcher;
+use crate::shared_cache::SharedCache;
 use crate::telemetry::{Listener, MetricsLog, OtlpConfig, OtlpExporter, Source, report_process};
 
 /// What shows the figures of a mount, until it is dropped; the last ones are shown then. Drop it
@@ -26,6 +27,31 @@ pub(super) struct Observers {
     _listener: Option<Listener>,
     _log: Option<MetricsLog>,
     _otlp: Option<OtlpExporter>,
+}
+
+/// Where what was read is kept.
+#[derive(Debug, Default)]
+pub(super) struct Caches {
+    /// On a disk.
+    pub(super) disk: Option<Cache>,
+    /// In a bucket.
+    pub(super) bucket: Option<SharedCache>,
+}
+
+impl Caches {
+    /// Whether it is kept nowhere.
+    pub(super) fn are_none(&self) -> bool {
+        self.disk.is_none() && self.bucket.is_none()
+    }
+
+    fn report(&self, snapshot: &mut Snapshot) {
+        if let Some(cache) = &self.bucket {
+            cache.report(snapshot);
+        }
+        if let Some(cache) = &self.disk {
+            cache.report(snapshot);
+        }
+    }
 }
 
 impl Observers {
@@ -40,10 +66,10 @@ impl Observers {
         directory: Option<PathBuf>,
         figures: Figures,
         prefetcher: Option<Weak<Prefetcher>>,
-        cache: Option<Cache>,
+        caches: Caches,
     ) -> Result<Self, Failure> {
         let mount_point = directory.as_ref().unwrap_or(&config.directory);
-        let source = source(config, mount_point, figures.clone(), cache);
+        let source = source(config, mount_point, figures.clone(), caches);
         let no_thread =
             |error| Failure::new("Failed to start a thread for metrics").caused_by(&error);
         let channel = open_channel(config, directory.as_deref(), &source, figures, prefetcher);
@@ -70,7 +96,7 @@ impl Observers {
 }
 
 /// All figures of the mount and of its process.
-fn source(config: &Config, directory: &Path, figures: Figures, cache: Option<Cache>) -> Source {
+fn source(config: &Config, directory: &Path, figures: Figures, caches: Caches) -> Source {
     let mount = [
         Label::new("bucket", config.bucket.to_string()),
         Label::new("prefix", config.prefix.as_str().to_owned()),
@@ -83,9 +109,7 @@ fn source(config: &Config, directory: &Path, figures: Figures, cache: Option<Cac
         let mut snapshot = Snapshot::default();
         figures.report(&mut snapshot);
         report_process(&mut snapshot);
-        if let Some(cache) = &cache {
-            cache.report(&mut snapshot);
-        }
+        caches.report(&mut snapshot);
         let uptime = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         snapshot.gauge(&names::PROCESS_UPTIME, [], uptime);
         snapshot.gauge(&names::MEMORY_TARGET, [], target);

@@ -130,6 +130,18 @@ fn parse_bucket(text: &str) -> Result<BucketName, String> {
     })
 }
 
+/// The bucket of a shared cache: a name, or `s3://bucket`.
+pub(super) fn parse_cache_bucket(text: &str) -> Result<BucketName, String> {
+    let path = text
+        .strip_prefix("s3://")
+        .and_then(|uri| uri.split_once('/'));
+    if path.is_some_and(|(_, prefix)| !prefix.is_empty()) {
+        return Err("cache-xz argument must not contain a prefix".to_owned());
+    }
+    let (Source::Name(bucket) | Source::Uri(bucket, _)) = Source::parse(text)?;
+    Ok(bucket)
+}
+
 pub(super) fn parse_prefix(text: &str) -> Result<Prefix, String> {
     Prefix::new(text).map_err(|error| format!("invalid bucket prefix: {error}"))
 }

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `names` | every metric there is: names, units, kinds |
 //! | `counter`, `histogram` | numbers that many threads add to |
-//! | `fuse`, `s3`, `files`, `cache` | what is counted at the edges of the kernel, of S3, of open files, and of a disk |
+//! | `fuse`, `s3`, `files`, `cache`, `shared_cache` | what is counted at the edges of the kernel, of S3, of open files, of a disk, and of a bucket that is a cache |
 //! | `snapshot` | all figures at one time |
 
 mod cache;
@@ -21,6 +21,7 @@ mod fuse;
 mod histogram;
 pub mod names;
 mod s3;
+mod shared_cache;
 mod snapshot;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use fuse::{FuseMetrics, Operation, Timer};
 pub use histogram::{Histogram, HistogramFigures, upper_bound};
 pub use names::{Kind, Metric, Unit};
 pub use s3::{Ended, Failure, S3Metrics};
+pub use shared_cache::SharedCacheMetrics;
 pub use snapshot::{Label, Sample, Snapshot, Value};
 
 /// What one mount counts at its edges. Clones count together.

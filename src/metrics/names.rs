@@ -120,6 +120,20 @@ metrics! {
         "Failures of the disk that has the cache.";
     CACHE_USED = Gauge, Bytes, "cache.used", "cache_used_bytes",
         "Bytes that the cache takes of the disk, as far as this mount knows.";
+    CACHE_XZ_HITS = Counter, Bytes, "cache_xz.hit_bytes", "cache_xz_hit_bytes",
+        "Bytes that were read from the shared cache.";
+    CACHE_XZ_MISSES = Counter, Bytes, "cache_xz.miss_bytes", "cache_xz_miss_bytes",
+        "Bytes that were asked of the shared cache, and that it lacked.";
+    CACHE_XZ_FILLED = Counter, Bytes, "cache_xz.filled_bytes", "cache_xz_filled_bytes",
+        "Bytes that were stored in the shared cache.";
+    CACHE_XZ_LEFT_OUT = Counter, Bytes, "cache_xz.left_out_bytes", "cache_xz_left_out_bytes",
+        "Bytes that were not stored in the shared cache, as there was no memory or its bucket took none.";
+    CACHE_XZ_BAD_BLOCKS = Counter, Count, "cache_xz.bad_blocks", "cache_xz_bad_blocks",
+        "Blocks of the shared cache that were not what had been stored, and are replaced.";
+    CACHE_XZ_ERRORS = Counter, Count, "cache_xz.errors", "cache_xz_errors",
+        "Requests to the bucket of the shared cache that failed or took too long.";
+    CACHE_XZ_UPLOADS = Gauge, Count, "cache_xz.uploads", "cache_xz_uploads",
+        "Blocks that are being stored in the shared cache.";
     MEMORY_TARGET = Gauge, Bytes, "memory.target", "memory_target_bytes",
         "Memory that the process aims to use at most.";
     MEMORY_BUDGET = Gauge, Bytes, "memory.budget", "memory_budget_bytes",

@@ -1,6 +1,7 @@
 //! A [`Store`] over the CRT: one bucket, one client.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,9 +14,9 @@ use super::endpoint::Scheme;
 use super::message::{Common, Draft};
 use super::proof::Proofs;
 use super::{
-    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
-    PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, get, head, list, put,
-    rename, upload,
+    BodySink, CopyRequest, Error, Fetch, Fetched, GetRequest, InFlight, Key, ListPage, ListRequest,
+    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload, call, copy, delete, fetch, get,
+    head, list, put, rename, upload,
 };
 use crate::crt::s3::{Client, RequestKind, RequestOptions, SigningAlgorithm};
 use crate::crt::{CredentialsProvider, Message, Uri};
@@ -112,6 +113,16 @@ impl Store for S3Store {
 
     fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
         rename::rename(&self.0, request).boxed()
+    }
+}
+
+impl Fetch for S3Store {
+    fn fetch<'a>(
+        &'a self,
+        key: &'a Key,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Fetched, Error>> {
+        fetch::fetch(&self.0, key, range).boxed()
     }
 }
 

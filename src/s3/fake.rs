@@ -8,11 +8,13 @@
 
 mod body;
 mod listing;
+mod read;
 mod tests;
 mod write;
 
 pub(crate) use body::synthetic;
 pub(crate) use listing::Order;
+pub(crate) use read::read;
 pub(crate) use write::{UploadCounters, nothing_is_written};
 
 use std::collections::BTreeMap;
@@ -28,9 +30,9 @@ use futures::executor::ThreadPool;
 use futures::future::BoxFuture;
 
 use super::{
-    BodySink, Context, CopyRequest, ETag, Error, ErrorKind, GetRequest, InFlight, Key, ListPage,
-    ListRequest, ObjectDetails, ObjectInfo, PutRequest, RenameRequest, Restore, StorageClass,
-    Store, Stored, Upload,
+    BodySink, Context, CopyRequest, ETag, Error, ErrorKind, Fetch, Fetched, GetRequest, InFlight,
+    Key, ListPage, ListRequest, ObjectDetails, ObjectInfo, PutRequest, RenameRequest, Restore,
+    StorageClass, Store, Stored, Upload,
 };
 
 /// An in-memory bucket. Clones share the bucket.
@@ -46,6 +48,8 @@ pub(crate) enum Op {
     List,
     /// [`Store::get`].
     Get,
+    /// [`Fetch::fetch`].
+    Fetch,
     /// [`Store::put`].
     Put,
     /// The start of a [`Store::upload`], which the first write of the upload meets.
@@ -364,6 +368,33 @@ impl Store for FakeStore {
     }
 }
 
+impl Fetch for FakeStore {
+    fn fetch<'a>(
+        &'a self,
+        key: &'a Key,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Fetched, Error>> {
+        async move {
+            self.arrive(Op::Fetch, key.as_str()).await?;
+            let failed = |kind| error(Op::Fetch, key.as_str(), kind);
+            let state = self.0.state();
+            let object = state.objects.get(key.as_str());
+            let object = object.ok_or_else(|| failed(ErrorKind::NotFound))?;
+            if range.start >= object.info.size {
+                return Err(failed(ErrorKind::InvalidRange));
+            }
+            if range.end > object.info.size {
+                return Err(failed(ErrorKind::Protocol));
+            }
+            Ok(Fetched {
+                bytes: object.content.slice(range),
+                metadata: object.kept.metadata.clone(),
+            })
+        }
+        .boxed()
+    }
+}
+
 impl fmt::Debug for FakeStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FakeStore").finish_non_exhaustive()
@@ -500,7 +531,7 @@ fn error(op: Op, key: &str, kind: ErrorKind) -> Error {
         operation: match op {
             Op::Head => "HeadObject",
             Op::List => "ListObjectsV2",
-            Op::Get => "GetObject",
+            Op::Get | Op::Fetch => "GetObject",
             Op::Put => "PutObject",
             Op::Upload => "CreateMultipartUpload",
             Op::Part => "UploadPart",

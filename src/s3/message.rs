@@ -67,10 +67,16 @@ impl Common {
 
     /// GetObject of a range, which must not be empty, of one version.
     pub(super) fn get(&self, key: &Key, range: &Range<u64>, if_match: &ETag) -> Draft {
+        let mut draft = self.fetch(key, range);
+        draft.header("If-Match", if_match.text());
+        draft
+    }
+
+    /// GetObject of a range, which must not be empty, of whatever version is there.
+    pub(super) fn fetch(&self, key: &Key, range: &Range<u64>) -> Draft {
         let mut draft = self.draft("GET", self.object_path(key));
         let last = range.end.saturating_sub(1);
         draft.header("Range", format!("bytes={}-{last}", range.start));
-        draft.header("If-Match", if_match.text());
         draft
     }
 

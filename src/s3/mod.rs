@@ -22,6 +22,7 @@ mod error;
 mod etag;
 #[cfg(test)]
 pub(crate) mod fake;
+mod fetch;
 mod find;
 mod get;
 mod head;
@@ -57,6 +58,7 @@ pub use write::{CopyRequest, PutCondition, PutRequest, RenameRequest, Stored, Up
 
 pub use crate::crt::s3::memory_for_get;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
@@ -160,6 +162,34 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future cancels the request; the object may have been renamed.
     fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// A bucket whose objects can be fetched without their versions being known.
+pub trait Fetch: Store {
+    /// Fetches the bytes `range` of an object, which must not be empty and are held in memory as
+    /// a whole, of whatever version is there. S3:
+    /// [GetObject](https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when no object has this key; [`ErrorKind::InvalidRange`] or
+    /// [`ErrorKind::Protocol`] when it is shorter; any other kind as the service answers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request; nothing is left in flight.
+    fn fetch<'a>(
+        &'a self,
+        key: &'a Key,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Fetched, Error>>;
+}
+
+/// What [`Fetch::fetch`] has brought: all of it from one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The bytes that were asked for.
+    pub bytes: Bytes,
+    /// User metadata by name, in lower case and without the prefix `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// What to fetch with [`Store::get`].

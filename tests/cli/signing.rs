@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -19,6 +19,7 @@ use crate::failures::fail_both_ways;
 use crate::proxy::{Proxy, Rules};
 use crate::store::MountPoint;
 use crate::support::{FAILURE_LIMIT, mount_s3, run};
+use crate::wait::wait_for;
 
 /// A kind of bucket.
 #[derive(Debug, Clone, Copy)]
@@ -135,9 +136,8 @@ impl Place {
             ..Config::default()
         })
         .expect("a server");
-        let host = format!("{}.{}:443", kind.label, kind.domain);
         let proxy = Proxy::start(Rules {
-            hosts: HashMap::from([(host, server.tls_addr().expect("it serves TLS"))]),
+            hosts: HashMap::from([host(kind, &server)]),
             ..Rules::default()
         });
         Self {
@@ -146,6 +146,11 @@ impl Place {
             proxy,
             certificates,
         }
+    }
+
+    /// The host name of the bucket, and where it is.
+    fn host(&self) -> (String, SocketAddr) {
+        host(self.kind, &self.server)
     }
 
     fn prepare(&self, command: &mut Command, secret: &str) {
@@ -201,6 +206,11 @@ impl Place {
             .collect();
         assert!(!seen.is_empty() && elsewhere.is_empty(), "{elsewhere:?}");
     }
+}
+
+fn host(kind: Kind, server: &Server) -> (String, SocketAddr) {
+    let name = format!("{}.{}:443", kind.label, kind.domain);
+    (name, server.tls_addr().expect("it serves TLS"))
 }
 
 /// Stores, reads, lists and deletes, by one request and in parts.
@@ -279,6 +289,53 @@ fn directory_buckets_are_read_and_written_in_sessions() {
     // The first one is preceded by a trial.
     assert_eq!(place.count("RenameObject"), 2);
     place.check_requests();
+}
+
+#[test]
+fn directory_bucket_is_the_cache_of_a_bucket_of_another_kind_and_region() {
+    let (origin, cache) = (Place::of(GENERAL_PURPOSE), Place::of(DIRECTORY));
+    origin
+        .server
+        .put_bytes(origin.kind.label, "file", b"content");
+    let places = [&origin, &cache];
+    let proxy = Proxy::start(Rules {
+        hosts: places.iter().map(|place| place.host()).collect(),
+        ..Rules::default()
+    });
+    let bundle = places.map(|place| {
+        fs::read_to_string(place.certificates.path().join(CA_FILE)).expect("a certificate")
+    });
+    let bundle_path = origin.certificates.path().join("both.pem");
+    fs::write(&bundle_path, bundle.concat()).expect("written");
+    let mut gets = Vec::new();
+    for _ in 0..2 {
+        let mount_point = MountPoint::new();
+        let args = [origin.kind.name, mount_point.text(), "--no-log"];
+        let cache_xz = ["--cache-xz", cache.kind.name];
+        let mut command = mount_s3(&[&args, &cache_xz[..], origin.kind.flags].concat());
+        origin.prepare(&mut command, SECRET_KEY);
+        command
+            .env("AWS_CA_BUNDLE", &bundle_path)
+            .env("HTTPS_PROXY", proxy.url());
+        let outcome = run(&mut command, FAILURE_LIMIT);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        let read = fs::read(mount_point.path().join("file")).expect("read");
+        assert_eq!(read, b"content");
+        wait_for("the block is stored", FAILURE_LIMIT, || {
+            let keys = cache.server.keys(cache.kind.label);
+            let mut keys = keys.iter();
+            keys.any(|key| key.starts_with("mount-s3-cache/v1/"))
+                .then_some(())
+        });
+        gets.push(origin.count("GetObject"));
+    }
+    assert_eq!(gets, [1, 1]);
+    for place in places {
+        let log = place.server.stats().log;
+        assert!(log.iter().all(|entry| entry.status != 403), "{log:?}");
+    }
+    // One for the request that proves the bucket, one for the mount; twice.
+    assert_eq!(cache.count("CreateSession"), 4);
 }
 
 #[test]

@@ -99,6 +99,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--index",
             "--cache",
             "--max-cache-size",
+            "--cache-xz",
             "--metadata-ttl",
             "--negative-metadata-ttl",
         ],
@@ -233,17 +234,5 @@ fn wrong_command_line_exits_2_with_the_reason() {
             "{args:?}: {}",
             outcome.stderr
         );
-    }
-}
-
-#[test]
-fn flag_without_effect_exits_2_and_is_named() {
-    for args in [&["--cache-xz", "b"][..], &["--cache-xz=b"]] {
-        let all = [&["bucket", "/mnt"], args].concat();
-        let outcome = run(&mut mount_s3(&all), LIMIT);
-        let name = args[0].split('=').next().expect("a name");
-        let message = format!("{name} is not supported yet by this version; remove it");
-        assert_eq!(outcome.status, Some(2), "{args:?}: {outcome:?}");
-        assert!(outcome.stderr.contains(&message), "{}", outcome.stderr);
     }
 }

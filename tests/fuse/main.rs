@@ -18,6 +18,7 @@ mod passthrough;
 mod prefetching;
 mod reading;
 mod renaming;
+mod sharing;
 mod staging;
 #[path = "../support/mod.rs"]
 mod support;

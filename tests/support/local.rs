@@ -84,6 +84,13 @@ impl Local {
         self.0.stats().count(operation)
     }
 
+    /// How often an S3 operation was asked for in a bucket, of the last 10,000 requests.
+    pub(crate) fn count_of(&self, operation: &str, bucket: &str) -> usize {
+        let stats = self.0.stats();
+        let logged = stats.logged(operation);
+        logged.filter(|entry| entry.bucket == bucket).count()
+    }
+
     /// Sets how the server behaves from now on.
     pub(crate) fn set_model(&self, model: Model) {
         self.0.set_model(model);

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::*;
+use crate::s3::Key;
 
 impl Fixture {
     fn whole(&self, etag: &ETag, size: u64) -> Option<WholeFile> {

@@ -12,7 +12,7 @@ use crate::cli::args_mount::MountArgs;
 use crate::cli::args_objects::{Checksums, ObjectArgs, Sse};
 use crate::cli::values::{INDEFINITE, Permissions};
 use crate::fuse::Access;
-use crate::s3::{BucketKind, Encryption, UploadChecksums};
+use crate::s3::{BucketKind, BucketName, Encryption, UploadChecksums};
 use crate::tree::Ttl;
 
 /// What is asked for new objects.
@@ -32,6 +32,8 @@ pub(in crate::cli) struct MountOptions {
     pub(in crate::cli) index: Option<PathBuf>,
     /// Where what was read is kept.
     pub(in crate::cli) cache: Option<CacheOptions>,
+    /// The bucket where it is kept for all machines.
+    pub(in crate::cli) cache_bucket: Option<BucketName>,
     pub(in crate::cli) allow_delete: bool,
     pub(in crate::cli) posix_metadata: bool,
     pub(in crate::cli) xattrs: bool,
@@ -107,7 +109,7 @@ impl MountOptions {
     ) -> Self {
         let default_ttl = if caching.index.is_some() {
             INDEFINITE
-        } else if caching.cache.is_some() {
+        } else if caching.cache.is_some() || caching.cache_xz.is_some() {
             TTL_WITH_CACHE
         } else {
             Ttl::Minimal
@@ -120,6 +122,7 @@ impl MountOptions {
                 passthrough: !environment.no_passthrough,
                 ..cache
             }),
+            cache_bucket: caching.cache_xz,
             allow_delete: args.allow_delete,
             posix_metadata: args.posix_metadata,
             xattrs: args.xattrs,

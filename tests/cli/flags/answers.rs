@@ -125,6 +125,32 @@ pub(super) fn caching() -> Vec<Row> {
             ("--cache /tmp --max-cache-size -1", ""),
         ]),
         Row::new(
+            "--cache-xz",
+            "--cache-xz s3://cache-bucket --sse AES256 --expected-bucket-owner 123456789012",
+            Mounted(|run| {
+                let [put] = &run.requests("PutObject")[..] else {
+                    panic!("one object is stored to try it");
+                };
+                assert_eq!(put.bucket, "cache-bucket");
+                assert!(put.key.starts_with("mount-s3-cache/"), "{}", put.key);
+                let header = |name: &str| put.headers.get(name).map(String::as_str);
+                assert_eq!(header("x-amz-server-side-encryption"), Some("AES256"));
+                let owner = header("x-amz-expected-bucket-owner");
+                assert_eq!(owner, Some("123456789012"));
+                // What is known is believed for a minute.
+                fs::metadata(run.path("hello.txt")).expect("a file");
+                assert_quiet(run, || fs::metadata(run.path("hello.txt")).is_ok());
+            }),
+        )
+        .refused(&[
+            (
+                "--cache-xz s3://cache-bucket/prefix/",
+                "cache-xz argument must not contain a prefix",
+            ),
+            ("--cache-xz b", "3-255 characters"),
+            ("--cache-xz some-bucket", "must name another bucket"),
+        ]),
+        Row::new(
             "--metadata-ttl",
             "--metadata-ttl 60",
             Mounted(|run| {

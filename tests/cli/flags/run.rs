@@ -146,6 +146,7 @@ fn store(words: &str) -> Server {
         server.put_object(&ObjectSpec::text(BUCKET, key, text));
     }
     server.put_object(&ObjectSpec::synthetic(BUCKET, "large", 1, 12 << 20));
+    server.create_bucket("cache-bucket");
     server
 }
 

@@ -1,0 +1,68 @@
+//! Reads from a store as callers do, and checks that it keeps to its contract.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::s3::{BodySink, ETag, Error, GetRequest, Key, Store};
+
+/// Receives a body, and says when it has ended.
+struct Body(Sender<Event>);
+
+enum Event {
+    Part(u64, Bytes),
+    End(Result<(), Error>),
+}
+
+impl BodySink for Body {
+    fn part(&self, offset: u64, bytes: Bytes) {
+        // Nobody hears it after a test has failed.
+        _ = self.0.send(Event::Part(offset, bytes));
+    }
+
+    fn finish(&self, result: Result<(), Error>) {
+        _ = self.0.send(Event::End(result));
+    }
+}
+
+/// Reads a range, `window` bytes at a time, and checks that it comes in order and without gaps.
+pub(crate) fn read(
+    store: &dyn Store,
+    key: &str,
+    etag: &ETag,
+    size: u64,
+    range: Range<u64>,
+    window: u64,
+) -> Result<Vec<u8>, Error> {
+    let (sender, events): (_, Receiver<Event>) = channel();
+    let request = GetRequest {
+        key: Key::new(key).expect("valid"),
+        if_match: etag.clone(),
+        size,
+        range: range.clone(),
+        window,
+    };
+    let under_way = store.get(request, Arc::new(Body(sender)))?;
+    let mut body = Vec::new();
+    loop {
+        match events
+            .recv_timeout(Duration::from_secs(20))
+            .expect("it ends")
+        {
+            Event::Part(offset, bytes) => {
+                assert_eq!(offset, range.start + body.len() as u64);
+                assert!(!bytes.is_empty());
+                body.extend_from_slice(&bytes);
+                under_way.extend_window(bytes.len() as u64);
+            }
+            Event::End(Ok(())) => {
+                assert_eq!(body.len() as u64, range.end - range.start);
+                return Ok(body);
+            }
+            Event::End(Err(error)) => return Err(error),
+        }
+    }
+}

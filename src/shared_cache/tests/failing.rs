@@ -1,0 +1,110 @@
+//! What is read while the bucket of the cache is of little use, or none.
+
+use super::*;
+
+#[test]
+fn bucket_that_fails_is_left_alone_for_a_while() {
+    let (fixture, etag) = Fixture::filled(MIB);
+    let read = || {
+        let body = fixture.read(&etag, MIB, 0..MIB).expect("read");
+        assert!(body == synthetic(SEED, 0..MIB));
+    };
+    for kind in [ErrorKind::Denied, ErrorKind::Other, ErrorKind::Throttled] {
+        fixture.bucket.clear_log();
+        fixture.bucket.fail_next(Op::Fetch, None, kind, 3);
+        (0..6).for_each(|_| read());
+        assert_eq!(fixture.bucket.count(Op::Fetch), 3, "{kind:?}");
+        thread::sleep(Duration::from_millis(300));
+        fixture.origin.clear_log();
+        (0..2).for_each(|_| read());
+        assert_eq!(fixture.asked(), [], "{kind:?}");
+    }
+    assert_eq!(fixture.mount.metrics().errors.get(), 9);
+}
+
+#[test]
+fn bucket_that_does_not_answer_costs_the_patience() {
+    let (fixture, etag) = Fixture::filled(MIB);
+    fixture.bucket.hold_next(Op::Fetch, None, 3);
+    for number in 0..6 {
+        let began = Instant::now();
+        let body = fixture.read(&etag, MIB, 0..MIB).expect("read");
+        assert!(body == synthetic(SEED, 0..MIB));
+        let waited = began.elapsed() >= Duration::from_millis(200);
+        assert_eq!(waited, number < 3, "{number}: {:?}", began.elapsed());
+    }
+    assert_eq!(fixture.asked().len(), 6);
+}
+
+#[test]
+fn bucket_that_is_busy_with_other_requests_is_waited_for() {
+    let (fixture, etag) = Fixture::filled(MIB);
+    let own = fixture.blocks().remove(0);
+    let other = fixture.origin.put_synthetic("other", MIB, 8);
+    let read_other = || {
+        let body = read(&fixture.mount.store, "other", &other, MIB, 0..MIB, u64::MAX);
+        assert!(body.expect("read") == synthetic(8, 0..MIB));
+    };
+    read_other();
+    fixture.mount.settle();
+    fixture.origin.clear_log();
+    fixture.bucket.hold_next(Op::Fetch, Some(&own), 1);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| fixture.read(&etag, MIB, 0..MIB));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(700) {
+            read_other();
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!reading.is_finished());
+        fixture.bucket.release();
+        let body = reading.join().expect("no panic").expect("read");
+        assert!(body == synthetic(SEED, 0..MIB));
+    });
+    assert_eq!(fixture.asked(), []);
+    assert_eq!(fixture.mount.metrics().errors.get(), 0);
+}
+
+#[test]
+fn bucket_that_takes_nothing_is_read_from_and_no_failure() {
+    let (fixture, etag) = Fixture::filled(MIB);
+    let size = 4 * MIB;
+    let other = fixture.origin.put_synthetic("other", size, 8);
+    fixture
+        .bucket
+        .fail_next(Op::Put, None, ErrorKind::Denied, 1000);
+    for _ in 0..3 {
+        let body = read(
+            &fixture.mount.store,
+            "other",
+            &other,
+            size,
+            0..size,
+            u64::MAX,
+        );
+        assert!(body.expect("read") == synthetic(8, 0..size));
+        fixture.mount.settle();
+    }
+    fixture.origin.clear_log();
+    fixture.read(&etag, MIB, 0..MIB).expect("read");
+    assert_eq!(fixture.asked(), []);
+    let metrics = fixture.mount.metrics();
+    assert_eq!(metrics.filled.get(), MIB);
+    assert_eq!(metrics.left_out.get(), 3 * size);
+    assert!(fixture.bucket.count(Op::Put) < 12, "it is left alone");
+}
+
+#[test]
+fn bucket_of_no_use_is_refused() {
+    for (op, kind) in [(Op::Put, ErrorKind::Denied), (Op::Fetch, ErrorKind::Denied)] {
+        let bucket = FakeStore::new();
+        bucket.fail_next(op, None, kind, 1);
+        let opened = block_on(SharedCache::open(Arc::new(bucket), &Budget::unlimited()));
+        match (op, opened.expect_err("refused")) {
+            (Op::Put, OpenError::Put(error)) | (Op::Fetch, OpenError::Get(error)) => {
+                assert_eq!(error.kind(), kind);
+            }
+            (_, other) => panic!("{other}"),
+        }
+    }
+}
