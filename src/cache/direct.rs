@@ -75,7 +75,7 @@ impl Direct {
 
 /// How many of these bytes, from the first on, can be taken past the page cache.
 fn aligned(bytes: &[u8], offset: u64) -> usize {
-    let is_aligned = bytes.as_ptr().align_offset(PAGE) == 0 && offset % PAGE as u64 == 0;
+    let is_aligned = bytes.as_ptr().align_offset(PAGE) == 0 && offset.is_multiple_of(PAGE as u64);
     if is_aligned {
         bytes.len() / PAGE * PAGE
     } else {
@@ -124,7 +124,7 @@ mod tests {
             // Some file systems refuse what others do.
             let place = if on_memory { "/dev/shm" } else { env!("CARGO_MANIFEST_DIR") };
             let file = tempfile::tempfile_in(place).expect("a file");
-            let mut memory: Vec<u8> = (0..len + 3 * PAGE).map(|byte| (byte % 251) as u8).collect();
+            let mut memory: Vec<u8> = (0..251).cycle().take(len + 3 * PAGE).collect();
             let start = page_in(&memory) + skip;
             let expected = memory[start..][..len].to_vec();
             let direct = Direct::default();

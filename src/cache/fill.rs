@@ -1,12 +1,14 @@
 //! Bytes on their way from the store to whoever asked for them, and into files.
 
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 
 use super::entry::{Entry, block_len};
+use super::name::Name;
 use super::usage::Verdict;
 use super::{BLOCK, Shared};
 use crate::memory::{Account, Lease};
@@ -15,7 +17,10 @@ use crate::s3::{BodySink, Error};
 /// Receives whole blocks, of which `wanted` was asked for.
 pub(super) struct Filling {
     shared: Arc<Shared>,
-    entry: Arc<Entry>,
+    name: Name,
+    /// Who has fetched thousands of small objects may keep this: their files could not all be open.
+    entry: Weak<Entry>,
+    size: u64,
     wanted: Range<u64>,
     sink: Arc<dyn BodySink>,
     pending: Mutex<Pending>,
@@ -31,17 +36,21 @@ struct Pending {
 }
 
 impl Filling {
-    /// Hands the bytes in `wanted` to `sink`, and the blocks that begin at or after `start` to `entry`.
+    /// Hands the bytes in `wanted` to `sink`, and the blocks that begin at or after `start` to `entry`,
+    /// which is that of `name`.
     pub(super) fn new(
         shared: &Arc<Shared>,
-        entry: Arc<Entry>,
+        name: Name,
+        entry: &Arc<Entry>,
         start: u64,
         wanted: Range<u64>,
         sink: Arc<dyn BodySink>,
     ) -> Self {
         Self {
             shared: Arc::clone(shared),
-            entry,
+            name,
+            entry: Arc::downgrade(entry),
+            size: entry.size(),
             wanted,
             sink,
             pending: Mutex::new(Pending {
@@ -62,7 +71,7 @@ impl Filling {
         pending.pieces.push(piece);
         let start = pending.start;
         let end = start + pending.len;
-        let whole = match end == self.entry.size() {
+        let whole = match end == self.size {
             true => end,
             false => end / BLOCK * BLOCK,
         };
@@ -99,17 +108,22 @@ impl Filling {
             }
             return self.shared.metrics.left_out.add(len);
         };
-        let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.entry));
+        let (shared, name, size) = (Arc::clone(&self.shared), self.name, self.size);
+        let opened = Weak::clone(&self.entry);
         self.shared.writers.spawn_ok(async move {
-            let written = write(&entry, start, pieces);
+            let written = match entry(&shared, &opened, &name, size) {
+                Ok(Some(entry)) => write(&entry, start, pieces).map(|()| true),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
             drop(queued);
-            match written {
-                Ok(()) => shared.metrics.filled.add(len),
-                Err(error) => {
-                    shared.usage.removed(len);
-                    shared.metrics.left_out.add(len);
-                    shared.failed("written", &error);
-                }
+            if matches!(written, Ok(true)) {
+                return shared.metrics.filled.add(len);
+            }
+            shared.usage.removed(len);
+            shared.metrics.left_out.add(len);
+            if let Err(error) = written {
+                shared.failed("written", &error);
             }
         });
     }
@@ -134,8 +148,22 @@ impl BodySink for Filling {
     }
 }
 
+/// The entry of `name`, which is open already if `opened` still is; `None` when others remove it each
+/// time.
+fn entry(
+    shared: &Shared,
+    opened: &Weak<Entry>,
+    name: &Name,
+    size: u64,
+) -> io::Result<Option<Arc<Entry>>> {
+    match opened.upgrade() {
+        Some(entry) => Ok(Some(entry)),
+        None => shared.entries.get(name, size),
+    }
+}
+
 /// Writes pieces that make whole blocks.
-fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> std::io::Result<()> {
+fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> io::Result<()> {
     let mut next = start;
     let mut carry = BytesMut::new();
     for mut piece in pieces {

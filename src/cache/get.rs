@@ -191,7 +191,8 @@ impl Get {
                 let start = next / BLOCK * BLOCK;
                 let end = range.end.next_multiple_of(BLOCK).min(*size);
                 let sink = Arc::clone(&self.sink);
-                let filling = Filling::new(&self.shared, entry, start, wanted.clone(), sink);
+                let filling =
+                    Filling::new(&self.shared, self.name, &entry, start, wanted.clone(), sink);
                 (start..end, Arc::new(filling) as Arc<dyn BodySink>)
             }
             None => (wanted.clone(), Arc::clone(&self.sink)),

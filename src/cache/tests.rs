@@ -369,6 +369,41 @@ fn what_the_budget_does_not_pay_for_is_left_out_and_nothing_stays_paid() {
 }
 
 #[test]
+fn requests_that_are_kept_keep_no_files_open() {
+    const OBJECTS: u64 = 400;
+    let fixture = Fixture::new();
+    let etag = fixture.fake.put_synthetic("k", 1000, SEED);
+    let mut kept = Vec::new();
+    for number in 0..OBJECTS {
+        let key = format!("k{number}");
+        let etag = fixture.fake.put_synthetic(&key, 1000, SEED);
+        let (sender, events) = channel();
+        let request = GetRequest {
+            key: Key::new(&key).expect("valid"),
+            if_match: etag,
+            size: 1000,
+            range: 0..1000,
+            window: u64::MAX,
+        };
+        let sink = Arc::new(Body(sender));
+        kept.push(fixture.store.get(request, sink).expect("begun"));
+        while !matches!(
+            events.recv_timeout(Duration::from_secs(20)),
+            Ok(Event::End(_))
+        ) {}
+    }
+    fixture.settle();
+    let files = fs::read_dir("/proc/self/fd").expect("there").flatten();
+    let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    let open = links.filter(|link| link.starts_with(fixture.directory.path()));
+    // The latest 256 of both kinds.
+    assert!(open.count() <= 512 + 16);
+    assert_eq!(fixture.files("map").len() as u64, OBJECTS);
+    drop(kept);
+    fixture.read(&etag, 1000, 0..1000).expect("read");
+}
+
+#[test]
 fn two_caches_share_a_directory() {
     let first = Fixture::new();
     let (_cache, second) = open(&first.fake, first.directory.path(), None);
