@@ -379,7 +379,7 @@ fn requests_that_are_kept_keep_no_files_open() {
         let etag = fixture.fake.put_synthetic(&key, 1000, SEED);
         let (sender, events) = channel();
         let request = GetRequest {
-            key: Key::new(&key).expect("valid"),
+            key: Key::new(key.as_str()).expect("valid"),
             if_match: etag,
             size: 1000,
             range: 0..1000,
