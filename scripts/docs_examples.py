@@ -27,7 +27,7 @@ from mounts import ACCESS_KEY, SECRET_KEY, Server, Wrong
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```console(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 30
-DOCUMENTS = ("semantics.md", "troubleshooting.md")
+DOCUMENTS = ("semantics.md", "troubleshooting.md", "cache.md")
 
 
 class Example:

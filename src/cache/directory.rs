@@ -60,6 +60,18 @@ impl Directory {
         Ok(Self { root })
     }
 
+    /// Opens the directory of a cache in `parent`, if there is one.
+    pub(super) fn find(parent: &Path) -> Result<Self, OpenError> {
+        let place = parent.join(NAME);
+        match fs::symlink_metadata(&place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && parent.is_dir() => {
+                let path = parent.to_owned();
+                Err(OpenError::Absent { path })
+            }
+            _ => Self::open(parent),
+        }
+    }
+
     /// Where the files of `stem` are.
     pub(super) fn place(&self, stem: &str) -> PathBuf {
         self.root.join(&stem[..2]).join(stem)
@@ -165,6 +177,21 @@ mod tests {
         assert_eq!(mode(&parent.path().join(NAME)), 0o700);
         assert_eq!(mode(directory.root()), 0o700);
         assert_eq!(refusal(parent.path()), None);
+    }
+
+    #[test]
+    fn find_makes_nothing() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let missing = Directory::find(parent.path());
+        assert!(matches!(missing, Err(OpenError::Absent { path }) if path == parent.path()));
+        assert!(!parent.path().join(NAME).exists());
+        let missing = Directory::find(&parent.path().join("none"));
+        assert!(matches!(missing, Err(OpenError::Io { .. })));
+        Directory::open(parent.path()).expect("made");
+        Directory::find(parent.path()).expect("found");
+        chmod(&parent.path().join(NAME), 0o750);
+        let refused = Directory::find(parent.path());
+        assert!(matches!(refused, Err(OpenError::Refused { .. })));
     }
 
     #[test]

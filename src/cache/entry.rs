@@ -15,7 +15,7 @@ use nix::sys::time::TimeSpec;
 use super::BLOCK;
 use super::direct::Direct;
 use super::directory::Directory;
-use super::name::{Name, Short};
+use super::name::{Name, Short, stem_of};
 use super::proof::{Proof, Stamp};
 use super::prover::Prover;
 use super::record::{self, HEAD, RECORD};
@@ -95,7 +95,7 @@ impl Entry {
     /// The disk does not give them.
     pub(super) fn read(&self, first: u64, buffer: &mut [u8]) -> io::Result<(usize, Found)> {
         let count = buffer.len().div_ceil(block_len());
-        let records = self.records(first, count)?;
+        let records = records(&self.map, first, count)?;
         let known = records.iter().take_while(|sum| sum.is_some()).count();
         let len = buffer.len().min(known * block_len());
         self.direct
@@ -147,7 +147,7 @@ impl Entry {
         let mut first = 0;
         while first < blocks {
             let count = (blocks - first).min(RECORDS_AT_A_TIME);
-            let records = self.records(first, usize::try_from(count).unwrap_or_default())?;
+            let records = records(&self.map, first, usize::try_from(count).unwrap_or_default())?;
             if records.iter().any(Option::is_none) {
                 return Ok(false);
             }
@@ -181,29 +181,52 @@ impl Entry {
         self.proof.note_bad(number);
         self.map.write_all_at(&[0; RECORD], place_of(number))
     }
+}
 
-    /// The checksums of blocks, of those that are there.
-    fn records(&self, first: u64, count: usize) -> io::Result<Vec<Option<u32>>> {
-        let mut bytes = vec![0; count * RECORD];
-        let mut read = 0;
-        while read < bytes.len() {
-            match self
-                .map
-                .read_at(&mut bytes[read..], place_of(first) + read as u64)
-            {
-                // What was never written counts as zeros.
-                Ok(0) => break,
-                Ok(more) => read += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+/// The checksums of `count` blocks from number `first` on, of those that `map` notes.
+///
+/// # Errors
+/// The disk does not give them.
+pub(super) fn records(map: &File, first: u64, count: usize) -> io::Result<Vec<Option<u32>>> {
+    let mut bytes = vec![0; count * RECORD];
+    // What was never written counts as zeros.
+    read_what_is_there(map, &mut bytes, place_of(first))?;
+    let (records, _) = bytes.as_chunks::<RECORD>();
+    Ok((first..)
+        .zip(records)
+        .map(|(number, record)| record::sum(number, *record))
+        .collect())
+}
+
+/// The length of the object of which `map`, of the files at `place`, has the notes; `None` when they are
+/// those of other files, or damaged.
+///
+/// # Errors
+/// The disk does not give them.
+pub(super) fn noted_size(map: &File, place: &Path) -> io::Result<Option<u64>> {
+    let mut head = [0; HEAD];
+    read_what_is_there(map, &mut head, 0)?;
+    Ok(record::read_head(&head)
+        .filter(|(_, name)| {
+            place
+                .file_name()
+                .is_some_and(|stem| stem == &*stem_of(name))
+        })
+        .map(|(size, _)| size))
+}
+
+/// Reads as much of `buffer` as the file has from `place` on.
+fn read_what_is_there(file: &File, buffer: &mut [u8], place: u64) -> io::Result<()> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], place + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        let (records, _) = bytes.as_chunks::<RECORD>();
-        Ok((first..)
-            .zip(records)
-            .map(|(number, record)| record::sum(number, *record))
-            .collect())
     }
+    Ok(())
 }
 
 /// Makes empty files, unless somebody else was faster.
@@ -256,6 +279,15 @@ pub(super) fn remove_unused(place: &Path) -> io::Result<bool> {
     }
     remove(place)?;
     Ok(true)
+}
+
+/// Lets a block of the entry at `place` count as missing. Who has seen it to be good looks again.
+///
+/// # Errors
+/// The disk does not take that.
+pub(super) fn forget_block(place: &Path, number: u64) -> io::Result<()> {
+    open(&map_of(place))?.write_all_at(&[0; RECORD], place_of(number))?;
+    open_to_read(&data_of(place))?.set_modified(SystemTime::now())
 }
 
 /// The file of the object's bytes.
@@ -380,6 +412,11 @@ impl Entries {
         drop(open);
         drop(closed);
         Ok(Some(entry))
+    }
+
+    /// Where the files are.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// Where the files of `name` are, without what tells them apart.

@@ -203,7 +203,7 @@ impl Queued {
         let before = shared.queued.load(Ordering::Relaxed);
         let lease = match shared.account.get() {
             Some(account) => Some(pay(account, before, bytes)?),
-            None if before < ALWAYS_QUEUED => None,
+            None if before < MOST_QUEUED => None,
             None => return None,
         };
         shared.queued.fetch_add(bytes, Ordering::Relaxed);
@@ -225,7 +225,7 @@ impl Drop for Queued {
 /// Pays for `bytes` bytes, when `before` bytes wait already: with what is spare, but for the first ones.
 fn pay(account: &Arc<Account>, before: u64, bytes: u64) -> Option<Lease> {
     let budget = account.budget();
-    let most = MOST_QUEUED.min(budget.limit() / 4);
+    let most = MOST_PAID.min(budget.limit() / 4);
     if before < ALWAYS_QUEUED || (before < most && bytes <= budget.spare()) {
         account.lease(bytes)
     } else {
@@ -238,9 +238,12 @@ fn cut(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// Bytes that may wait for the disk: as many as a fast disk takes in some hundredths of a second.
+/// Bytes that may wait for the disk: as many as a fast disk takes in a tenth of a second.
+pub(super) const MOST_QUEUED: u64 = 128 << 20;
+
+/// Bytes that may wait where they are paid for, also if memory is short.
 const ALWAYS_QUEUED: u64 = 32 << 20;
 
 /// Bytes that may wait if memory is not short: a disk that is fast enough is still silent for some
 /// tenths of a second now and then.
-const MOST_QUEUED: u64 = 512 << 20;
+const MOST_PAID: u64 = 512 << 20;

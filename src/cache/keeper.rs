@@ -67,11 +67,11 @@ struct Work {
 
 /// An entry as the directory shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Candidate {
-    place: PathBuf,
+pub(super) struct Candidate {
+    pub(super) place: PathBuf,
     /// Bytes on the disk.
-    bytes: u64,
-    last_use: SystemTime,
+    pub(super) bytes: u64,
+    pub(super) last_use: SystemTime,
     /// Whether it was used more than once.
     is_proven: bool,
     /// Whether there is a later version of the object.
@@ -80,26 +80,28 @@ struct Candidate {
 
 impl Work {
     fn run(&self, wanted: &Receiver<()>) {
+        let mut is_asked = false;
         loop {
             let began = Instant::now();
-            if let Err(error) = self.make_room() {
+            if let Err(error) = self.make_room(is_asked) {
                 // Also when the directory was deleted: the next GET makes it again.
                 log::debug!("the cache was not looked through: {error}");
-                _ = self.usage.counted(0, self.directory.root());
+                _ = self.usage.counted(0, is_asked, self.directory.root());
             }
             // A cache that is full all the time is not looked through all the time.
             let pause = began.elapsed() * PAUSE;
             if wanted.recv().is_err() {
                 return;
             }
+            is_asked = true;
             thread::sleep(pause.min(LONGEST_PAUSE));
         }
     }
 
-    fn make_room(&self) -> io::Result<()> {
-        let mut candidates = self.look_through()?;
+    fn make_room(&self, is_asked: bool) -> io::Result<()> {
+        let mut candidates = look_through(&self.directory)?;
         let used = candidates.iter().map(|found| found.bytes).sum();
-        let mut excess = self.usage.counted(used, self.directory.root());
+        let mut excess = self.usage.counted(used, is_asked, self.directory.root());
         if excess == 0 {
             return Ok(());
         }
@@ -124,26 +126,29 @@ impl Work {
         log::debug!("{count} objects of {bytes} bytes were removed from the cache");
         Ok(())
     }
+}
 
-    /// All entries. What is half there, and old, is removed.
-    fn look_through(&self) -> io::Result<Vec<Candidate>> {
-        let mut found = Vec::new();
-        for place in self.directory.places()? {
-            let Ok(files) = fs::read_dir(&place) else {
-                continue;
-            };
-            let begin = found.len();
-            for file in files.flatten() {
-                match look_at(&file) {
-                    Ok(candidate) => found.extend(candidate),
-                    // Somebody else removes things, too.
-                    Err(error) => log::debug!("{}: {error}", file.path().display()),
-                }
+/// All entries in the directory. What is half there, and old, is removed.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(super) fn look_through(directory: &Directory) -> io::Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for place in directory.places()? {
+        let Ok(files) = fs::read_dir(&place) else {
+            continue;
+        };
+        let begin = found.len();
+        for file in files.flatten() {
+            match look_at(&file) {
+                Ok(candidate) => found.extend(candidate),
+                // Somebody else removes things, too.
+                Err(error) => log::debug!("{}: {error}", file.path().display()),
             }
-            mark_replaced(&mut found[begin..]);
         }
-        Ok(found)
+        mark_replaced(&mut found[begin..]);
     }
+    Ok(found)
 }
 
 fn look_at(file: &DirEntry) -> io::Result<Option<Candidate>> {
@@ -203,7 +208,7 @@ fn mark_replaced(found: &mut [Candidate]) {
 /// Puts first what is to go first: versions that were replaced; then, as long as they are more than
 /// a tenth, what was used once, so that one pass through many objects does not push out those that
 /// are used again and again; each in the order of their last use.
-fn order(found: &mut Vec<Candidate>) {
+pub(super) fn order(found: &mut Vec<Candidate>) {
     let rank = |one: &Candidate| (!one.is_replaced, one.last_use);
     found.sort_by_key(rank);
     let (once, proven): (Vec<_>, Vec<_>) = found

@@ -18,6 +18,9 @@
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
 //! | `proof`, `prover` | which files these are |
 //! | `usage`, `keeper` | how much they take, and what makes room |
+//! | `warm` | filling it before anybody reads |
+//! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
+//! | `notes`, `parallel`, `watch` | what these need: what an entry lacks, many threads, who follows |
 //!
 //! # On the disk
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
@@ -33,10 +36,14 @@ mod buffers;
 mod direct;
 mod directory;
 mod entry;
+mod evict;
 mod fill;
 mod get;
+mod holdings;
 mod keeper;
 mod name;
+mod notes;
+mod parallel;
 mod proof;
 mod prover;
 mod record;
@@ -44,6 +51,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verify;
+mod warm;
+mod watch;
 mod whole;
 
 use std::io;
@@ -54,7 +64,12 @@ use std::sync::{Arc, OnceLock};
 use futures::executor::ThreadPool;
 
 pub use directory::Refused;
+pub use evict::{Evicted, Eviction, ObjectSet};
+pub use holdings::{Disk, Holdings, Survey};
 pub use store::CachedStore;
+pub use verify::Verified;
+pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
+pub use watch::Watch;
 pub use whole::WholeFile;
 
 use crate::memory::{Account, Budget};
@@ -133,6 +148,12 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// There is none, where one is looked for.
+    #[error("there is no cache in {}", path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
     },
     /// No thread can be started.
     #[error("no thread can be started")]

@@ -29,10 +29,7 @@ impl Name {
     /// The names of its files, without what tells them apart: first half of the object's hash, then
     /// of the version's, in hexadecimal digits, and a dash between them.
     pub(super) fn stem(&self) -> String {
-        let mut stem = hex(&self.object[..HALF]);
-        stem.push('-');
-        stem.push_str(&hex(&self.version[..HALF]));
-        stem
+        stem_of(&self.whole())
     }
 
     /// What [`Self::stem`] writes.
@@ -51,6 +48,19 @@ impl Name {
         whole[32..].copy_from_slice(&self.version);
         whole
     }
+}
+
+/// The names of the files of the version that is [`whole`](Name::whole) this.
+pub(super) fn stem_of(whole: &[u8; 64]) -> String {
+    let mut stem = hex(&whole[..HALF]);
+    stem.push('-');
+    stem.push_str(&hex(&whole[32..32 + HALF]));
+    stem
+}
+
+/// What the names of the files of all versions of this object begin with.
+pub(super) fn object_stem(store: &str, bucket: &str, key: &str) -> String {
+    hex(&Name::new(store, bucket, key, "", 0).object[..HALF])
 }
 
 /// What all versions of an object have in common, in the name of a file.
@@ -103,6 +113,7 @@ mod tests {
             }
         }
         assert_eq!(object_of(&names[0].stem()), object_of(&names[5].stem()));
+        assert_eq!(object_of(&names[0].stem()), object_stem("s", "b", "key"));
         assert_ne!(object_of(&names[0].stem()), object_of(&names[4].stem()));
     }
 }

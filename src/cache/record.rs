@@ -14,14 +14,28 @@ pub(super) const RECORD: usize = 8;
 /// checksum.
 pub(super) fn head(name: &Name, size: u64) -> [u8; HEAD] {
     let mut head = [0; HEAD];
-    head[..8].copy_from_slice(b"MS3CACHE");
-    head[8..12].copy_from_slice(&1u32.to_le_bytes());
+    head[..8].copy_from_slice(MAGIC);
+    head[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     head[12..20].copy_from_slice(&BLOCK.to_le_bytes());
     head[20..28].copy_from_slice(&size.to_le_bytes());
     head[28..92].copy_from_slice(&name.whole());
     let sum = crc32c(0, &head[..92]);
     head[92..].copy_from_slice(&sum.to_le_bytes());
     head
+}
+
+/// What a head says: the length of the object in bytes, and the [name in whole](Name::whole). `None` when
+/// it is none, or of another format, or damaged.
+pub(super) fn read_head(head: &[u8; HEAD]) -> Option<(u64, [u8; 64])> {
+    let (said, sum) = head.split_last_chunk::<4>()?;
+    let mut expected = [0; 20];
+    expected[..8].copy_from_slice(MAGIC);
+    expected[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    expected[12..].copy_from_slice(&BLOCK.to_le_bytes());
+    let is_head = said.starts_with(&expected) && u32::from_le_bytes(*sum) == crc32c(0, said);
+    let (size, name) = said.get(20..)?.split_first_chunk::<8>()?;
+    let name = name.try_into().ok()?;
+    is_head.then(|| (u64::from_le_bytes(*size), name))
 }
 
 /// The record of block `number`, whose bytes have the checksum `sum`. Zeros, as a hole has them, are
@@ -39,6 +53,10 @@ pub(super) fn sum(number: u64, record: [u8; RECORD]) -> Option<u32> {
     let sum = u32::from_le_bytes([a, b, c, d]);
     (u32::from_le_bytes(rest) == mark(number, sum)).then_some(sum)
 }
+
+const MAGIC: &[u8; 8] = b"MS3CACHE";
+
+const FORMAT: u32 = 1;
 
 /// Shows that a record was written as one, and for this block.
 fn mark(number: u64, sum: u32) -> u32 {
@@ -75,6 +93,13 @@ mod tests {
     #[test]
     fn head_names_the_version_and_its_length() {
         let name = |etag| Name::new("s", "b", "k", etag, 5);
+        let mut written = head(&name("a"), 5);
+        assert_eq!(read_head(&written), Some((5, name("a").whole())));
+        for byte in 0..HEAD {
+            written[byte] ^= 1;
+            assert_eq!(read_head(&written), None, "byte {byte}");
+            written[byte] ^= 1;
+        }
         assert_ne!(head(&name("a"), 5), head(&name("b"), 5));
         assert_ne!(head(&name("a"), 5), head(&name("a"), 6));
     }

@@ -20,7 +20,7 @@ use crate::s3::{
 #[derive(Debug)]
 pub struct CachedStore {
     store: Arc<dyn Store>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// What tells this store from others with buckets of the same name, and the bucket.
     origin: (String, String),
 }
@@ -48,7 +48,8 @@ impl CachedStore {
         self.shared.is_stacked
     }
 
-    fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
+    /// The name of the files of a version.
+    pub(super) fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
         let (origin, bucket) = &self.origin;
         Name::new(origin, bucket, key.as_str(), &etag.text(), size)
     }

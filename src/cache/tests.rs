@@ -1,5 +1,6 @@
 //! What is read by way of files, whatever happened to them.
 
+mod damage;
 mod whole;
 
 use std::fs::{self, File};
@@ -17,23 +18,23 @@ use super::*;
 use crate::s3::fake::{FakeStore, Op, synthetic};
 use crate::s3::{BodySink, ETag, Error, ErrorKind, GetRequest, Key, Store};
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 const SEED: u64 = 7;
 
 /// A store, a cache before it, and the directory of that.
-struct Fixture {
-    fake: FakeStore,
-    cache: Cache,
-    store: Arc<CachedStore>,
-    directory: TempDir,
+pub(super) struct Fixture {
+    pub(super) fake: FakeStore,
+    pub(super) cache: Cache,
+    pub(super) store: Arc<CachedStore>,
+    pub(super) directory: TempDir,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::limited(None)
     }
 
-    fn limited(most: Option<u64>) -> Self {
+    pub(super) fn limited(most: Option<u64>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let fake = FakeStore::deterministic();
         let (cache, store) = open(&fake, directory.path(), most);
@@ -46,30 +47,30 @@ impl Fixture {
     }
 
     /// Begins again with what is on the disk.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         (self.cache, self.store) = open(&self.fake, self.directory.path(), None);
     }
 
     /// Reads, and waits until what came is written.
-    fn read(&self, etag: &ETag, size: u64, range: Range<u64>) -> Result<Vec<u8>, Error> {
+    pub(super) fn read(&self, etag: &ETag, size: u64, range: Range<u64>) -> Result<Vec<u8>, Error> {
         let read = read(self.store.as_ref(), "k", etag, size, range, u64::MAX);
         self.settle();
         read
     }
 
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         while self.cache.0.queued.load(Ordering::Relaxed) > 0 {
             thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Requests for bytes so far.
-    fn gets(&self) -> usize {
+    pub(super) fn gets(&self) -> usize {
         self.fake.count(Op::Get)
     }
 
     /// The files of this kind.
-    fn files(&self, ending: &str) -> Vec<PathBuf> {
+    pub(super) fn files(&self, ending: &str) -> Vec<PathBuf> {
         let root = self.cache.0.entries.root();
         let places = fs::read_dir(root).expect("there").flatten();
         let files = places.flat_map(|place| fs::read_dir(place.path()).expect("there").flatten());
@@ -86,7 +87,7 @@ fn open(fake: &FakeStore, directory: &Path, most: Option<u64>) -> (Cache, Arc<Ca
         free_percent: 0,
     };
     let cache = Cache::open(directory, limits).expect("opened");
-    while most.is_some() && cache.0.usage.counted_never() {
+    while most.is_some() && !cache.0.usage.is_counted() {
         thread::sleep(Duration::from_millis(1));
     }
     let behind: Arc<dyn Store> = Arc::new(fake.clone());
@@ -114,7 +115,7 @@ impl BodySink for Body {
 }
 
 /// Reads a range, `window` bytes at a time, and checks that it comes in order and without gaps.
-fn read(
+pub(super) fn read(
     store: &dyn Store,
     key: &str,
     etag: &ETag,
@@ -153,7 +154,7 @@ fn read(
 }
 
 /// Changes a byte in each block of a file that is longer than that.
-fn damage(path: &Path, first: u64, step: u64) {
+pub(super) fn damage(path: &Path, first: u64, step: u64) {
     let file = File::options()
         .read(true)
         .write(true)

@@ -40,7 +40,7 @@ impl Usage {
 
     /// Whether `more` bytes may be written into `directory`; if so they count.
     pub(super) fn admit(&self, more: u64, directory: &Path) -> Verdict {
-        if self.limits.most.is_some() && !self.is_counted.load(Ordering::Acquire) {
+        if self.limits.most.is_some() && !self.is_counted() {
             return Verdict::Leave;
         }
         let used = self.used.load(Ordering::Relaxed) + more;
@@ -57,17 +57,36 @@ impl Usage {
         Verdict::Write
     }
 
-    /// Notes what all files take, and says how many bytes of it have to go.
-    pub(super) fn counted(&self, used: u64, directory: &Path) -> u64 {
+    /// Notes what all files take, and says how many bytes of it have to go: those over the limit, and if
+    /// somebody has asked for room, so many that nobody does soon.
+    pub(super) fn counted(&self, used: u64, is_asked: bool, directory: &Path) -> u64 {
         self.used.store(used, Ordering::Relaxed);
         self.is_counted.store(true, Ordering::Release);
         let free = Free::of(directory).unwrap_or_default();
         let least = self.least(&free);
         let most = self.limits.most.unwrap_or(u64::MAX);
+        let is_below = used <= most - most / MARGIN && free.bytes >= least + least / MARGIN;
+        if is_below && !is_asked {
+            return 0;
+        }
         // A margin below what makes somebody ask for room again.
         let over = used.saturating_sub(most - most / MARGIN * 2);
         let short = (least + least / MARGIN * 2).saturating_sub(free.bytes);
         over.max(short).min(used)
+    }
+
+    /// Bytes that can be written into `directory` before anybody asks for room.
+    pub(super) fn room(&self, directory: &Path) -> u64 {
+        let free = Free::of(directory).unwrap_or_default();
+        let least = self.least(&free);
+        let most = self.limits.most.unwrap_or(u64::MAX);
+        let below_limit = (most - most / MARGIN).saturating_sub(self.used());
+        below_limit.min(free.bytes.saturating_sub(least + least / MARGIN))
+    }
+
+    /// Whether all files were counted once.
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_counted.load(Ordering::Acquire)
     }
 
     /// Notes that files of so many bytes are gone.
@@ -84,12 +103,6 @@ impl Usage {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing was counted yet.
-    #[cfg(test)]
-    pub(super) fn counted_never(&self) -> bool {
-        !self.is_counted.load(Ordering::Acquire)
-    }
-
     fn least(&self, free: &Free) -> u64 {
         free.total / 100 * u64::from(self.limits.free_percent)
     }
@@ -97,13 +110,16 @@ impl Usage {
 
 /// Room of a file system.
 #[derive(Default)]
-struct Free {
-    bytes: u64,
-    total: u64,
+pub(super) struct Free {
+    /// Bytes that this user may still take.
+    pub(super) bytes: u64,
+    /// Bytes of all of it.
+    pub(super) total: u64,
 }
 
 impl Free {
-    fn of(directory: &Path) -> io::Result<Self> {
+    /// The room of the file system that has `directory`.
+    pub(super) fn of(directory: &Path) -> io::Result<Self> {
         let found = statvfs(directory)?;
         let block = found.fragment_size();
         Ok(Self {
@@ -136,11 +152,16 @@ mod tests {
             Verdict::Leave,
             "nothing is counted"
         );
-        assert_eq!(usage.counted(0, directory), 0);
+        assert_eq!(usage.counted(950, false, directory), 0, "nobody has asked");
+        assert_eq!(usage.room(directory), 0);
+        assert_eq!(usage.counted(950, true, directory), 50);
+        assert_eq!(usage.counted(951, false, directory), 51);
+        assert_eq!(usage.counted(0, true, directory), 0);
+        assert_eq!(usage.room(directory), 950);
         assert_eq!(usage.admit(950, directory), Verdict::Write);
         assert_eq!(usage.admit(50, directory), Verdict::WriteAndMakeRoom);
         assert_eq!(usage.admit(1, directory), Verdict::Leave);
-        assert_eq!(usage.counted(1000, directory), 100);
+        assert_eq!(usage.counted(1000, true, directory), 100);
         usage.removed(100);
         assert_eq!(usage.used(), 900);
         assert_eq!(usage.admit(50, directory), Verdict::Write);
@@ -154,6 +175,6 @@ mod tests {
         });
         let directory = Path::new("/");
         assert_eq!(usage.admit(1, directory), Verdict::Leave);
-        assert_eq!(usage.counted(7, directory), 7);
+        assert_eq!(usage.counted(7, false, directory), 7);
     }
 }

@@ -29,6 +29,7 @@ pub(super) const VERSION: &str = env!("MOUNT_S3_VERSION");
     about = "Mounts an Amazon S3 bucket as a file system",
     after_help = "Files that a mount has left staged on the disk: mount-s3 staged --help\n\
                   An index of a data set: mount-s3 index --help\n\
+                  The cache of mounts, filled, checked and emptied: mount-s3 cache --help\n\
                   Files that are to be fetched ahead of reading: mount-s3 prefetch --help\n\
                   What is wrong where a bucket cannot be mounted: mount-s3 doctor --help\n\
                   What a mount does: mount-s3 top --help",

@@ -11,6 +11,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::{Args, VERSION};
+use super::args_cache::CacheArgs;
 use super::args_doctor::DoctorArgs;
 use super::args_index::IndexArgs;
 use super::args_manual::SECTIONS;
@@ -116,6 +117,7 @@ fn subcommands() -> Vec<(&'static str, Command)> {
         ("staged", StagedArgs::command()),
         ("index", IndexArgs::command()),
         ("prefetch", PrefetchArgs::command()),
+        ("cache", CacheArgs::command()),
         ("doctor", DoctorArgs::command()),
         ("top", TopArgs::command()),
     ]

@@ -76,13 +76,13 @@ impl Config {
         let max_threads = args.transfer.max_threads;
         let mount = MountOptions::new(args.mount, args.caching, kind, max_threads, &environment);
         let throughput = Throughput::choose(
-            args.transfer.maximum_throughput_gbps,
+            args.transfer.reading.maximum_throughput_gbps,
             environment.instance_type(),
             Path::new("/"),
         );
         let metrics = MetricsOptions::new(args.metrics, &environment)?;
         let memory = Memory::new(
-            args.transfer.memory_target,
+            args.transfer.reading.memory_target,
             throughput.gbps,
             args.transfer.read_part_bytes(),
             args.transfer.write_part_bytes(),

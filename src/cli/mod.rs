@@ -11,6 +11,8 @@
 //! `mount-s3 generate` (`args_generate`, `args_manual`, `generate`) writes manual pages and completions.
 //! `mount-s3 prefetch` (`args_prefetch`, `prefetch`) tells a mount, by its socket (`channel`), what
 //! will be read.
+//! `mount-s3 cache` (`args_cache`, `cache`) fills the cache of mounts and looks after it. Lists of files
+//! and objects are read by `lines`; `text` writes sizes and times.
 //! `mount-s3 doctor` (`args_doctor`, `doctor`) looks at everything that a mount needs.
 //! `mount-s3 top` (`args_top`, `top`) shows what a mount says of itself (`status`) there; what else
 //! shows its figures is begun in `observed`.
@@ -18,6 +20,7 @@
 //! `log_file`, `log_level`).
 
 mod args;
+mod args_cache;
 mod args_caching;
 mod args_connect;
 mod args_doctor;
@@ -33,6 +36,7 @@ mod args_staged;
 mod args_subcommand;
 mod args_top;
 mod args_transfer;
+mod cache;
 mod channel;
 mod checks;
 mod config;
@@ -47,6 +51,7 @@ mod index;
 mod instances;
 mod interfaces;
 mod limits;
+mod lines;
 mod log_file;
 mod log_level;
 mod logging;
@@ -61,6 +66,7 @@ mod progress;
 mod signals;
 mod staged;
 mod status;
+mod text;
 mod top;
 mod values;
 
@@ -83,6 +89,9 @@ pub fn main() -> ExitCode {
     let words: Vec<_> = env::args_os().collect();
     if args_staged::is_meant(&words) {
         return args_subcommand::run(&words, staged::main);
+    }
+    if args_cache::is_meant(&words) {
+        return args_subcommand::run(&words, cache::main);
     }
     if args_prefetch::is_meant(&words) {
         return args_subcommand::run(&words, |args| prefetch::main(&args));
@@ -110,7 +119,7 @@ pub fn main() -> ExitCode {
         Err(refusal) => return refusal.report(),
     };
     if args.mount.foreground || environment.is_of_background() {
-        let has_throughput = args.transfer.maximum_throughput_gbps.is_some();
+        let has_throughput = args.transfer.reading.maximum_throughput_gbps.is_some();
         environment.ask_instance(args.connect.region.is_some(), has_throughput);
     }
     let config = match Config::new(args, environment) {

@@ -152,7 +152,9 @@ fn mount(
     );
     let cache = config.mount.cache.as_ref().map(open_cache).transpose()?;
     let store = Arc::new(store);
-    let cached = cache.as_ref().map(|cache| cached(config, &store, cache));
+    let cached = cache
+        .as_ref()
+        .map(|cache| cached(&config.client, &store, cache));
     let store: Arc<dyn Store> = match &cached {
         Some(cached) => Arc::clone(cached) as Arc<dyn Store>,
         None => store,
@@ -302,7 +304,7 @@ fn prefetches(config: &Config) -> bool {
 }
 
 /// Opens the cache on the disk, or begins one.
-fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
+pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
     let limits = CacheLimits {
         most: options.most,
         free_percent: FREE_PERCENT,
@@ -315,12 +317,20 @@ fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
 }
 
 /// The store, of which what was read is kept in `cache`.
-fn cached(config: &Config, store: &Arc<S3Store>, cache: &Cache) -> Arc<CachedStore> {
-    let endpoint = config.client.endpoint_url.as_deref().unwrap_or_default();
-    let origin = format!("{endpoint} {}", store.region());
-    let bucket = store.bucket().to_owned();
+pub(super) fn cached(
+    client: &ClientOptions,
+    store: &Arc<S3Store>,
+    cache: &Cache,
+) -> Arc<CachedStore> {
+    let (origin, bucket) = (cache_origin(client, store), store.bucket().to_owned());
     let store = Arc::clone(store) as Arc<dyn Store>;
     Arc::new(CachedStore::new(store, cache, origin, bucket))
+}
+
+/// What tells stores apart in a cache that have buckets of the same name.
+pub(super) fn cache_origin(client: &ClientOptions, store: &S3Store) -> String {
+    let endpoint = client.endpoint_url.as_deref().unwrap_or_default();
+    format!("{endpoint} {}", store.region())
 }
 
 /// Lets files be fetched before they are opened, if that is of use.
@@ -440,7 +450,7 @@ pub(super) fn auth(source: &CredentialsSource) -> Auth {
 pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// The share of the disk that a cache leaves free, as with Mountpoint for Amazon S3.
-const FREE_PERCENT: u8 = 5;
+pub(super) const FREE_PERCENT: u8 = 5;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
@@ -448,7 +458,7 @@ const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);
 /// What the CRT has 64 connections for: each small object takes one for a round trip. Large objects
 /// need no more than their own target says, and are slower with more where the processor is the
 /// limit, so mounts that fetch nothing ahead keep to that.
-const LEAST_TARGET_TO_PREFETCH: f64 = 25.6;
+pub(super) const LEAST_TARGET_TO_PREFETCH: f64 = 25.6;
 
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 

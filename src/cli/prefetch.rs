@@ -1,6 +1,6 @@
 //! `mount-s3 prefetch`: tells a mount what will be read.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use super::args_prefetch::PrefetchArgs;
 use super::channel::{self, MOST_PATHS, PREFETCH};
 use super::exit::Failure;
+use super::lines::{Complaints, read_lines};
 use super::progress::Waiting;
 use crate::s3::Key;
 
@@ -27,25 +28,19 @@ pub(super) fn main(args: &PrefetchArgs) -> ExitCode {
 
 fn run(args: &PrefetchArgs) -> Result<bool, Failure> {
     let place = Place::find(&args.directory)?;
-    let lines = read_list(&args.list, &place)?;
+    let lines = read_lines(&args.list, MOST_PATHS, |line| place.path(line))?;
     let waiting = Waiting::new(format!("looking up {} files", lines.len()));
     let missing = tell(&place, &lines);
     drop(waiting);
     let missing = missing?;
-    for (number, path) in missing.iter().take(MOST_COMPLAINTS) {
-        complain(
-            &args.list,
-            *number,
-            &format!("no file that can be read: {path}"),
-        );
+    let mut complaints = Complaints::default();
+    for (number, path) in &missing {
+        let list = args.list.display();
+        complaints.add(&format!(
+            "{list}:{number}: no file that can be read: {path}"
+        ));
     }
-    if let Some(more) = missing
-        .len()
-        .checked_sub(MOST_COMPLAINTS)
-        .filter(|n| *n > 0)
-    {
-        _ = writeln!(io::stderr(), "and {more} more");
-    }
+    drop(complaints);
     let found = lines.len() - missing.len();
     // A caller who closed the pipe does not want to know.
     _ = writeln!(
@@ -124,32 +119,6 @@ impl Place {
     }
 }
 
-fn read_list(list: &Path, place: &Place) -> Result<Vec<Line>, Failure> {
-    let unreadable = |error: io::Error| {
-        Failure::new(format!("Failed to read {}", list.display())).caused_by(&error)
-    };
-    let input: Box<dyn BufRead> = if list == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(File::open(list).map_err(unreadable)?))
-    };
-    let mut lines = Vec::new();
-    for (number, line) in (1..).zip(input.split(b'\n')) {
-        let line = line.map_err(unreadable)?;
-        if line.is_empty() {
-            continue;
-        }
-        let wrong = |text: String| Failure::new(format!("{}:{number}: {text}", list.display()));
-        let text = str::from_utf8(&line).map_err(|_| wrong("not UTF-8".to_owned()))?;
-        if lines.len() == MOST_PATHS {
-            let text = format!("more than {MOST_PATHS} paths");
-            return Err(wrong(text).with_remedy("tell them in parts, as they are needed"));
-        }
-        lines.push((number, place.path(text).map_err(wrong)?));
-    }
-    Ok(lines)
-}
-
 /// Tells the mount, and returns the lines of files that it did not find.
 fn tell<'a>(place: &Place, lines: &'a [Line]) -> Result<Vec<&'a Line>, Failure> {
     let mount_point = place.mount_point.display();
@@ -185,13 +154,6 @@ fn tell<'a>(place: &Place, lines: &'a [Line]) -> Result<Vec<&'a Line>, Failure> 
     Err(failed(io::ErrorKind::UnexpectedEof.into()))
 }
 
-fn complain(list: &Path, number: usize, text: &str) {
-    _ = writeln!(io::stderr(), "{}:{number}: {text}", list.display());
-}
-
-/// Lines that are complained of one by one.
-const MOST_COMPLAINTS: usize = 20;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,22 +177,5 @@ mod tests {
         for wrong in ["/elsewhere/a", "../a", "/mnt", &"x".repeat(1100)] {
             assert!(path(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn errors_name_the_line() {
-        let place = place();
-        let directory = tempfile::tempdir().expect("a directory");
-        let list = directory.path().join("list");
-        fs::write(&list, "a\n\nb\n/elsewhere\n").expect("written");
-        let failure = read_list(&list, &place).expect_err("a wrong line");
-        let text = failure.to_string();
-        assert!(text.contains("list:4: /elsewhere is not in /mnt"), "{text}");
-        fs::write(&list, b"a\n\xff\n").expect("written");
-        let failure = read_list(&list, &place).expect_err("a wrong line");
-        assert!(failure.to_string().contains("list:2: not UTF-8"));
-        fs::write(&list, "a\n\nb").expect("written");
-        let lines = read_list(&list, &place).expect("lines");
-        assert_eq!(lines, [(1, "set/a".to_owned()), (3, "set/b".to_owned())]);
     }
 }

@@ -2,7 +2,6 @@
 
 mod report;
 mod screen;
-mod text;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};

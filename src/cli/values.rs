@@ -26,6 +26,15 @@ pub(super) enum Manifest {
     Uri(BucketName, Key),
 }
 
+/// Objects of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ObjectsUri {
+    /// `s3://bucket/` or `s3://bucket/prefix/`.
+    Below(BucketName, Prefix),
+    /// `s3://bucket/key`.
+    One(BucketName, Key),
+}
+
 /// The permission bits of a file or a directory: at most 0777.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Permissions(u16);
@@ -58,6 +67,21 @@ impl Manifest {
             }
             _ => Err("must be a file, or s3://bucket/.../manifest.json".to_owned()),
         }
+    }
+}
+
+impl ObjectsUri {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let rest = text
+            .strip_prefix("s3://")
+            .ok_or("must be s3://bucket/, s3://bucket/prefix/ or s3://bucket/key")?;
+        let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let bucket = parse_bucket(bucket)?;
+        if path.is_empty() || path.ends_with('/') {
+            return Ok(Self::Below(bucket, parse_prefix(path)?));
+        }
+        let key = Key::new(path).map_err(|error| error.to_string())?;
+        Ok(Self::One(bucket, key))
     }
 }
 
@@ -164,6 +188,25 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be a number of seconds from 0.1 to 3600".to_owned())
 }
 
+/// A time that has passed: a number and a unit.
+pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a number and a unit: 90s, 15m, 12h, 7d or 4w".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(end);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        "w" => 7 * 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_no_number| wrong())?;
+    let age = number.checked_mul(seconds).map(Duration::from_secs);
+    age.filter(|age| *age <= MAX_TTL)
+        .ok_or_else(|| "must be at most 100 years".to_owned())
+}
+
 /// The URL of a receiver of metrics, to which a path is added.
 pub(super) fn parse_receiver(text: &str) -> Result<String, String> {
     let url = parse_endpoint(text)?;
@@ -247,6 +290,45 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(Source::parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn parse_objects_tells_prefixes_and_keys_apart() {
+        let below = |prefix| ObjectsUri::Below(name("bucket"), Prefix::new(prefix).expect("valid"));
+        let one = |key| ObjectsUri::One(name("bucket"), Key::new(key).expect("valid"));
+        for (text, expected) in [
+            ("s3://bucket", below("")),
+            ("s3://bucket/", below("")),
+            ("s3://bucket/a/b/", below("a/b/")),
+            ("s3://bucket/a/b", one("a/b")),
+            ("s3://bucket//b", one("/b")),
+        ] {
+            assert_eq!(ObjectsUri::parse(text), Ok(expected), "{text}");
+        }
+        for text in ["bucket", "/a/b", "s3://", "s3://b!cket/a", "S3://bucket"] {
+            assert!(ObjectsUri::parse(text).is_err(), "{text}");
+        }
+        let long = format!("s3://bucket/{}", "k".repeat(1025));
+        assert!(ObjectsUri::parse(&long).is_err());
+    }
+
+    #[test]
+    fn parse_age_takes_a_number_and_a_unit() {
+        let seconds = |n| Ok(Duration::from_secs(n));
+        assert_eq!(parse_age("0s"), seconds(0));
+        assert_eq!(parse_age("15m"), seconds(900));
+        assert_eq!(parse_age("2h"), seconds(7200));
+        assert_eq!(parse_age("7d"), seconds(604_800));
+        assert_eq!(parse_age("1w"), seconds(604_800));
+        for text in [
+            "", "7", "d", "-1d", "1.5d", "1y", "1d1h", "7 d", "+7d", "7dd",
+        ] {
+            let error = parse_age(text).expect_err(text);
+            assert!(error.contains("a number and a unit"), "{text}: {error}");
+        }
+        for text in ["5300w", "18446744073709551615w"] {
+            assert!(parse_age(text).expect_err(text).contains("100 years"));
         }
     }
 

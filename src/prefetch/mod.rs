@@ -10,7 +10,6 @@
 //! |---|---|
 //! | `recent` | sees in the last reads what may be going on |
 //! | `listing`, `history` | the order of a directory, and that in which files were read before |
-//! | `given` | the versions of files in an order that somebody has told |
 //! | `order`, `set` | files in such an order: which were read, which come next |
 //! | `pace` | how many at a time, and how much may be fetched for nothing |
 //! | `guide` | joins these: reads in, names to list and files to fetch out |
@@ -22,7 +21,6 @@
 //! which version it is to be, and gets the bytes of that one or none: names and versions that a
 //! listing gave, however old, decide about what is fetched, never about what is read.
 
-mod given;
 mod guide;
 mod history;
 mod listing;

@@ -14,11 +14,10 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use super::File;
-use super::given;
 use super::guide::{Guide, SetNo, is_below};
 use super::shelf::Shelf;
 use crate::read::ReadConfig;
-use crate::s3::{Error, Key, ListPage, ListRequest, Store};
+use crate::s3::{Error, Key, ListPage, ListRequest, ObjectInfo, Store, find};
 
 /// What happens to files.
 #[derive(Debug)]
@@ -138,7 +137,12 @@ impl Worker {
     fn find(&self, told: Told) -> Asking {
         let (store, root) = (Arc::clone(&self.store), self.root.clone());
         Box::pin(async move {
-            let found = given::find(&store, &told.keys, &root).await;
+            let found = find(store.as_ref(), &told.keys, &root).await;
+            let files = |found: Vec<Option<ObjectInfo>>| {
+                let keys = told.keys.iter().zip(found);
+                keys.map(|(key, info)| file(key, &info?)).collect()
+            };
+            let found = found.map(files);
             Answer::Found(told, found)
         })
     }
@@ -174,6 +178,15 @@ impl Worker {
             under_way += 1;
         }
     }
+}
+
+/// The file of an object, if it can be read.
+fn file(key: &Key, info: &ObjectInfo) -> Option<File> {
+    info.is_readable().then(|| File {
+        key: key.clone(),
+        etag: info.etag.clone(),
+        size: info.size,
+    })
 }
 
 /// Runs `work` on this thread to its end, and calls `idle` each time that nothing wakes it for so

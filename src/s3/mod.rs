@@ -22,6 +22,7 @@ mod error;
 mod etag;
 #[cfg(test)]
 pub(crate) mod fake;
+mod find;
 mod get;
 mod head;
 mod list;
@@ -47,6 +48,7 @@ pub use encryption::Encryption;
 pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use etag::ETag;
+pub use find::find;
 pub use types::{
     InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject, ObjectDetails,
     ObjectInfo, Prefix, Restore, StorageClass,

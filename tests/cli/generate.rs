@@ -41,6 +41,8 @@ fn manual_pages_are_ones_that_man_can_show() {
         "mount-s3-index.1",
         "mount-s3-staged.1",
         "mount-s3-staged-recover.1",
+        "mount-s3-cache.1",
+        "mount-s3-cache-warm.1",
     ] {
         assert!(directory.join(name).exists(), "{name}");
     }

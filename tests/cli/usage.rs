@@ -54,10 +54,10 @@ const HELP: &[(&str, &[&str])] = &[
         "Client options",
         &[
             "--maximum-throughput-gbps",
-            "--max-threads",
             "--memory-target",
-            "--part-size",
             "--read-part-size",
+            "--max-threads",
+            "--part-size",
             "--write-part-size",
             "--ca-bundle",
             "--bind",

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use s3_test_server::synthetic;
+use s3_test_server::{Model, synthetic};
 use tempfile::TempDir;
 
 use crate::support::local::Local;
@@ -158,4 +158,60 @@ fn directory_that_others_can_change_is_refused_with_the_remedy() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("can be written by others"), "{text}");
     assert!(text.contains("To fix it: "), "{text}");
+}
+
+#[test]
+fn mount_does_not_wait_for_a_cache_of_a_million_blocks() {
+    const OBJECTS: usize = 8000;
+    const BLOCKS: u64 = 128;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "k", SIZE, 7);
+    let directory = tempfile::tempdir().expect("a directory");
+    let started = Instant::now();
+    drop(with_cache(&store, &bucket, &directory, &[]).mount());
+    let empty = started.elapsed();
+    let place = directory.path().join("mount-s3-cache/v1");
+    for object in 0..OBJECTS {
+        let place = place.join(format!("{:02x}", object % 256));
+        _ = fs::create_dir(&place);
+        let stem = place.join(format!("{object:032x}-{object:032x}"));
+        let data = fs::File::create(stem.with_extension("data")).expect("made");
+        data.set_len(BLOCKS << 17).expect("grown");
+        let notes = vec![0x5a; 96 + 8 * usize::try_from(BLOCKS).expect("small")];
+        fs::write(stem.with_extension("map"), notes).expect("written");
+    }
+    let started = Instant::now();
+    let mount = with_cache(&store, &bucket, &directory, &[]).mount();
+    let full = started.elapsed();
+    assert!(
+        full < empty + Duration::from_millis(500) && full < Duration::from_secs(3),
+        "{full:?}, and {empty:?} with an empty one"
+    );
+    assert!(fs::read(mount.join("k")).expect("read") == expected(7));
+    assert!(mount.unmount().success());
+}
+
+#[test]
+fn two_who_read_at_the_same_time_fetch_once() {
+    const LARGE: u64 = 96 * MIB;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "large", LARGE, 7);
+    store.set_model(Model {
+        first_byte_ms: 10,
+        bandwidth: 50_000_000,
+        ..Model::default()
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let mount = with_cache(&store, &bucket, &directory, &["--read-only"]).mount();
+    let before = store.body_bytes_sent();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| fs::read(mount.join("large")).expect("read"));
+        }
+    });
+    let sent = store.body_bytes_sent() - before;
+    eprintln!("sent {sent} for {LARGE}");
+    assert!(sent < LARGE + LARGE / 4, "{sent} for {LARGE}");
 }

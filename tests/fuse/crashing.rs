@@ -28,6 +28,8 @@ struct Objects<'a> {
     store: &'a Local,
     bucket: String,
     seeds: Mutex<[u64; LENGTHS.len()]>,
+    /// Decides what is read, and when daemons are killed.
+    random: u64,
     /// Objects that were read to their end, and were right.
     read: AtomicU64,
 }
@@ -54,7 +56,11 @@ impl Objects<'_> {
         let seed = self.seeds.lock().expect("not poisoned")[object];
         let mut expected = vec![0; usize::try_from(LENGTHS[object]).expect("small")];
         synthetic::fill(seed, 0, &mut expected);
-        assert!(bytes == expected, "object {object} of seed {seed} is wrong");
+        let random = self.random;
+        assert!(
+            bytes == expected,
+            "object {object} of seed {seed} is wrong; random numbers began with {random}"
+        );
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -66,6 +72,7 @@ fn killed_daemons_leave_a_cache_that_gives_the_right_bytes() {
         store: &store,
         bucket: store.fresh_bucket(),
         seeds: Mutex::default(),
+        random: u64::from(std::process::id()),
         read: AtomicU64::new(0),
     };
     for object in 0..LENGTHS.len() {
@@ -76,9 +83,7 @@ fn killed_daemons_leave_a_cache_that_gives_the_right_bytes() {
     let options = ["--cache", path, "--max-cache-size", "8"];
     let mounting = store.mounting(&objects.bucket).with(&options);
     let mounting = mounting.with(&["--metadata-ttl", "minimal", "--read-only"]);
-    let seed = u64::from(std::process::id());
-    println!("seed {seed}");
-    let mut random = Random(seed);
+    let mut random = Random(objects.random);
     for round in 0..ROUNDS {
         let mut mounts = [mounting.mount(), mounting.mount()];
         thread::scope(|scope| {

@@ -1,6 +1,7 @@
 //! The file system on real mounts: the real binary, `/dev/fuse`, the local S3 server, SeaweedFS and Ceph RGW.
 
 mod binding;
+mod cache_commands;
 mod caching;
 mod crashing;
 mod credentials;

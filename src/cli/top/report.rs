@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Look;
-use super::text::{duration, latency, printable, rate, size};
 use crate::cli::status::Status;
+use crate::cli::text::{duration, latency, printable, rate, size};
 use crate::metrics::{HistogramFigures, Label, Metric, Sample, Snapshot, Value, names};
 
 /// One line.

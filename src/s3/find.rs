@@ -1,26 +1,27 @@
-//! The versions of files whose names are given.
+//! The newest versions of objects whose keys are given.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::File;
-use crate::s3::{Error, ErrorKind, Key, ListFrom, ListRequest, ObjectInfo, Store};
+use super::{Error, ErrorKind, Key, ListFrom, ListRequest, ObjectInfo, Store};
 
-/// Finds the newest versions of `keys`, in the order of `keys`; `None` for what is not there, or
-/// cannot be read. One request finds all that lie within a page of a listing, and never is more
-/// than two requests made for one file.
+/// Finds the newest versions of `keys`, which all begin with `root`, in the order of `keys`; `None` for
+/// what is not there. One request finds all that lie within a page of a listing, and never are more
+/// than two requests made for one object.
 ///
 /// # Errors
 /// Those of the store.
-pub(super) async fn find(
-    store: &Arc<dyn Store>,
+///
+/// # Cancel safety
+/// Dropping the future cancels the request that is under way.
+pub async fn find(
+    store: &dyn Store,
     keys: &[Key],
     root: &str,
-) -> Result<Vec<Option<File>>, Error> {
+) -> Result<Vec<Option<ObjectInfo>>, Error> {
     let mut wanted: Vec<&Key> = keys.iter().collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let mut found: HashMap<&Key, File> = HashMap::new();
+    let mut found: HashMap<&Key, ObjectInfo> = HashMap::new();
     let mut rest = wanted.as_slice();
     while let Some((first, others)) = rest.split_first() {
         let request = ListRequest {
@@ -45,12 +46,14 @@ pub(super) async fn find(
         let settled = rest.iter().take_while(|key| is_settled(key)).count();
         for key in rest.iter().take(settled) {
             if let Some(info) = listed.get(key.as_str()) {
-                found.extend(file(key, info).map(|file| (*key, file)));
+                found.insert(*key, (*info).clone());
             }
         }
         rest = if settled == 0 {
             match store.head(first).await {
-                Ok(info) => found.extend(file(first, &info).map(|file| (*first, file))),
+                Ok(info) => {
+                    found.insert(*first, info);
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -60,14 +63,6 @@ pub(super) async fn find(
         };
     }
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
-}
-
-fn file(key: &Key, info: &ObjectInfo) -> Option<File> {
-    info.is_readable().then(|| File {
-        key: key.clone(),
-        etag: info.etag.clone(),
-        size: info.size,
-    })
 }
 
 /// A place in a listing that few keys lie between and `key`.
@@ -85,18 +80,22 @@ fn just_before(key: &Key) -> ListFrom {
 mod tests {
     use futures::executor::block_on;
 
-    use super::super::tests::file;
+    use super::super::fake::{FakeStore, Order};
     use super::*;
-    use crate::s3::fake::{FakeStore, Op, Order};
 
-    fn check(store: &FakeStore, wanted: &[&str], present: &[bool]) {
-        let keys: Vec<Key> = wanted.iter().map(|key| file(key, 1).key).collect();
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
-        let found = block_on(find(&shared, &keys, "")).expect("an answer");
-        let found: Vec<_> = found.into_iter().map(|file| file.map(|f| f.key)).collect();
-        let expected = keys.iter().zip(present);
-        let expected: Vec<_> = expected.map(|(key, is)| is.then(|| key.clone())).collect();
-        assert_eq!(found, expected);
+    /// Finds these, and gives the number of requests.
+    fn check(store: &FakeStore, wanted: &[&str], present: &[bool]) -> usize {
+        let key = |key: &&str| Key::new(*key).expect("valid");
+        let keys: Vec<Key> = wanted.iter().map(key).collect();
+        let found = block_on(find(store, &keys, "")).expect("an answer");
+        let requests = store.log().len();
+        let is_found: Vec<_> = found.iter().map(Option::is_some).collect();
+        assert_eq!(is_found, present);
+        for (key, found) in keys.iter().zip(found) {
+            let newest = block_on(store.head(key)).ok();
+            assert_eq!(found.map(|info| info.etag), newest.map(|info| info.etag));
+        }
+        requests
     }
 
     fn bucket() -> FakeStore {
@@ -112,12 +111,9 @@ mod tests {
     fn names_in_any_order_are_found_by_few_listings() {
         let store = bucket();
         let wanted = ["z", "d/2400", "d/0007", "d/none", "d/0007", "0", "d/1200"];
-        check(
-            &store,
-            &wanted,
-            &[true, true, true, false, true, false, true],
-        );
-        assert!(store.log().len() <= 6, "{:?}", store.log());
+        let present = [true, true, true, false, true, false, true];
+        let requests = check(&store, &wanted, &present);
+        assert!(requests <= 6, "{:?}", store.log());
     }
 
     #[test]
@@ -125,7 +121,7 @@ mod tests {
         let store = bucket();
         store.set_order(Order::Scrambled);
         let wanted = ["d/2400", "d/0007", "d/none"];
-        check(&store, &wanted, &[true, true, false]);
-        assert!(store.count(Op::Head) <= 3);
+        let requests = check(&store, &wanted, &[true, true, false]);
+        assert!(requests <= 6, "{:?}", store.log());
     }
 }

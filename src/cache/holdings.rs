@@ -1,0 +1,258 @@
+//! What a cache has on the disk, for who looks after it: counted here, checked in `verify`, removed in
+//! `evict`. Mounts may use it meanwhile.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::OpenError;
+use super::directory::Directory;
+use super::entry::{NEW, data_of, map_of};
+use super::name::object_of;
+use super::notes::Notes;
+use super::parallel::map_all;
+use super::usage::Free;
+
+/// The files of a cache. Nothing is kept open.
+#[derive(Debug)]
+pub struct Holdings {
+    pub(super) directory: Directory,
+}
+
+/// How much a cache has. A version of an object is complete when all of its blocks are noted; what was
+/// noted is not checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// Bytes that its files take on the disk.
+    pub bytes: u64,
+    /// Objects of which it has something.
+    pub objects: u64,
+    /// Versions that it has in whole.
+    pub complete: u64,
+    /// Versions that it has a part of.
+    pub partial: u64,
+    /// Versions that are not the last used one of their object.
+    pub replaced: u64,
+    /// Entries that cannot be used: their notes are damaged, or their bytes are gone.
+    pub unusable: u64,
+    /// Bytes of the objects of those that are complete or partial, and of these the ones that are there.
+    pub object_bytes: u64,
+    /// See [`Self::object_bytes`].
+    pub present_bytes: u64,
+    /// When what was not used for the longest time was used last.
+    pub oldest_use: Option<SystemTime>,
+    /// When something was used last.
+    pub newest_use: Option<SystemTime>,
+}
+
+/// The file system that a cache is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that this user may still take.
+    pub free: u64,
+    /// All bytes.
+    pub total: u64,
+}
+
+impl Holdings {
+    /// Opens the cache in `directory`, which is there.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the directory; [`OpenError::Absent`] when there is no
+    /// cache in it.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let directory = Directory::find(directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Counts all that is there.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn survey(&self) -> io::Result<Survey> {
+        let places = self.directory.places()?;
+        let parts = map_all(&places, |place| survey(place));
+        let mut sum = Survey::default();
+        for part in parts {
+            sum.add(&part?);
+        }
+        Ok(sum)
+    }
+
+    /// The file system that it is in.
+    ///
+    /// # Errors
+    /// The file system does not say.
+    pub fn disk(&self) -> io::Result<Disk> {
+        let Free { bytes, total } = Free::of(self.directory.root())?;
+        Ok(Disk { free: bytes, total })
+    }
+}
+
+impl Survey {
+    fn add(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.objects += other.objects;
+        self.complete += other.complete;
+        self.partial += other.partial;
+        self.replaced += other.replaced;
+        self.unusable += other.unusable;
+        self.object_bytes += other.object_bytes;
+        self.present_bytes += other.present_bytes;
+        self.oldest_use = match (self.oldest_use, other.oldest_use) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.newest_use = self.newest_use.max(other.newest_use);
+    }
+}
+
+/// Counts what is in one of the directories: all versions of an object are in the same one.
+fn survey(place: &Path) -> io::Result<Survey> {
+    let mut sum = Survey::default();
+    let mut stems = Vec::new();
+    let files = match fs::read_dir(place) {
+        // It is no directory of the cache, or gone.
+        Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => {
+            return Ok(sum);
+        }
+        files => files?,
+    };
+    for file in files {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.ends_with(b".map") && !name.starts_with(NEW.as_bytes()) {
+            stems.push(path.with_extension(""));
+        }
+    }
+    stems.sort_unstable();
+    let object =
+        |stem: &Path| object_of(&stem.file_name().unwrap_or_default().to_string_lossy()).to_owned();
+    let mut last = None;
+    for stem in &stems {
+        match survey_entry(stem, &mut sum) {
+            Ok(true) => {}
+            // Somebody has just removed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            unusable => {
+                if let Err(error) = unusable {
+                    log::debug!("{}: {error}", stem.display());
+                }
+                sum.unusable += 1;
+                continue;
+            }
+        }
+        let object = object(stem);
+        if last.as_ref() == Some(&object) {
+            sum.replaced += 1;
+        } else {
+            sum.objects += 1;
+            last = Some(object);
+        }
+    }
+    Ok(sum)
+}
+
+/// Counts one entry, and says whether it can be used.
+fn survey_entry(stem: &Path, sum: &mut Survey) -> io::Result<bool> {
+    let notes = Notes::open(stem)?;
+    let data = fs::symlink_metadata(data_of(stem));
+    let (Some(notes), Ok(data)) = (&notes, &data) else {
+        let notes = fs::symlink_metadata(map_of(stem))?;
+        sum.bytes += (notes.blocks() + data.map_or(0, |data| data.blocks())) * SECTOR;
+        return Ok(false);
+    };
+    let map = notes.metadata()?;
+    sum.bytes += (map.blocks() + data.blocks()) * SECTOR;
+    if data.len() != notes.size() {
+        return Ok(false);
+    }
+    let missing: u64 = notes.gaps()?.iter().map(|gap| gap.end - gap.start).sum();
+    if missing == 0 {
+        sum.complete += 1;
+    } else {
+        sum.partial += 1;
+    }
+    sum.object_bytes += notes.size();
+    sum.present_bytes += notes.size() - missing;
+    let used = map.modified()?;
+    sum.oldest_use = Some(sum.oldest_use.map_or(used, |oldest| oldest.min(used)));
+    sum.newest_use = sum.newest_use.max(Some(used));
+    Ok(true)
+}
+
+/// What the file system counts a file's bytes in.
+const SECTOR: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::BLOCK;
+    use crate::cache::tests::{Fixture, MIB, damage};
+
+    #[test]
+    fn survey_counts_what_is_there() {
+        let fixture = Fixture::new();
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        assert_eq!(holdings.survey().expect("read"), Survey::default());
+        let begun = SystemTime::now() - Duration::from_secs(1);
+        let size = 2 * MIB + 1;
+        let replaced = fixture.fake.put_synthetic("k", size, 1);
+        fixture.read(&replaced, size, 0..size).expect("read");
+        let etag = fixture.fake.put_synthetic("k", size, 2);
+        fixture.read(&etag, size, MIB..MIB + 1).expect("read");
+        let other = fixture.fake.put_synthetic("other", MIB, 3);
+        crate::cache::tests::read(
+            fixture.store.as_ref(),
+            "other",
+            &other,
+            MIB,
+            0..MIB,
+            u64::MAX,
+        )
+        .expect("read");
+        fixture.settle();
+        let found = holdings.survey().expect("read");
+        assert_eq!(
+            (found.objects, found.complete, found.partial),
+            (2, 2, 1),
+            "{found:?}"
+        );
+        assert_eq!((found.replaced, found.unusable), (1, 0));
+        assert_eq!(found.object_bytes, 2 * size + MIB);
+        assert_eq!(found.present_bytes, size + BLOCK + MIB);
+        assert!(
+            found.bytes >= found.present_bytes && found.bytes < 4 * MIB,
+            "{found:?}"
+        );
+        let (oldest, newest) = (
+            found.oldest_use.expect("used"),
+            found.newest_use.expect("used"),
+        );
+        assert!(begun <= oldest && oldest <= newest, "{found:?}");
+
+        for map in fixture.files("map").iter().take(2) {
+            damage(map, 30, 1 << 20);
+        }
+        fs::create_dir(fixture.files("map")[2].with_file_name("a.map")).expect("made");
+        let strange = fixture.cache.0.entries.root().join("strange");
+        fs::write(strange, "no directory").expect("written");
+        let found = holdings.survey().expect("read");
+        assert_eq!(found.unusable, 3, "{found:?}");
+        assert_eq!(found.complete + found.partial, 1);
+        let disk = holdings.disk().expect("told");
+        assert!(disk.free > 0 && disk.free < disk.total, "{disk:?}");
+    }
+
+    #[test]
+    fn holdings_are_those_of_a_cache_that_is_there() {
+        let nothing = tempfile::tempdir().expect("a directory");
+        let error = Holdings::open(nothing.path()).expect_err("there is none");
+        assert!(matches!(error, OpenError::Absent { .. }), "{error}");
+        assert_eq!(fs::read_dir(nothing.path()).expect("there").count(), 0);
+    }
+}
