@@ -124,7 +124,7 @@ mod tests {
             // Some file systems refuse what others do.
             let place = if on_memory { "/dev/shm" } else { env!("CARGO_MANIFEST_DIR") };
             let file = tempfile::tempfile_in(place).expect("a file");
-            let mut memory: Vec<u8> = (0..=250).cycle().take(len + 3 * PAGE).collect();
+            let mut memory: Vec<u8> = (0..251).cycle().take(len + 3 * PAGE).collect();
             let start = page_in(&memory) + skip;
             let expected = memory[start..][..len].to_vec();
             let direct = Direct::default();

@@ -1,13 +1,15 @@
 //! Bytes on their way from the store to whoever asked for them, and into files.
 
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 
 use super::claim::Claim;
 use super::entry::{Entry, block_len};
+use super::name::Name;
 use super::usage::Verdict;
 use super::{BLOCK, Shared};
 use crate::memory::{Account, Lease};
@@ -16,7 +18,10 @@ use crate::s3::{BodySink, Error};
 /// Receives whole blocks, of which `wanted` was asked for.
 pub(super) struct Filling {
     shared: Arc<Shared>,
-    entry: Arc<Entry>,
+    name: Name,
+    /// Who has fetched thousands of small objects may keep this: their files could not all be open.
+    entry: Weak<Entry>,
+    size: u64,
     wanted: Range<u64>,
     sink: Arc<dyn BodySink>,
     pending: Mutex<Pending>,
@@ -35,10 +40,11 @@ struct Pending {
 
 impl Filling {
     /// Hands the bytes in `wanted` to `sink`, and the blocks that begin at or after `start` to `entry`,
-    /// which `claim` has claimed.
+    /// which is that of `name`, and of which `claim` has claimed some.
     pub(super) fn new(
         shared: &Arc<Shared>,
-        entry: Arc<Entry>,
+        name: Name,
+        entry: &Arc<Entry>,
         start: u64,
         wanted: Range<u64>,
         sink: Arc<dyn BodySink>,
@@ -46,7 +52,9 @@ impl Filling {
     ) -> Self {
         Self {
             shared: Arc::clone(shared),
-            entry,
+            name,
+            entry: Arc::downgrade(entry),
+            size: entry.size(),
             wanted,
             sink,
             pending: Mutex::new(Pending {
@@ -68,7 +76,7 @@ impl Filling {
         pending.pieces.push(piece);
         let start = pending.start;
         let end = start + pending.len;
-        let whole = match end == self.entry.size() {
+        let whole = match end == self.size {
             true => end,
             false => end / BLOCK * BLOCK,
         };
@@ -105,18 +113,23 @@ impl Filling {
             }
             return self.shared.metrics.left_out.add(len);
         };
-        let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.entry));
+        let (shared, name, size) = (Arc::clone(&self.shared), self.name, self.size);
+        let opened = Weak::clone(&self.entry);
         let claim = self.pending().claim.clone();
         self.shared.writers.spawn_ok(async move {
-            let written = write(&entry, start, pieces);
+            let written = match entry(&shared, &opened, &name, size) {
+                Ok(Some(entry)) => write(&entry, start, pieces).map(|()| true),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
             drop((queued, claim));
-            match written {
-                Ok(()) => shared.metrics.filled.add(len),
-                Err(error) => {
-                    shared.usage.removed(len);
-                    shared.metrics.left_out.add(len);
-                    shared.failed("written", &error);
-                }
+            if matches!(written, Ok(true)) {
+                return shared.metrics.filled.add(len);
+            }
+            shared.usage.removed(len);
+            shared.metrics.left_out.add(len);
+            if let Err(error) = written {
+                shared.failed("written", &error);
             }
         });
     }
@@ -143,8 +156,22 @@ impl BodySink for Filling {
     }
 }
 
+/// The entry of `name`, which is open already if `opened` still is; `None` when others remove it each
+/// time.
+fn entry(
+    shared: &Shared,
+    opened: &Weak<Entry>,
+    name: &Name,
+    size: u64,
+) -> io::Result<Option<Arc<Entry>>> {
+    match opened.upgrade() {
+        Some(entry) => Ok(Some(entry)),
+        None => shared.entries.get(name, size),
+    }
+}
+
 /// Writes pieces that make whole blocks.
-fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> std::io::Result<()> {
+fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> io::Result<()> {
     let mut next = start;
     let mut carry = BytesMut::new();
     for mut piece in pieces {
@@ -184,7 +211,7 @@ impl Queued {
         let before = shared.queued.load(Ordering::Relaxed);
         let lease = match shared.account.get() {
             Some(account) => Some(pay(account, before, bytes)?),
-            None if before < MOST_UNPAID => None,
+            None if before < MOST_QUEUED => None,
             None => return None,
         };
         shared.queued.fetch_add(bytes, Ordering::Relaxed);
@@ -206,7 +233,7 @@ impl Drop for Queued {
 /// Pays for `bytes` bytes, when `before` bytes wait already: with what is spare, but for the first ones.
 fn pay(account: &Arc<Account>, before: u64, bytes: u64) -> Option<Lease> {
     let budget = account.budget();
-    let most = MOST_QUEUED.min(budget.limit() / 4);
+    let most = MOST_PAID.min(budget.limit() / 4);
     if before < ALWAYS_QUEUED || (before < most && bytes <= budget.spare()) {
         account.lease(bytes)
     } else {
@@ -219,12 +246,12 @@ fn cut(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// Bytes that may wait for the disk: as many as a fast disk takes in some hundredths of a second.
+/// Bytes that may wait for the disk: as many as a fast disk takes in a tenth of a second.
+pub(super) const MOST_QUEUED: u64 = 128 << 20;
+
+/// Bytes that may wait where they are paid for, also if memory is short.
 const ALWAYS_QUEUED: u64 = 32 << 20;
 
 /// Bytes that may wait if memory is not short: a disk that is fast enough is still silent for some
 /// tenths of a second now and then.
-const MOST_QUEUED: u64 = 512 << 20;
-
-/// Bytes that may wait where nobody pays for them: whoever fetches sees to his memory himself.
-pub(super) const MOST_UNPAID: u64 = 128 << 20;
+const MOST_PAID: u64 = 512 << 20;

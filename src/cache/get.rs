@@ -211,7 +211,15 @@ impl Get {
                 let claim = entry.claim(claimed).map(Arc::new);
                 let held = claim.as_ref().map(Arc::downgrade).unwrap_or_default();
                 let sink = Arc::clone(&self.sink);
-                let filling = Filling::new(&self.shared, entry, start, wanted.clone(), sink, claim);
+                let filling = Filling::new(
+                    &self.shared,
+                    self.name,
+                    &entry,
+                    start,
+                    wanted.clone(),
+                    sink,
+                    claim,
+                );
                 (start..end, Arc::new(filling) as Arc<dyn BodySink>, held)
             }
             None => (wanted.clone(), Arc::clone(&self.sink), Weak::new()),

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 pub(super) use crate::s3::fake::read;
-use crate::s3::fake::{FakeStore, Op, synthetic};
+use crate::s3::fake::{FakeStore, Op, read_and_keep, synthetic};
 use crate::s3::{ETag, Error, ErrorKind, Store};
 
 pub(super) const MIB: u64 = 1 << 20;
@@ -308,6 +308,30 @@ fn what_the_budget_does_not_pay_for_is_left_out_and_nothing_stays_paid() {
         assert_eq!(fixture.gets(), 3, "half a MiB is not");
     }
     assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn requests_that_are_kept_keep_no_files_open() {
+    const OBJECTS: u64 = 400;
+    let fixture = Fixture::new();
+    let etag = fixture.fake.put_synthetic("k", 1000, SEED);
+    let mut kept = Vec::new();
+    for number in 0..OBJECTS {
+        let key = format!("k{number}");
+        let etag = fixture.fake.put_synthetic(&key, 1000, SEED);
+        let store = fixture.store.as_ref();
+        let read = read_and_keep(store, &key, &etag, 1000, 0..1000, u64::MAX);
+        kept.push(read.expect("read").1);
+    }
+    fixture.settle();
+    let files = fs::read_dir("/proc/self/fd").expect("there").flatten();
+    let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    let open = links.filter(|link| link.starts_with(fixture.directory.path()));
+    // The latest 256 of both kinds.
+    assert!(open.count() <= 512 + 16);
+    assert_eq!(fixture.files("map").len() as u64, OBJECTS);
+    drop(kept);
+    fixture.read(&etag, 1000, 0..1000).expect("read");
 }
 
 #[test]

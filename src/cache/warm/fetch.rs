@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::rate::Rate;
 use super::{Version, Wanted};
-use crate::cache::fill::MOST_UNPAID;
+use crate::cache::fill::MOST_QUEUED;
 use crate::cache::{BLOCK, CachedStore, Watch};
 use crate::s3::{BodySink, Error, ErrorKind, GetRequest, InFlight, Key, Store};
 
@@ -214,7 +214,7 @@ impl<'a> Round<'a> {
         let now = Instant::now();
         let part = limits.part.max(1);
         // A quarter less, as what arrives is counted a little before it waits to be written.
-        let most = limits.memory.min(MOST_UNPAID / 4 * 3);
+        let most = limits.memory.min(MOST_QUEUED / 4 * 3);
         let most = limits.rate.map_or(most, |rate| most.min(rate.get()));
         let (sender, events) = channel();
         let metrics = &store.shared.metrics;

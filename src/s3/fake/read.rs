@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::s3::{BodySink, ETag, Error, GetRequest, Key, Store};
+use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Key, Store};
 
 /// Receives a body, and says when it has ended.
 struct Body(Sender<Event>);
@@ -37,6 +37,18 @@ pub(crate) fn read(
     range: Range<u64>,
     window: u64,
 ) -> Result<Vec<u8>, Error> {
+    read_and_keep(store, key, etag, size, range, window).map(|(body, _request)| body)
+}
+
+/// As [`read`]; the request is not dropped.
+pub(crate) fn read_and_keep(
+    store: &dyn Store,
+    key: &str,
+    etag: &ETag,
+    size: u64,
+    range: Range<u64>,
+    window: u64,
+) -> Result<(Vec<u8>, Box<dyn InFlight>), Error> {
     let (sender, events): (_, Receiver<Event>) = channel();
     let request = GetRequest {
         key: Key::new(key).expect("valid"),
@@ -60,7 +72,7 @@ pub(crate) fn read(
             }
             Event::End(Ok(())) => {
                 assert_eq!(body.len() as u64, range.end - range.start);
-                return Ok(body);
+                return Ok((body, under_way));
             }
             Event::End(Err(error)) => return Err(error),
         }
