@@ -31,6 +31,8 @@ pub(super) struct Entry {
     map: File,
     size: u64,
     name: Short,
+    /// Of its records.
+    seed: u32,
     proof: Proof,
     prover: Prover,
 }
@@ -72,6 +74,7 @@ impl Entry {
                             map: map_file,
                             size,
                             name: name.short(),
+                            seed: record::seed(&name.whole()),
                             proof: Proof::new(size.div_ceil(BLOCK)),
                             prover: prover.clone(),
                         }));
@@ -95,7 +98,7 @@ impl Entry {
     /// The disk does not give them.
     pub(super) fn read(&self, first: u64, buffer: &mut [u8]) -> io::Result<(usize, Found)> {
         let count = buffer.len().div_ceil(block_len());
-        let records = records(&self.map, first, count)?;
+        let records = records(&self.map, self.seed, first, count)?;
         let known = records.iter().take_while(|sum| sum.is_some()).count();
         let len = buffer.len().min(known * block_len());
         self.direct
@@ -125,7 +128,7 @@ impl Entry {
     pub(super) fn write(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
         let mut records = Vec::with_capacity(bytes.len().div_ceil(block_len()) * RECORD);
         for (number, block) in (first..).zip(bytes.chunks(block_len())) {
-            records.extend(record::record(number, crc32c(0, block)));
+            records.extend(record::record(self.seed, number, crc32c(0, block)));
         }
         self.direct.write_all_at(&self.data, bytes, first * BLOCK)?;
         self.map.write_all_at(&records, place_of(first))?;
@@ -147,7 +150,12 @@ impl Entry {
         let mut first = 0;
         while first < blocks {
             let count = (blocks - first).min(RECORDS_AT_A_TIME);
-            let records = records(&self.map, first, usize::try_from(count).unwrap_or_default())?;
+            let records = records(
+                &self.map,
+                self.seed,
+                first,
+                usize::try_from(count).unwrap_or_default(),
+            )?;
             if records.iter().any(Option::is_none) {
                 return Ok(false);
             }
@@ -173,7 +181,7 @@ impl Entry {
 
     /// Whether there is a block of this number, as far as the notes say.
     pub(super) fn has(&self, number: u64) -> bool {
-        let records = records(&self.map, number, 1);
+        let records = records(&self.map, self.seed, number, 1);
         records.is_ok_and(|records| records.iter().all(Option::is_some))
     }
 
@@ -194,27 +202,33 @@ impl Entry {
     }
 }
 
-/// The checksums of `count` blocks from number `first` on, of those that `map` notes.
+/// The checksums of `count` blocks from number `first` on, of those that `map`
+/// notes for the version of `seed`.
 ///
 /// # Errors
 /// The disk does not give them.
-pub(super) fn records(map: &File, first: u64, count: usize) -> io::Result<Vec<Option<u32>>> {
+pub(super) fn records(
+    map: &File,
+    seed: u32,
+    first: u64,
+    count: usize,
+) -> io::Result<Vec<Option<u32>>> {
     let mut bytes = vec![0; count * RECORD];
     // What was never written counts as zeros.
     read_what_is_there(map, &mut bytes, place_of(first))?;
     let (records, _) = bytes.as_chunks::<RECORD>();
     Ok((first..)
         .zip(records)
-        .map(|(number, record)| record::sum(number, *record))
+        .map(|(number, record)| record::sum(seed, number, *record))
         .collect())
 }
 
-/// The length of the object of which `map`, of the files at `place`, has the notes; `None` when they are
-/// those of other files, or damaged.
+/// The length of the object of which `map`, of the files at `place`, has the notes, and the
+/// [seed](record::seed) of its records; `None` when they are those of other files, or damaged.
 ///
 /// # Errors
 /// The disk does not give them.
-pub(super) fn noted_size(map: &File, place: &Path) -> io::Result<Option<u64>> {
+pub(super) fn noted(map: &File, place: &Path) -> io::Result<Option<(u64, u32)>> {
     let mut head = [0; HEAD];
     read_what_is_there(map, &mut head, 0)?;
     Ok(record::read_head(&head)
@@ -223,7 +237,7 @@ pub(super) fn noted_size(map: &File, place: &Path) -> io::Result<Option<u64>> {
                 .file_name()
                 .is_some_and(|stem| stem == &*stem_of(name))
         })
-        .map(|(size, _)| size))
+        .map(|(size, name)| (size, record::seed(&name))))
 }
 
 /// Reads as much of `buffer` as the file has from `place` on.

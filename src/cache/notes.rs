@@ -7,13 +7,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::BLOCK;
-use super::entry::{map_of, noted_size, open_to_read, records};
+use super::entry::{map_of, noted, open_to_read, records};
 
 /// The notes of an entry, opened without being a use of it.
 #[derive(Debug)]
 pub(super) struct Notes {
     map: File,
     size: u64,
+    /// Of the records.
+    seed: u32,
 }
 
 impl Notes {
@@ -23,8 +25,8 @@ impl Notes {
     /// There are none, or the disk does not give them.
     pub(super) fn open(place: &Path) -> io::Result<Option<Self>> {
         let map = open_to_read(&map_of(place))?;
-        let size = noted_size(&map, place)?;
-        Ok(size.map(|size| Self { map, size }))
+        let noted = noted(&map, place)?;
+        Ok(noted.map(|(size, seed)| Self { map, size, seed }))
     }
 
     /// Length of the object in bytes.
@@ -55,6 +57,7 @@ impl Notes {
     pub(super) fn sums(&self, first: u64, count: u64) -> io::Result<Vec<Option<u32>>> {
         records(
             &self.map,
+            self.seed,
             first,
             usize::try_from(count).unwrap_or(usize::MAX),
         )

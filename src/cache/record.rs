@@ -38,33 +38,38 @@ pub(super) fn read_head(head: &[u8; HEAD]) -> Option<(u64, [u8; 64])> {
     is_head.then(|| (u64::from_le_bytes(*size), name))
 }
 
-/// The record of block `number`, whose bytes have the checksum `sum`. Zeros, as a hole has them, are
-/// the record of no block.
-pub(super) fn record(number: u64, sum: u32) -> [u8; RECORD] {
+/// What the records of the version with this [name in whole](Name::whole) are told from others by.
+pub(super) fn seed(whole: &[u8; 64]) -> u32 {
+    crc32c(0, whole)
+}
+
+/// The record of block `number`, whose bytes have the checksum `sum`, of the version of `seed`. Zeros,
+/// as a hole has them, are the record of no block.
+pub(super) fn record(seed: u32, number: u64, sum: u32) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     record[..4].copy_from_slice(&sum.to_le_bytes());
-    record[4..].copy_from_slice(&mark(number, sum).to_le_bytes());
+    record[4..].copy_from_slice(&mark(seed, number, sum).to_le_bytes());
     record
 }
 
-/// The checksum that the record of block `number` notes, if the block is there.
-pub(super) fn sum(number: u64, record: [u8; RECORD]) -> Option<u32> {
+/// The checksum that the record of block `number` notes, if the block of the version of `seed` is there.
+pub(super) fn sum(seed: u32, number: u64, record: [u8; RECORD]) -> Option<u32> {
     let [a, b, c, d, rest @ ..] = record;
     let sum = u32::from_le_bytes([a, b, c, d]);
-    (u32::from_le_bytes(rest) == mark(number, sum)).then_some(sum)
+    (u32::from_le_bytes(rest) == mark(seed, number, sum)).then_some(sum)
 }
 
 const MAGIC: &[u8; 8] = b"MS3CACHE";
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// Shows that a record was written as one, and for this block.
-fn mark(number: u64, sum: u32) -> u32 {
+/// Shows that a record was written as one, and for this block of this version.
+fn mark(seed: u32, number: u64, sum: u32) -> u32 {
     let mut bytes = [0; 12];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     bytes[8..].copy_from_slice(&sum.to_le_bytes());
     // Not 0 for any checksum, so that a hole is no record.
-    crc32c(0, &bytes) | 1
+    crc32c(seed, &bytes) | 1
 }
 
 #[cfg(test)]
@@ -76,17 +81,18 @@ mod tests {
     proptest! {
         #[test]
         fn prop_record_is_believed_for_its_block_only(
-            number: u64, other: u64, checksum: u32, byte in 0usize..8, bit in 0u8..8,
+            seed: u32, number: u64, other: u64, checksum: u32, byte in 0usize..8, bit in 0u8..8,
         ) {
-            let mut bytes = record(number, checksum);
-            prop_assert_eq!(sum(number, bytes), Some(checksum));
+            let mut bytes = record(seed, number, checksum);
+            prop_assert_eq!(sum(seed, number, bytes), Some(checksum));
             if other != number {
                 // Half of the bits of the mark, at least, differ by chance only.
-                prop_assert!(sum(other, bytes).is_none() || mark(other, checksum) == mark(number, checksum));
+                prop_assert!(sum(seed, other, bytes).is_none() || mark(seed, other, checksum) == mark(seed, number, checksum));
             }
-            prop_assert_eq!(sum(number, [0; 8]), None);
+            prop_assert_eq!(sum(seed, number, [0; 8]), None);
+            prop_assert_eq!(sum(seed ^ 2, number, bytes), None, "of another version");
             bytes[byte] ^= 1 << bit;
-            prop_assert_ne!(sum(number, bytes), Some(checksum));
+            prop_assert_ne!(sum(seed, number, bytes), Some(checksum));
         }
     }
 
