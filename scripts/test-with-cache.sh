@@ -12,7 +12,7 @@ differ=(
     stalled_part_is_asked_for_again_and_nothing_else_is
 )
 # These have caches of their own, and ran before.
-own=(cache_commands:: cache_in_a_bucket:: caching:: crashing:: passthrough::)
+own=(cache_commands:: caching:: crashing:: passthrough:: sharing::)
 
 skip=()
 for name in "${differ[@]}" "${own[@]}"; do
