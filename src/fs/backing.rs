@@ -95,7 +95,7 @@ enum Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Conflict;
 
-/// A file that the kernel may read by itself for all who have one inode open. Clones are the same.
+/// A file that the kernel may read by itself for all who have one inode open.
 pub struct Backing {
     file: WholeFile,
     /// What the kernel knows it by, once it was asked; `None` when it has refused it.
