@@ -25,10 +25,16 @@ use super::Fs;
 use super::errno::Error;
 
 impl Fs {
-    /// A file that has all of `version`, if whoever opens it can share that with others.
-    pub(super) fn find_whole(&self, version: &FileVersion, can_share: bool) -> Option<WholeFile> {
+    /// A file that has all of `version`, which `ino` stands for, if whoever opens it can share that with
+    /// others.
+    pub(super) fn find_whole(
+        &self,
+        ino: InodeNo,
+        version: &FileVersion,
+        can_share: bool,
+    ) -> Option<WholeFile> {
         let backings = self.backings.as_ref().filter(|_| can_share)?;
-        backings.find(&version.key, &version.info)
+        backings.find(ino, &version.key, &version.info)
     }
 
     /// How many file systems may lie on top of each other, the mount being the topmost one, for the
@@ -146,9 +152,11 @@ impl Backings {
         }
     }
 
-    /// The file of the version `info` of `key`, if there is one and the kernel takes such files.
-    pub(super) fn find(&self, key: &Key, info: &ObjectInfo) -> Option<WholeFile> {
-        if self.refused.load(Ordering::Relaxed) {
+    /// The file of the version `info` of `key`, which `ino` stands for, if there is one and the kernel
+    /// takes such files, also of this inode: not while others read it from this process.
+    fn find(&self, ino: InodeNo, key: &Key, info: &ObjectInfo) -> Option<WholeFile> {
+        let is_served = || matches!(self.lock().get(&ino), Some(Slot::Served(_)));
+        if self.refused.load(Ordering::Relaxed) || is_served() {
             return None;
         }
         self.cache.whole(key, &info.etag, info.size)

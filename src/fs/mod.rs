@@ -318,7 +318,7 @@ impl Fs {
     ) -> Result<Opened, Error> {
         let Belief { version, doubt } = self.tree.believe(ino, freshness)?;
         self.tree.note_read(ino);
-        let whole = self.find_whole(&version, can_share);
+        let whole = self.find_whole(ino, &version, can_share);
         let fetched = self.foretastes.take(ino, by, &version);
         let FileVersion { key, info } = version;
         let reading = match self.opens.read(&key)? {
