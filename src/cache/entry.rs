@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, FileTimes, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -146,22 +147,11 @@ impl Entry {
     /// # Errors
     /// The disk does not give the records.
     pub(super) fn is_complete(&self) -> io::Result<bool> {
-        let blocks = self.size.div_ceil(BLOCK);
-        let mut first = 0;
-        while first < blocks {
-            let count = (blocks - first).min(RECORDS_AT_A_TIME);
-            let records = records(
-                &self.map,
-                self.seed,
-                first,
-                usize::try_from(count).unwrap_or_default(),
-            )?;
-            if records.iter().any(Option::is_none) {
-                return Ok(false);
-            }
-            first += count;
-        }
-        Ok(true)
+        let walked = walk(&self.map, self.seed, self.size, |_number, sum| match sum {
+            Some(_) => ControlFlow::Continue(()),
+            None => ControlFlow::Break(()),
+        })?;
+        Ok(walked.is_continue())
     }
 
     /// Notes that `count` blocks from `first` on are good.
@@ -221,6 +211,37 @@ pub(super) fn records(
         .zip(records)
         .map(|(number, record)| record::sum(seed, number, *record))
         .collect())
+}
+
+/// Shows `look` each block of an object of `size` bytes, with its checksum if `map` notes it, until that
+/// has seen enough.
+///
+/// # Errors
+/// The disk does not give the notes.
+pub(super) fn walk(
+    map: &File,
+    seed: u32,
+    size: u64,
+    mut look: impl FnMut(u64, Option<u32>) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
+    let blocks = size.div_ceil(BLOCK);
+    let mut first = 0;
+    while first < blocks {
+        let count = RECORDS_AT_A_TIME.min(blocks - first);
+        let found = records(
+            map,
+            seed,
+            first,
+            usize::try_from(count).unwrap_or(usize::MAX),
+        )?;
+        for (number, sum) in (first..).zip(found) {
+            if look(number, sum).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        first += count;
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// The length of the object of which `map`, of the files at `place`, has the notes, and the
@@ -379,7 +400,7 @@ pub(super) const fn block_len() -> usize {
     BLOCK as usize
 }
 
-/// Records that are looked at together: 64 KiB.
+/// Records that are read at a time: 64 KiB.
 const RECORDS_AT_A_TIME: u64 = 8192;
 
 /// What is closer together is one use.

@@ -2,12 +2,12 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::SystemTime;
 
 use super::BLOCK;
-use super::entry::{map_of, noted, open_to_read, records};
+use super::entry::{map_of, noted, open_to_read, records, walk};
 
 /// The notes of an entry, opened without being a use of it.
 #[derive(Debug)]
@@ -68,16 +68,9 @@ impl Notes {
     /// # Errors
     /// The disk does not give the notes.
     pub(super) fn gaps(&self) -> io::Result<Vec<Range<u64>>> {
-        let blocks = self.size.div_ceil(BLOCK);
         let mut gaps: Vec<Range<u64>> = Vec::new();
-        let mut first = 0;
-        while first < blocks {
-            let count = AT_A_TIME.min(blocks - first);
-            let found = self.sums(first, count)?;
-            for (number, record) in (first..).zip(found) {
-                if record.is_some() {
-                    continue;
-                }
+        _ = walk(&self.map, self.seed, self.size, |number, sum| {
+            if sum.is_none() {
                 let start = number * BLOCK;
                 let end = (start + BLOCK).min(self.size);
                 match gaps.last_mut() {
@@ -85,11 +78,8 @@ impl Notes {
                     _ => gaps.push(start..end),
                 }
             }
-            first += count;
-        }
+            ControlFlow::Continue(())
+        })?;
         Ok(gaps)
     }
 }
-
-/// Records that are read at a time: 64 KiB.
-const AT_A_TIME: u64 = 8192;
