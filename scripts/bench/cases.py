@@ -236,6 +236,8 @@ def _many_files() -> list[Case]:
         Case("index-first-file", group, "mount of 1,000,000 objects with an index, and its first file",
              _one(read("files", [million_key(500_500)])), S3_LIKE, "files/s", Options(index=True), headline=True,
              with_mount=True),
+        Case("index-open", group, "open of each of 1,000,000 objects with an index", _one(read("open", [""])),
+             S3_LIKE, "files/s", Options(index=True)),
     ]  # fmt: skip
 
 

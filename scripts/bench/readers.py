@@ -116,6 +116,15 @@ def _walk(worker: Worker) -> None:
         worker.latencies += [0.0] * len(names)
 
 
+def _open(worker: Worker) -> None:
+    """Opens every file below a directory, and closes it again. An operation is a file."""
+    for directory, _, names in os.walk(worker.job.paths[0]):
+        for name in names:
+            started = time.monotonic()
+            os.close(os.open(f"{directory}/{name}", os.O_RDONLY))
+            worker.count(started, 0)
+
+
 def _shuffle(worker: Worker) -> None:
     """One epoch: every sample once, in an order that differs between epochs (the seed), the workers
     taking turns, each with all files open."""
@@ -175,6 +184,7 @@ _PATTERNS: Patterns = {
     "files": _files,
     "epoch": _epoch,
     "walk": _walk,
+    "open": _open,
     "shuffle": _shuffle,
     "list": _list,
     "stat": _stat,

@@ -57,6 +57,10 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
         ErrorKind::Denied if signed && error.context().operation == CREATE_SESSION => {
             "the credentials need s3express:CreateSession for this bucket"
         }
+        ErrorKind::Denied if signed && error.context().operation == GET => {
+            "the credentials need s3:GetObject for this bucket and prefix (and s3:ListBucket to be told \
+             of an object that is gone since the index was made); if they have it, make the index again"
+        }
         ErrorKind::Denied if signed => {
             "the credentials need s3:ListBucket and s3:GetObject for this bucket and prefix"
         }
@@ -97,6 +101,9 @@ fn remedy(client: &ClientOptions, error: &s3::Error) -> Option<String> {
 
 /// What is asked of a directory bucket before anything else.
 const CREATE_SESSION: &str = "CreateSession";
+
+/// What is asked first with an index.
+const GET: &str = "GetObject";
 
 /// Where S3 knows every bucket's region.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -166,6 +173,15 @@ mod tests {
                 "AWS_PROFILE",
             ),
             (&[], ErrorKind::BadCredentials, list("bad"), "clock"),
+            (
+                &[],
+                ErrorKind::Denied,
+                Context {
+                    operation: "GetObject",
+                    ..list("no")
+                },
+                "need s3:GetObject for",
+            ),
             (
                 &["--no-sign-request"],
                 ErrorKind::Denied,

@@ -19,10 +19,11 @@ use super::progress::Progress;
 use super::values::Manifest;
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::index::{
-    Change, Error, Index, IndexWriter, Inventory, InventoryPlace, Scope, Sorted, Sorter, compare,
-    crawl,
+    Change, Error, Index, IndexWriter, IndexedStore, Inventory, InventoryPlace, Scope, Sorted,
+    Sorter, compare, crawl,
 };
-use crate::s3::{BucketName, Prefix, S3Store};
+use crate::s3::{BucketName, Prefix, S3Config, S3Store, Store};
+use crate::tree::Tree;
 
 /// Opens the index that the mount is to have, if it is to have one.
 ///
@@ -33,6 +34,40 @@ pub(super) fn open(config: &Config) -> Result<Option<Index>, Failure> {
         return Ok(None);
     };
     open_of(path, &config.bucket, &config.prefix).map(Some)
+}
+
+/// Connects to the bucket that the mount is of, by reading a byte of an object of its index.
+///
+/// # Errors
+/// The index cannot be read, or the bucket not be reached.
+pub(super) fn connect(
+    index: &Index,
+    runtime: &Runtime,
+    config: &Config,
+    s3: S3Config,
+) -> Result<S3Store, Failure> {
+    let samples = index
+        .samples(&config.prefix)
+        .map_err(|error| Failure::new("Failed to read the index").caused_by(&error))?;
+    let (store, outdated) = block_on(S3Store::connect_to_known(runtime, s3, samples))
+        .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
+    if let Some(error) = outdated {
+        log::warn!(
+            "the bucket is not what it was when the index was made: {error}; \
+             `mount-s3 index --check` tells what else has changed"
+        );
+    }
+    Ok(store)
+}
+
+/// The bucket `store`, and the names in it, as `index` has them.
+pub(super) fn names(
+    index: Arc<Index>,
+    store: Arc<dyn Store>,
+    config: &Config,
+) -> (Arc<dyn Store>, Tree) {
+    let tree = Tree::of_index(Arc::clone(&index), config.prefix.clone());
+    (Arc::new(IndexedStore::new(store, index)), tree)
 }
 
 /// Opens an index that has all that is in `bucket` below `prefix`.

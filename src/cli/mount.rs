@@ -26,7 +26,6 @@ use crate::cache::{Cache, CacheLimits, CachedStore};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
-use crate::index::IndexedStore;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
@@ -34,7 +33,7 @@ use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
 use crate::shared_cache::SharedCacheStore;
 use crate::stage::{Origin, Remote, Stage, leftovers};
-use crate::tree::{TreeConfig, Ttl};
+use crate::tree::{Tree, TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
 
 /// A mount that answers.
@@ -145,8 +144,11 @@ fn mount(
         let target = &mut s3.throughput_target_gbps;
         *target = target.max(LEAST_TARGET_TO_PREFETCH);
     }
-    let store = block_on(S3Store::connect(runtime, s3))
-        .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
+    let store = match &index {
+        Some(index) => index::connect(index, runtime, config, s3)?,
+        None => block_on(S3Store::connect(runtime, s3))
+            .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?,
+    };
     log::debug!(
         "connected to bucket {} in region {}",
         store.bucket(),
@@ -159,9 +161,9 @@ fn mount(
         disk: config.mount.cache.as_ref().map(open_cache).transpose()?,
     };
     let (store, cached) = layered(&config.client, store, &caches);
-    let store: Arc<dyn Store> = match index {
-        Some(index) => Arc::new(IndexedStore::new(store, Arc::new(index))),
-        None => store,
+    let (store, tree) = match index {
+        Some(index) => index::names(Arc::new(index), store, config),
+        None => (Arc::clone(&store), Tree::new(store, tree_config(config))),
     };
 
     stage("mounting");
@@ -186,14 +188,7 @@ fn mount(
     let prefetcher = start_prefetcher(config, &remote)?;
     let fs = Fs::new(
         remote.store,
-        TreeConfig {
-            prefix: config.prefix.clone(),
-            ttl: options.metadata_ttl,
-            negative_ttl: options.negative_metadata_ttl,
-            details: options.posix_metadata,
-            pages: has_pages(config),
-            ordered: !options.directory_bucket,
-        },
+        tree,
         remote.read,
         remote.write,
         FsConfig {
@@ -288,12 +283,18 @@ fn listen(
     .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))
 }
 
-/// Whether a lookup may fetch the page of a listing around the name. A directory bucket has another
-/// order; extended attributes need a HEAD; an index answers for one name as fast as for many.
-fn has_pages(config: &Config) -> bool {
+fn tree_config(config: &Config) -> TreeConfig {
     let options = &config.mount;
     let needs_head = options.posix_metadata || options.xattrs;
-    !(options.directory_bucket || needs_head || options.index.is_some())
+    TreeConfig {
+        prefix: config.prefix.clone(),
+        ttl: options.metadata_ttl,
+        negative_ttl: options.negative_metadata_ttl,
+        details: options.posix_metadata,
+        // A directory bucket has another order; extended attributes need a HEAD.
+        pages: !(options.directory_bucket || needs_head),
+        ordered: !options.directory_bucket,
+    }
 }
 
 /// Whether what is known of files is believed long enough for it to be of use to fetch them before

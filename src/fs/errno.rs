@@ -181,6 +181,8 @@ fn of_tree(error: &tree::Error) -> (Errno, Level) {
             s3::ErrorKind::NotFound | s3::ErrorKind::Precondition => (Errno::EBUSY, Level::Warn),
             _ => (of_s3(error).0, Level::Warn),
         },
+        tree::Error::ReadOnly => (Errno::EROFS, Level::Debug),
+        tree::Error::Index(_) => (Errno::EIO, Level::Error),
         tree::Error::S3(error) => of_s3(error),
     }
 }
@@ -285,6 +287,7 @@ mod tests {
             (Tree::Exists, "EEXIST", Level::Debug),
             (Tree::NotEmpty, "ENOTEMPTY", Level::Debug),
             (Tree::InS3, "EPERM", Level::Debug),
+            (Tree::ReadOnly, "EROFS", Level::Debug),
         ];
         for (error, errno, level) in table {
             let error = Error::from(error);

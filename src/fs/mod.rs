@@ -56,7 +56,7 @@ use crate::prefetch::{Prefetcher, Visit};
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ErrorKind, Store};
 use crate::stage::Stage;
-use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree, TreeConfig};
+use crate::tree::{self, Belief, DirHandle, FileVersion, Freshness, Node, Tree};
 use crate::write::WriteConfig;
 use backing::Backings;
 use file::WriterKind;
@@ -144,16 +144,16 @@ pub struct DirEntry<'a> {
 }
 
 impl Fs {
-    /// A file system over `store`.
+    /// A file system over the names of `tree` and the objects of `store`.
     pub fn new(
         store: Arc<dyn Store>,
-        tree: TreeConfig,
+        tree: Tree,
         read: ReadConfig,
         write: WriteConfig,
         config: FsConfig,
     ) -> Self {
         Self {
-            tree: Tree::new(Arc::clone(&store), tree),
+            tree,
             store,
             read,
             write,

@@ -18,7 +18,7 @@ use super::*;
 use crate::read::ReadConfig;
 use crate::s3::fake::{FakeStore, Op, synthetic};
 use crate::s3::{ErrorKind, Restore, StorageClass};
-use crate::tree::{ROOT, Ttl};
+use crate::tree::{ROOT, TreeConfig, Ttl};
 
 const CONFIG: FsConfig = FsConfig::new(7, 8);
 
@@ -40,7 +40,9 @@ fn mount(store: &FakeStore, ttl: Ttl) -> Fs {
         ordered: true,
     };
     let (read, write) = (ReadConfig::default(), WriteConfig::default());
-    Fs::new(Arc::new(store.clone()), tree, read, write, CONFIG)
+    let store: Arc<dyn Store> = Arc::new(store.clone());
+    let tree = Tree::new(Arc::clone(&store), tree);
+    Fs::new(store, tree, read, write, CONFIG)
 }
 
 fn lookup(fs: &Fs, name: &str) -> Result<Entry, Errno> {
@@ -465,7 +467,8 @@ fn cold_open_without_memory_asks_by_head() {
     let budget = crate::memory::Budget::new(0, 1);
     let reads = ReadConfig::for_throughput(8 << 20, 10.0, budget);
     let writes = WriteConfig::default();
-    let fs = Fs::new(Arc::new(store.clone()), config, reads, writes, CONFIG);
+    let tree = Tree::new(Arc::new(store.clone()), config);
+    let fs = Fs::new(Arc::new(store.clone()), tree, reads, writes, CONFIG);
     let ino = lookup(&fs, "f").expect("a file").attr.ino;
     store.clear_log();
     let file = open(&fs, ino, libc::O_RDONLY).expect("it opens");

@@ -28,7 +28,7 @@ use crate::s3::fake::{FakeStore, Op, nothing_is_written, synthetic};
 use crate::s3::{
     BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Prefix, Store,
 };
-use crate::tree::{TreeConfig, Ttl};
+use crate::tree::{Tree, TreeConfig, Ttl};
 use crate::write::WriteConfig;
 
 /// A mount in a directory of its own. Unmounts before the directory goes.
@@ -81,6 +81,7 @@ impl Mount {
             ordered: true,
         };
         let (read, write) = (ReadConfig::default(), WriteConfig::default());
+        let tree = Tree::new(Arc::clone(&store), tree);
         let fs = Fs::new(store, tree, read, write, look);
         let session = Session::mount(fs, &config).expect("it mounts: is /dev/fuse there?");
         Self {

@@ -85,15 +85,17 @@ impl Blocks {
 }
 
 /// A place in a block: a record, whose key is put together on the way there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BlockCursor {
     bytes: Arc<Vec<u8>>,
     /// Where the record ends.
     end: usize,
     /// Where it begins.
     start: usize,
-    /// Records after this one.
-    left: u32,
+    /// Records in the block.
+    records: u32,
+    /// Records up to this one, with it.
+    passed: u32,
     key: Vec<u8>,
 }
 
@@ -104,7 +106,8 @@ impl BlockCursor {
             bytes,
             end: 0,
             start: 0,
-            left: records,
+            records,
+            passed: 0,
             key: Vec::new(),
         }
     }
@@ -112,7 +115,7 @@ impl BlockCursor {
     /// Goes to the next record, and says whether there is one.
     pub(super) fn advance(&mut self) -> Result<bool, Malformed> {
         let rest = self.bytes.get(self.end..).unwrap_or_default();
-        if self.left == 0 {
+        if self.passed == self.records {
             return match rest {
                 [] => Ok(false),
                 _ => Err(Malformed("a block has more than its records")),
@@ -122,8 +125,13 @@ impl BlockCursor {
         Record::decode(&mut fields)?.follow(&mut self.key)?;
         self.start = self.end;
         self.end = self.bytes.len() - fields.0.len();
-        self.left -= 1;
+        self.passed += 1;
         Ok(true)
+    }
+
+    /// How many records of the block come before this one.
+    pub(super) fn number(&self) -> u32 {
+        self.passed.saturating_sub(1)
     }
 
     /// The key of this record.

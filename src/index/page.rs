@@ -1,5 +1,6 @@
 //! Pages of listings out of an index, as S3 would list it.
 
+use super::order::{after_group, after_key};
 use super::{Error, Index};
 use crate::s3::{ListFrom, ListPage, ListRequest};
 
@@ -54,20 +55,6 @@ fn group_of<'k>(key: &'k [u8], request: &ListRequest) -> Option<&'k [u8]> {
         .delimited
         .then(|| key.get(..=request.prefix.len() + slash))
         .flatten()
-}
-
-/// The least text after `key`.
-fn after_key(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
-}
-
-/// The least text after all that begin with `group`, which ends in `/`.
-fn after_group(group: &[u8]) -> Vec<u8> {
-    let mut next = group.to_vec();
-    if let Some(slash) = next.last_mut() {
-        *slash = b'/' + 1;
-    }
-    next
 }
 
 /// As many as S3 has in a page.

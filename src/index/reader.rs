@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::block::{BadBlock, BlockCursor, BlockPlace, Blocks};
 use super::format::{BadHeader, BlockEntry, Fields, HEADER_BYTES, Header, Malformed};
+use super::order::after_group;
 use super::{Error, Scope, Summary};
 use crate::crt::crc32c;
 use crate::s3::{ListedObject, ObjectInfo, Prefix};
@@ -29,7 +30,17 @@ pub struct Index {
 struct Table {
     /// The table as it is in the file.
     bytes: Vec<u8>,
-    blocks: Vec<(BlockPlace, Range<u32>)>,
+    blocks: Vec<Block>,
+}
+
+/// What the table says of a block.
+#[derive(Debug)]
+struct Block {
+    place: BlockPlace,
+    /// Objects in the blocks before it.
+    before: u64,
+    /// Where its first key is in the table.
+    first_key: Range<u32>,
 }
 
 impl Index {
@@ -105,6 +116,7 @@ impl Index {
             if entry.offset != next || entry.records == 0 {
                 return Err(Malformed("a strange block").into());
             }
+            let before = objects;
             next += u64::from(entry.bytes);
             objects += u64::from(entry.records);
             let end = bytes.len() - fields.0.len();
@@ -119,10 +131,17 @@ impl Index {
                 crc: entry.crc,
                 records: entry.records,
             };
-            blocks.push((place, start..end));
+            blocks.push(Block {
+                place,
+                before,
+                first_key: start..end,
+            });
         }
         if !fields.is_empty() || next != header.table_offset || objects != header.objects {
             return Err(Malformed("its table does not fit").into());
+        }
+        if objects > MOST_OBJECTS {
+            return Err(Malformed("it has too many objects").into());
         }
         let table = Table { bytes, blocks };
         let keys = (0..table.blocks.len()).map(|block| table.first_key(block));
@@ -164,22 +183,47 @@ impl Index {
     }
 
     /// The first object whose key is not before `from`.
-    pub(super) fn seek(&self, from: &[u8]) -> Result<Cursor<'_>, Error> {
-        let block = self.table.block_of(from);
-        let mut cursor = Cursor {
-            index: self,
-            block,
-            place: None,
-        };
-        cursor.open_block()?;
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Damaged`].
+    pub fn seek(&self, from: &[u8]) -> Result<Cursor<'_>, Error> {
+        let mut cursor = self.start_of(self.table.block_of(from))?;
         while cursor.key().is_some_and(|key| key < from) {
             cursor.advance()?;
         }
         Ok(cursor)
     }
 
+    /// The object at `position`, which is how many have lesser keys; the end if there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Damaged`].
+    pub fn at(&self, position: u64) -> Result<Cursor<'_>, Error> {
+        let blocks = &self.table.blocks;
+        if position >= self.summary.objects {
+            return self.start_of(blocks.len());
+        }
+        let after = blocks.partition_point(|block| block.before <= position);
+        let mut cursor = self.start_of(after.saturating_sub(1))?;
+        while cursor.key().is_some() && cursor.position() < position {
+            cursor.advance()?;
+        }
+        Ok(cursor)
+    }
+
+    /// The first object of a block.
+    fn start_of(&self, block: usize) -> Result<Cursor<'_>, Error> {
+        let mut cursor = Cursor {
+            index: self,
+            block,
+            place: None,
+        };
+        cursor.open_block()?;
+        Ok(cursor)
+    }
+
     /// An error about the file.
-    pub(super) fn damaged(&self, what: &'static str) -> Error {
+    pub fn damaged(&self, what: &'static str) -> Error {
         let path = self.path.clone();
         Error::Damaged { path, what }
     }
@@ -187,7 +231,7 @@ impl Index {
 
 impl Table {
     fn first_key(&self, block: usize) -> &[u8] {
-        let place = self.blocks.get(block).map(|(_, key)| key.clone());
+        let place = self.blocks.get(block).map(|block| block.first_key.clone());
         let place = place.unwrap_or_default();
         let (Ok(start), Ok(end)) = (usize::try_from(place.start), usize::try_from(place.end))
         else {
@@ -211,9 +255,10 @@ impl Table {
     }
 }
 
-/// A place in an index: at an object, or at the end.
-#[derive(Debug)]
-pub(super) struct Cursor<'a> {
+/// A place in an index: at an object, or at the end. Its methods that go on read the file, and fail
+/// with [`Error::File`] or [`Error::Damaged`].
+#[derive(Debug, Clone)]
+pub struct Cursor<'a> {
     index: &'a Index,
     block: usize,
     /// `None` at the end.
@@ -222,12 +267,24 @@ pub(super) struct Cursor<'a> {
 
 impl Cursor<'_> {
     /// The key of this object; `None` at the end.
-    pub(super) fn key(&self) -> Option<&[u8]> {
+    pub fn key(&self) -> Option<&[u8]> {
         self.place.as_ref().map(BlockCursor::key)
     }
 
-    /// What is known of this object.
-    pub(super) fn info(&self) -> Result<ObjectInfo, Error> {
+    /// How many objects come before this place.
+    pub fn position(&self) -> u64 {
+        let block = self.index.table.blocks.get(self.block);
+        match (block, &self.place) {
+            (Some(block), Some(place)) => block.before + u64::from(place.number()),
+            _ => self.index.summary.objects,
+        }
+    }
+
+    /// What is known of this object; an error at the end.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn info(&self) -> Result<ObjectInfo, Error> {
         self.record(|place| place.record()?.info())
     }
 
@@ -247,7 +304,10 @@ impl Cursor<'_> {
     }
 
     /// Goes to the next object.
-    pub(super) fn advance(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Damaged`].
+    pub fn advance(&mut self) -> Result<(), Error> {
         let Some(place) = &mut self.place else {
             return Ok(());
         };
@@ -262,7 +322,10 @@ impl Cursor<'_> {
     }
 
     /// Goes on to the first object whose key is not before `to`.
-    pub(super) fn skip_to(&mut self, to: &[u8]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Damaged`].
+    pub fn skip_to(&mut self, to: &[u8]) -> Result<(), Error> {
         let next = self.block + 1;
         if next < self.index.table.blocks.len() && self.index.table.first_key(next) <= to {
             *self = self.index.seek(to)?;
@@ -274,10 +337,18 @@ impl Cursor<'_> {
         Ok(())
     }
 
+    /// Goes on to the first object that is not in the directory `prefix`, which ends in `/`.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Damaged`].
+    pub fn leave(&mut self, prefix: &[u8]) -> Result<(), Error> {
+        self.skip_to(&after_group(prefix))
+    }
+
     /// Goes to the first object of the block; to the end if there is no such block.
     fn open_block(&mut self) -> Result<(), Error> {
         let index = self.index;
-        let Some((place, _)) = index.table.blocks.get(self.block) else {
+        let Some(Block { place, .. }) = index.table.blocks.get(self.block) else {
             self.place = None;
             return Ok(());
         };
@@ -300,6 +371,9 @@ impl Cursor<'_> {
         }
     }
 }
+
+/// Objects in an index, at most.
+pub const MOST_OBJECTS: u64 = 1 << 40;
 
 /// All objects of an index. After an error it ends.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use super::client::{S3Store, Shared};
 use super::credentials::Search;
 use super::endpoint::{Endpoint, Query};
 use super::message::Common;
+use super::probe::Probe;
 use super::proof::Proofs;
-use super::{Auth, BucketKind, Context, Error, ErrorKind, ListRequest, S3Config, Store, session};
+use super::{Auth, BucketKind, Context, Error, ErrorKind, ListedObject, S3Config, session};
 use crate::crt::s3::{Client, ClientConfig, Stall};
 use crate::crt::{
     CredentialsProvider, EndpointRules, ErrorKind as CrtErrorKind, FailedHandshakes, Runtime,
@@ -37,15 +38,46 @@ impl S3Store {
     /// # Cancel safety
     /// Dropping the future cancels what is under way.
     pub async fn connect(runtime: &Runtime, config: S3Config) -> Result<Self, Error> {
+        let probe = Probe::List(config.prefix.clone());
+        let (store, _nothing) = Self::connect_by(&probe, runtime, config).await?;
+        Ok(store)
+    }
+
+    /// As [`Self::connect`], but fetches the first byte of an object that is known instead, so that
+    /// no permission is needed but that to read: of the first of `known`, or, where that is refused,
+    /// of the next one. Without any, nothing is asked.
+    ///
+    /// All of them are readable and not empty. What is known of one may be outdated, which is no
+    /// error, as the bucket was reached: then the answer comes with the store.
+    ///
+    /// # Errors
+    /// Those of [`Self::connect`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels what is under way.
+    pub async fn connect_to_known(
+        runtime: &Runtime,
+        config: S3Config,
+        known: Vec<ListedObject>,
+    ) -> Result<(Self, Option<Error>), Error> {
+        Self::connect_by(&Probe::Get(known), runtime, config).await
+    }
+
+    async fn connect_by(
+        probe: &Probe,
+        runtime: &Runtime,
+        config: S3Config,
+    ) -> Result<(Self, Option<Error>), Error> {
         let deadline = after(CONNECT_DEADLINE);
+        let (operation, key) = probe.subject();
         let subject = Subject {
-            operation: LIST,
+            operation,
             bucket: config.bucket.to_string(),
-            key: config.prefix.as_str().to_owned(),
+            key: key.to_owned(),
             region: config.region.clone().unwrap_or_default(),
         };
         let step = Step::default();
-        let connecting = std::pin::pin!(connect(runtime, &config, &subject, &step));
+        let connecting = std::pin::pin!(connect(runtime, &config, &subject, &step, probe));
         match select(connecting, deadline.elapsed).await {
             Either::Left((result, _)) => result,
             Either::Right(_) => Err(match step.credentials() {
@@ -106,25 +138,26 @@ async fn connect(
     config: &S3Config,
     subject: &Subject,
     step: &Step,
-) -> Result<S3Store, Error> {
-    let place = Place::first(runtime, config, subject)?;
+    probe: &Probe,
+) -> Result<(S3Store, Option<Error>), Error> {
+    let mut place = Place::first(runtime, config, subject)?;
     let identity = Identity::find(runtime, config, subject, step).await?;
-    match probe(runtime, config, &identity, subject, &place).await {
-        Ok(()) => identity.store(runtime, config, subject, &place, Tries::Configured),
+    let probed = match try_probe(runtime, config, &identity, subject, &place, probe).await {
         Err(error) if error.kind() == ErrorKind::WrongRegion => {
             let right = error.context().region.clone();
             match (&config.region, right) {
                 (None, Some(right)) if right != place.region => {
                     log::info!("bucket {} is in region {right}", config.bucket);
-                    let place = place.moved_to(config, subject, right)?;
-                    probe(runtime, config, &identity, subject, &place).await?;
-                    identity.store(runtime, config, subject, &place, Tries::Configured)
+                    place = place.moved_to(config, subject, right)?;
+                    try_probe(runtime, config, &identity, subject, &place, probe).await
                 }
                 (_, right) => Err(wrong_region(&error, &place.region, right.as_deref())),
             }
         }
-        Err(error) => Err(error),
-    }
+        probed => probed,
+    }?;
+    let store = identity.store(runtime, config, subject, &place, Tries::Configured)?;
+    Ok((store, probed))
 }
 
 /// Where the bucket is taken to be.
@@ -178,23 +211,20 @@ impl Place {
     }
 }
 
-/// Lists one entry, by a client of its own that gives up soon.
-async fn probe(
+/// Asks what `probe` says, by a client of its own that gives up soon.
+async fn try_probe(
     runtime: &Runtime,
     config: &S3Config,
     identity: &Identity,
     subject: &Subject,
     place: &Place,
-) -> Result<(), Error> {
+    probe: &Probe,
+) -> Result<Option<Error>, Error> {
     let (failed, mut failures) = channel::unbounded();
     let store = identity.store(runtime, config, subject, place, Tries::Few { failed })?;
     let origin = &place.endpoint.origin;
-    let request = ListRequest {
-        prefix: config.prefix.as_str().to_owned(),
-        max_keys: Some(1),
-        ..ListRequest::default()
-    };
-    match select(store.list(&request), failures.select_next_some()).await {
+    let asked = std::pin::pin!(probe.ask(&store));
+    match select(asked, failures.select_next_some()).await {
         // A server without TLS may just close the connection.
         Either::Left((Err(error), _))
             if error.kind() == ErrorKind::Connection && is_https(origin) =>
@@ -207,7 +237,7 @@ async fn probe(
         Either::Left((Err(error), _)) if is_refused_session(&error) => {
             Err(session::refusal(store.shared()).await.unwrap_or(error))
         }
-        Either::Left((answer, _)) => answer.map(drop),
+        Either::Left((answer, _)) => answer,
         // Its request would not hear of it before the deadline.
         Either::Right((failure, _)) => {
             let text = format!("no TLS connection to {origin}: {}", failure.reason);

@@ -31,6 +31,7 @@ mod message;
 mod metadata;
 mod multipart;
 mod observe;
+mod probe;
 mod proof;
 mod put;
 mod rename;

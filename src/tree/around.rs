@@ -37,7 +37,7 @@ impl Tree {
     /// it is likely to be opened next: a GET of just that version then answers both. Under a
     /// [`Ttl`] of its own an answer is believed instead. Makes no request.
     pub fn listed(&self, parent: InodeNo, name: &OsStr) -> Option<Listed> {
-        let core = &self.core;
+        let core = self.core().ok()?;
         if core.config.ttl != Ttl::Minimal {
             return None;
         }
@@ -82,9 +82,10 @@ impl Tree {
 
     /// Takes note that the file `ino` is opened to be read, as others of its directory may be next.
     pub fn note_read(&self, ino: InodeNo) {
-        let table = self.core.table();
+        let Ok(core) = self.core() else { return };
+        let table = core.table();
         if let Ok(inode) = table.get(ino) {
-            self.core.pages().note_open(inode.parent);
+            core.pages().note_open(inode.parent);
         }
     }
 
@@ -94,7 +95,7 @@ impl Tree {
     /// # Errors
     /// [`Error::Stale`] or [`Error::NotDirectory`] when the directory is gone.
     pub fn learn_listed(&self, listed: &Listed) -> Result<Node, Error> {
-        let core = &self.core;
+        let core = self.core()?;
         core.lookups.get.add(1);
         let mut table = core.table();
         let found = Found::File(listed.version.info.clone());
@@ -105,7 +106,8 @@ impl Tree {
 
     /// Takes note that the name leads elsewhere by now: S3 is asked the next time.
     pub fn doubt_listed(&self, listed: &Listed) {
-        let mut table = self.core.table();
+        let Ok(core) = self.core() else { return };
+        let mut table = core.table();
         table.doubt(listed.parent, &listed.name, listed.since);
     }
 }

@@ -1,8 +1,8 @@
 //! How long the entries of a directory may be kept by who has read them.
 
+use super::Core;
 use super::expiry::{Moment, Ttl};
 use super::inode::{Content, InodeNo};
-use super::{Core, DirHandle};
 
 /// What may be done with the entries of a directory, beyond reading them once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,15 +15,10 @@ pub enum Caching {
     Keep,
 }
 
-impl DirHandle {
-    /// What may be done with the entries. They are kept only under a [`Ttl`] of its own, which counts
-    /// from when S3 was asked for the first of them, and until this mount changes one.
-    pub fn caching(&self) -> Caching {
-        self.core.caching(self.ino)
-    }
-}
-
 impl Core {
+    /// What may be done with the entries of the directory `ino`. They are kept only under a [`Ttl`] of
+    /// its own, which counts from when S3 was asked for the first of them, and until this mount changes
+    /// one.
     pub(super) fn caching(&self, ino: InodeNo) -> Caching {
         let Ttl::For(ttl) = self.config.ttl else {
             return Caching::No;

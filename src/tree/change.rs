@@ -89,10 +89,11 @@ impl Tree {
     /// A dropped future has removed nothing.
     pub async fn rmdir(&self, parent: InodeNo, name: &OsStr) -> Result<(), Error> {
         let named = self.find(parent, name).await?;
-        if *named.kind() != self.core.directory() {
+        let core = self.core()?;
+        if *named.kind() != core.directory() {
             return Err(Error::NotDirectory);
         }
-        self.core.table().remove_directory(named.ino())
+        core.table().remove_directory(named.ino())
     }
 
     /// What `name` in `parent` leads to, to be removed or renamed.
@@ -103,13 +104,14 @@ impl Tree {
     /// # Cancel safety
     /// Safe: a dropped future has changed nothing.
     pub async fn find(&self, parent: InodeNo, name: &OsStr) -> Result<Named, Error> {
+        let core = self.core()?;
         let node = self.lookup(parent, name).await?;
         // From here on it is given back, whatever happens.
-        let reference = Reference(Arc::clone(&self.core), node);
+        let reference = Reference(Arc::clone(core), node);
         Ok(Named {
             parent,
             name: Arc::from(name::parse(name)?),
-            key: self.core.key_of(parent, name)?,
+            key: core.key_of(parent, name)?,
             reference,
         })
     }
@@ -122,8 +124,9 @@ impl Tree {
     /// # Cancel safety
     /// A dropped future may have deleted the object.
     pub async fn unlink(&self, named: &Named) -> Result<(), Error> {
-        let change = Change::begin(&self.core, named.parent, &named.name);
-        self.core.store.delete(&named.key).await?;
+        let core = self.core()?;
+        let change = Change::begin(core, named.parent, &named.name);
+        core.store.delete(&named.key).await?;
         change.end(|core, now| {
             core.table().note_removed(named.parent, &named.name, now);
         });
@@ -146,11 +149,12 @@ impl Tree {
         name: &OsStr,
         replace: bool,
     ) -> Result<(), Error> {
-        let to = self.core.key_of(parent, name)?;
+        let core = self.core()?;
+        let to = core.key_of(parent, name)?;
         let name = Arc::from(name::parse(name)?);
-        let old = Change::begin(&self.core, named.parent, &named.name);
-        let new = Change::begin(&self.core, parent, &name);
-        self.core.rename(&named.key, None, to, replace).await?;
+        let old = Change::begin(core, named.parent, &named.name);
+        let new = Change::begin(core, parent, &name);
+        core.rename(&named.key, None, to, replace).await?;
         old.end(|core, now| {
             new.end(|_core, _now| {});
             let moved = core
@@ -166,12 +170,15 @@ impl Tree {
     /// # Errors
     /// [`Error::IsDirectory`]; [`Error::Stale`] when there is no such inode, or it was local once.
     pub fn local(&self, ino: InodeNo) -> Result<Option<(Key, Arc<LocalFile>)>, Error> {
-        let table = self.core.table();
+        let Ok(core) = self.core() else {
+            return Ok(None);
+        };
+        let table = core.table();
         let Some(local) = table.local(ino)? else {
             return Ok(None);
         };
         let file = Arc::clone(&local.file);
-        Ok(Some((self.core.object_key(&table, ino)?, file)))
+        Ok(Some((core.object_key(&table, ino)?, file)))
     }
 
     /// Whether the directory `ino` was made here, and S3 has nothing in it as far as is known.
@@ -179,7 +186,7 @@ impl Tree {
     /// # Errors
     /// [`Error::NotDirectory`]; [`Error::Stale`] when there is no such inode.
     pub fn is_local_directory(&self, ino: InodeNo) -> Result<bool, Error> {
-        match &self.core.table().get(ino)?.content {
+        match &self.core()?.table().get(ino)?.content {
             Content::Directory(directory) => Ok(directory.made_here),
             Content::File(_) | Content::Local(_) => Err(Error::NotDirectory),
         }
@@ -197,8 +204,9 @@ impl Tree {
         key: &Key,
         size: u64,
     ) -> Result<Arc<LocalFile>, Error> {
-        let mut table = self.core.table();
-        if self.core.object_key(&table, ino)? != *key {
+        let core = self.core()?;
+        let mut table = core.table();
+        if core.object_key(&table, ino)? != *key {
             return Err(Error::Stale);
         }
         table.start_writing(ino, size, SystemTime::now())
@@ -207,12 +215,13 @@ impl Tree {
     /// Ends what [`Self::start_writing`] began: the object is `stored`, or was not and may never
     /// be. From now on the name leads to what S3 says.
     pub fn end_writing(&self, ino: InodeNo, stored: bool) {
-        let now = self.core.clock.tick();
-        self.core.table().end_writing(ino, stored, now);
+        let Ok(core) = self.core() else { return };
+        let now = core.clock.tick();
+        core.table().end_writing(ino, stored, now);
     }
 
     async fn make(&self, parent: InodeNo, name: &OsStr, content: Content) -> Result<Node, Error> {
-        let core = &self.core;
+        let core = self.core()?;
         let text = self.check_absent(parent, name).await?;
         let now = core.clock.now();
         let mut table = core.table();

@@ -1,6 +1,8 @@
 //! Errors of the namespace. Which errno each becomes is decided above this module.
 
-use crate::s3;
+use std::sync::Arc;
+
+use crate::{index, s3};
 
 /// Why the namespace cannot answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,7 +51,19 @@ pub enum Error {
         /// Why it ended.
         error: s3::Error,
     },
+    /// The names come from an index, which cannot be changed.
+    #[error("an index cannot be changed")]
+    ReadOnly,
+    /// The index cannot be read.
+    #[error(transparent)]
+    Index(Arc<index::Error>),
     /// S3 did not answer the question.
     #[error(transparent)]
     S3(#[from] s3::Error),
+}
+
+impl From<index::Error> for Error {
+    fn from(error: index::Error) -> Self {
+        Self::Index(Arc::new(error))
+    }
 }

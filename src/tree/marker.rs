@@ -21,12 +21,13 @@ impl Tree {
     /// # Cancel safety
     /// A dropped future may have made the directory.
     pub async fn mkdir_marked(&self, parent: InodeNo, name: &OsStr) -> Result<Node, Error> {
+        let core = self.core()?;
         let node = self.mkdir(parent, name).await?;
-        let stored = self.core.mark(node.ino).await;
+        let stored = core.mark(node.ino).await;
         if stored.is_err() {
             // It may have got something in it meanwhile, and then stays for that.
-            _ = self.core.table().remove_directory(node.ino);
-            self.core.table().forget(node.ino, 1);
+            _ = core.table().remove_directory(node.ino);
+            core.table().forget(node.ino, 1);
         }
         stored.map(|()| node)
     }
@@ -40,7 +41,7 @@ impl Tree {
     /// # Cancel safety
     /// A dropped future may have stored the marker.
     pub async fn keep_parent(&self, named: &Named) -> Result<(), Error> {
-        let (core, parent) = (&self.core, named.parent);
+        let (core, parent) = (self.core()?, named.parent);
         if parent == ROOT || core.is_marked(parent)? {
             return Ok(());
         }
@@ -73,7 +74,7 @@ impl Tree {
     /// # Cancel safety
     /// A dropped future may have removed the directory.
     pub async fn remove_marked(&self, named: &Named) -> Result<(), Error> {
-        let core = &self.core;
+        let core = self.core()?;
         if core.table().has_locals(named.ino())? {
             return Err(Error::NotEmpty);
         }

@@ -22,6 +22,9 @@
 //! Listings do not say all of an object. A tree that shows files only with their details asks for
 //! those by a HEAD of each file that is listed, many at a time.
 //!
+//! A tree may take its names from an index of the bucket instead: then nothing is asked, nothing
+//! changes, and what follows does not apply.
+//!
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
 //! inode that the kernel has forgotten, unless it is local.
 
@@ -29,8 +32,10 @@ mod answered;
 mod around;
 mod caching;
 mod change;
+mod dir;
 mod error;
 mod expiry;
+mod indexed;
 mod inode;
 mod listing;
 mod local;
@@ -55,24 +60,28 @@ pub use answered::LookupCounters;
 pub use around::Listed;
 pub use caching::Caching;
 pub use change::Named;
+pub use dir::DirHandle;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
 pub use inode::{Belief, Doubt, FileVersion, InodeNo, Node, NodeKind, ROOT};
 pub use local::{LocalAttr, LocalFile};
 pub use posix::PosixAttr;
-pub use readdir::{DirEntry, DirHandle, Emit};
+pub use readdir::{DirEntry, Emit};
 
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::index::Index;
 use crate::s3::{self, Key, ObjectDetails, ObjectInfo, Prefix, Store};
 use answered::Lookups;
 use around::Nearby;
 use expiry::Moment;
+use indexed::{FOREVER, IndexDir, Indexed};
 use inode::{Content, Found, Inode};
 use pages::Pages;
+use readdir::BucketDir;
 use resolve::Flights;
 use table::Table;
 use walk::Walks;
@@ -108,7 +117,16 @@ pub enum Freshness {
 /// The namespace of one mount. All methods may be called from any number of threads.
 #[derive(Debug)]
 pub struct Tree {
-    core: Arc<Core>,
+    names: Names,
+}
+
+/// Where names come from.
+#[derive(Debug)]
+enum Names {
+    /// From the bucket, which is asked, and may be changed.
+    Bucket(Arc<Core>),
+    /// From an index of the bucket.
+    Index(Arc<Indexed>),
 }
 
 impl Tree {
@@ -137,7 +155,25 @@ impl Tree {
             lookups: Lookups::default(),
         };
         Self {
-            core: Arc::new(core),
+            names: Names::Bucket(Arc::new(core)),
+        }
+    }
+
+    /// The part of `index` whose keys start with `prefix`.
+    pub fn of_index(index: Arc<Index>, prefix: Prefix) -> Self {
+        Self {
+            names: Names::Index(Arc::new(Indexed::new(index, prefix))),
+        }
+    }
+
+    /// What the bucket is asked and changed by.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] when names come from an index.
+    fn core(&self) -> Result<&Arc<Core>, Error> {
+        match &self.names {
+            Names::Bucket(core) => Ok(core),
+            Names::Index(_) => Err(Error::ReadOnly),
         }
     }
 
@@ -151,37 +187,55 @@ impl Tree {
     /// # Cancel safety
     /// A dropped future has counted no reference.
     pub async fn lookup(&self, parent: InodeNo, name: &OsStr) -> Result<Node, Error> {
-        Core::lookup(&self.core, parent, name).await
+        match &self.names {
+            Names::Bucket(core) => Core::lookup(core, parent, name).await,
+            Names::Index(index) => index.lookup(parent, name),
+        }
     }
 
     /// How long it may be believed that there is no `name` in `parent`, which a lookup has just said;
     /// `None` when not at all.
     pub fn missing_for(&self, parent: InodeNo, name: &OsStr) -> Option<Duration> {
         let name = Arc::from(name::parse(name).ok()?);
-        let asked = self.core.table().absent_since(parent, &name)?;
-        let ttl = self.core.config.negative_ttl.of_absence();
-        asked.remaining(ttl, self.core.clock.now())
+        let core = match &self.names {
+            Names::Bucket(core) => core,
+            Names::Index(_) => return Some(FOREVER),
+        };
+        let asked = core.table().absent_since(parent, &name)?;
+        let ttl = core.config.negative_ttl.of_absence();
+        asked.remaining(ttl, core.clock.now())
     }
 
     /// The names that were missing when S3 was asked for them, and that listings have shown since
     /// the last call.
     pub fn take_revealed(&self) -> Vec<(InodeNo, Arc<str>)> {
-        self.core.table().take_revealed()
+        match &self.names {
+            Names::Bucket(core) => core.table().take_revealed(),
+            Names::Index(_) => Vec::new(),
+        }
     }
 
     /// How many lookups were answered so far, and by what.
     pub fn lookups(&self) -> LookupCounters {
-        self.core.lookups.get()
+        match &self.names {
+            Names::Bucket(core) => core.lookups.get(),
+            Names::Index(index) => index.lookups(),
+        }
     }
 
-    /// How many inodes are known.
+    /// How many inodes are remembered; of an index, none has to be.
     pub fn inodes(&self) -> usize {
-        self.core.table().len()
+        match &self.names {
+            Names::Bucket(core) => core.table().len(),
+            Names::Index(_) => 0,
+        }
     }
 
     /// Takes back `lookups` references of the kernel to `ino`.
     pub fn forget(&self, ino: InodeNo, lookups: u64) {
-        self.core.table().forget(ino, lookups);
+        if let Names::Bucket(core) = &self.names {
+            core.table().forget(ino, lookups);
+        }
     }
 
     /// The attributes of `ino`. S3 is asked when what is known is too old; never for the root.
@@ -193,7 +247,10 @@ impl Tree {
     /// # Cancel safety
     /// Safe: a dropped future has changed nothing.
     pub async fn getattr(&self, ino: InodeNo) -> Result<Node, Error> {
-        self.core.getattr(ino).await
+        match &self.names {
+            Names::Bucket(core) => core.getattr(ino).await,
+            Names::Index(index) => index.getattr(ino),
+        }
     }
 
     /// The version of the file `ino`, to be opened, and whether S3 has to be asked for it first.
@@ -202,7 +259,13 @@ impl Tree {
     /// # Errors
     /// [`Error::IsDirectory`], [`Error::Stale`] and [`Error::NotFound`] as [`Self::getattr`].
     pub fn believe(&self, ino: InodeNo, freshness: Freshness) -> Result<Belief, Error> {
-        self.core.believe(ino, freshness)
+        match &self.names {
+            Names::Bucket(core) => core.believe(ino, freshness),
+            Names::Index(index) => index.file(ino).map(|version| Belief {
+                version,
+                doubt: None,
+            }),
+        }
     }
 
     /// What is known of the object of the file `ino`, with its details unless they are older than
@@ -211,7 +274,10 @@ impl Tree {
     /// # Errors
     /// [`Error::Stale`] when there is no such inode.
     pub fn known(&self, ino: InodeNo) -> Result<Option<ObjectInfo>, Error> {
-        self.core.known(ino)
+        match &self.names {
+            Names::Bucket(core) => core.known(ino),
+            Names::Index(index) => index.known(ino),
+        }
     }
 
     /// The object of the file `ino` with its details; `None` for what is no object. Unless the
@@ -227,7 +293,10 @@ impl Tree {
         ino: InodeNo,
         freshness: Freshness,
     ) -> Result<Option<ObjectInfo>, Error> {
-        self.core.describe(ino, freshness).await
+        match &self.names {
+            Names::Bucket(core) => core.describe(ino, freshness).await,
+            Names::Index(index) => index.known(ino),
+        }
     }
 
     /// Asks S3 for the metadata of `key`, whose version is in doubt. They are of the version that
@@ -239,7 +308,7 @@ impl Tree {
     /// # Cancel safety
     /// Safe: a dropped future has changed nothing.
     pub async fn ask(&self, key: &Key, doubt: Doubt) -> Result<ObjectInfo, Error> {
-        self.core.ask(key, doubt).await
+        self.core()?.ask(key, doubt).await
     }
 
     /// Takes note of what became of a request for exactly the version `info` that was made after
@@ -253,19 +322,24 @@ impl Tree {
         doubt: Doubt,
         outcome: Result<(), s3::Error>,
     ) -> Result<(), Error> {
-        self.core.settle(info, doubt, outcome)
+        self.core()?.settle(info, doubt, outcome)
     }
 
     /// Takes note that the object of the file `ino` is another version by now, or gone: whatever
     /// was believed of its name, S3 is asked the next time.
     pub fn note_replaced(&self, ino: InodeNo) {
-        self.core.note_replaced(ino);
+        if let Names::Bucket(core) = &self.names {
+            core.note_replaced(ino);
+        }
     }
 
     /// Lets the name of the file `ino` lead to another inode from the next lookup on, though it may
     /// be the same version.
     pub fn renew(&self, ino: InodeNo) {
-        self.core.table().retire(ino);
+        match &self.names {
+            Names::Bucket(core) => core.table().retire(ino),
+            Names::Index(index) => index.renew(ino),
+        }
     }
 
     /// Opens the directory `ino` to read its entries. Makes no request.
@@ -273,13 +347,19 @@ impl Tree {
     /// # Errors
     /// [`Error::NotDirectory`], [`Error::Stale`] when `ino` is not known.
     pub async fn open_dir(&self, ino: InodeNo) -> Result<DirHandle, Error> {
-        DirHandle::open(Arc::clone(&self.core), ino)
+        let kind = match &self.names {
+            Names::Bucket(core) => dir::Kind::Bucket(BucketDir::open(Arc::clone(core), ino)?),
+            Names::Index(index) => dir::Kind::Index(IndexDir::open(Arc::clone(index), ino)?),
+        };
+        Ok(DirHandle(kind))
     }
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.core.walks.end();
+        if let Names::Bucket(core) = &self.names {
+            core.walks.end();
+        }
     }
 }
 

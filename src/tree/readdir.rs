@@ -47,14 +47,14 @@ pub enum Emit {
 /// Entries come from listings of S3 made for this handle, page by page as they are read. Names
 /// come in the order of the store; a file `a` comes where a directory `a` would. What was local
 /// when the listing began comes last, unless the listing has the name.
-pub struct DirHandle {
-    pub(super) core: Arc<Core>,
-    pub(super) ino: InodeNo,
+pub(super) struct BucketDir {
+    core: Arc<Core>,
+    ino: InodeNo,
     parent: InodeNo,
     stream: Mutex<Stream>,
 }
 
-impl DirHandle {
+impl BucketDir {
     pub(super) fn open(core: Arc<Core>, ino: InodeNo) -> Result<Self, Error> {
         let mut table = core.table();
         let prefix = table.directory_prefix(ino, &core.config.prefix)?;
@@ -76,20 +76,14 @@ impl DirHandle {
         })
     }
 
-    /// Hands the entries from `offset` on to `emit` until it has no room, or until what is at
-    /// hand is used up. That nothing was handed over means the end. With `plus`, the kernel gets
-    /// a reference to each entry that `emit` takes, except `.` and `..`, as from a lookup.
-    ///
-    /// Offset 0 lists anew. Other offsets are those of entries read last: the end of what was
-    /// read, or before it as far as the last page of the listing reaches.
-    ///
-    /// # Errors
-    /// [`Error::BadOffset`]; [`Error::Stale`] when the directory was renamed since it was read from
-    /// the start; [`Error::S3`]; then nothing was handed over.
-    ///
-    /// # Cancel safety
-    /// Safe: nothing is handed over before the last point where the future waits.
-    pub async fn read(
+    /// See [`super::DirHandle::caching`].
+    pub(super) fn caching(&self) -> Caching {
+        self.core.caching(self.ino)
+    }
+
+    /// See [`super::DirHandle::read`]. Offset 0 lists anew. Other offsets are those of entries read
+    /// last: the end of what was read, or before it as far as the last page of the listing reaches.
+    pub(super) async fn read(
         &self,
         offset: u64,
         plus: bool,
@@ -341,15 +335,15 @@ impl DirHandle {
     }
 }
 
-impl Drop for DirHandle {
+impl Drop for BucketDir {
     fn drop(&mut self) {
         self.core.table().unpin(self.ino);
     }
 }
 
-impl fmt::Debug for DirHandle {
+impl fmt::Debug for BucketDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DirHandle")
+        f.debug_struct("BucketDir")
             .field("ino", &self.ino)
             .finish_non_exhaustive()
     }
@@ -437,7 +431,7 @@ impl Stream {
 }
 
 /// Entries before the first of the listing: `.` and `..`.
-const DOTS: u64 = 2;
+pub(super) const DOTS: u64 = 2;
 
 /// Directories of a directory that a walk is expected to open.
 const MOST_DIRECTORIES: usize = 10_000;

@@ -23,7 +23,7 @@ impl Tree {
     /// [`Error::NameTooLong`], [`Error::InvalidName`]; [`Error::NotDirectory`] or
     /// [`Error::Stale`] when `parent` is no directory.
     pub fn key(&self, parent: InodeNo, name: &OsStr) -> Result<Key, Error> {
-        self.core.key_of(parent, name)
+        self.core()?.key_of(parent, name)
     }
 
     /// Gives a local file another name. What has that name loses it. Makes no request.
@@ -31,12 +31,11 @@ impl Tree {
     /// # Errors
     /// [`Error::Stale`] when the file is not local any more; those of [`Self::key`].
     pub fn move_local(&self, named: &Named, parent: InodeNo, name: &OsStr) -> Result<(), Error> {
-        self.core.key_of(parent, name)?;
+        let core = self.core()?;
+        core.key_of(parent, name)?;
         let name = Arc::from(name::parse(name)?);
-        let now = self.core.clock.tick();
-        self.core
-            .table()
-            .move_local(named.ino(), parent, &name, now)
+        let now = core.clock.tick();
+        core.table().move_local(named.ino(), parent, &name, now)
     }
 
     /// Renames the object of a file to `name` in `parent`, by copying it; what is there is replaced
@@ -56,7 +55,7 @@ impl Tree {
         name: &OsStr,
         replace: bool,
     ) -> Result<(), Error> {
-        let core = &self.core;
+        let core = self.core()?;
         let NodeKind::File(info) = named.kind() else {
             return Err(Error::IsDirectory);
         };
@@ -95,7 +94,7 @@ impl Tree {
         replace: bool,
         by_copy: bool,
     ) -> Result<Option<ETag>, Error> {
-        let core = &self.core;
+        let core = self.core()?;
         let Some(version) = stored else {
             self.move_local(named, parent, name)?;
             return Ok(None);
@@ -143,7 +142,7 @@ impl Tree {
         (parent, name): (InodeNo, &OsStr),
         target: Option<&Named>,
     ) -> Result<(), Error> {
-        let core = &self.core;
+        let core = self.core()?;
         let from = format!("{}/", named.key);
         let to = format!("{}/", core.key_of(parent, name)?);
         let name = Arc::from(name::parse(name)?);

@@ -28,14 +28,15 @@ impl Tree {
         metadata: BTreeMap<String, String>,
         body: Bytes,
     ) -> Result<Node, Error> {
+        let core = self.core()?;
         let text = self.check_absent(parent, name).await?;
         let request = PutRequest {
             condition: PutCondition::Absent,
             metadata,
-            ..PutRequest::new(self.core.key_of(parent, name)?)
+            ..PutRequest::new(core.key_of(parent, name)?)
         };
-        let change = Change::begin(&self.core, parent, &text);
-        let stored = self.core.store.put(request, body).await;
+        let change = Change::begin(core, parent, &text);
+        let stored = core.store.put(request, body).await;
         stored.map_err(|error| match error.kind() {
             ErrorKind::Precondition => Error::Exists,
             _ => Error::S3(error),
@@ -60,7 +61,8 @@ impl Tree {
         metadata: BTreeMap<String, String>,
     ) -> Result<ObjectInfo, Error> {
         let (key, parent, name) = self.place(ino)?;
-        let change = Change::begin(&self.core, parent, &name);
+        let core = self.core()?;
+        let change = Change::begin(core, parent, &name);
         let request = CopyRequest {
             from: key.clone(),
             version: info.etag.clone(),
@@ -69,7 +71,7 @@ impl Tree {
             condition: PutCondition::Version(info.etag.clone()),
             metadata: Some(metadata.clone()),
         };
-        let stored = self.core.store.copy(request).await;
+        let stored = core.store.copy(request).await;
         let stored = stored.map_err(|error| match error.kind() {
             ErrorKind::Precondition => Error::Stale,
             ErrorKind::NotFound => Error::NotFound,
@@ -99,13 +101,14 @@ impl Tree {
     /// Safe: a dropped future has changed nothing.
     pub async fn stored(&self, ino: InodeNo) -> Result<ObjectInfo, Error> {
         let (key, _parent, _name) = self.place(ino)?;
-        self.core.head(&key).await?.ok_or(Error::NotFound)
+        self.core()?.head(&key).await?.ok_or(Error::NotFound)
     }
 
     /// The key of `ino`, the directory it is in, and its name there.
     fn place(&self, ino: InodeNo) -> Result<(Key, InodeNo, Arc<str>), Error> {
-        let table = self.core.table();
-        let key = self.core.object_key(&table, ino)?;
+        let core = self.core()?;
+        let table = core.table();
+        let key = core.object_key(&table, ino)?;
         let inode = table.get(ino)?;
         Ok((key, inode.parent, Arc::from(&inode.name)))
     }
@@ -117,8 +120,9 @@ impl Tree {
         name: &OsStr,
     ) -> Result<Arc<str>, Error> {
         let text = Arc::<str>::from(name::parse(name)?);
-        self.core.key_of(parent, name)?;
-        if !self.core.is_known_absent(parent, &text)? {
+        let core = self.core()?;
+        core.key_of(parent, name)?;
+        if !core.is_known_absent(parent, &text)? {
             match self.find(parent, name).await {
                 Ok(_named) => return Err(Error::Exists),
                 Err(Error::NotFound) => {}

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use md5::{Digest, Md5};
-use s3_test_server::{BulkSpec, Config, ObjectSpec, Server};
+use s3_test_server::{BulkSpec, Config, Fault, Model, ObjectSpec, Rule, Server};
 use tempfile::TempDir;
 
 use crate::store::MountPoint;
@@ -27,7 +28,12 @@ struct Place {
 impl Place {
     /// With nothing in the bucket.
     fn empty() -> Self {
-        let server = Server::start(Config::default()).expect("the server starts");
+        Self::over(Config::default())
+    }
+
+    /// As [`Self::empty`], on a server of this configuration.
+    fn over(config: Config) -> Self {
+        let server = Server::start(config).expect("the server starts");
         server.create_bucket(BUCKET);
         let directory = tempfile::tempdir().expect("a directory");
         Self { server, directory }
@@ -55,14 +61,48 @@ impl Place {
 
     /// Runs the command with these arguments and good credentials.
     fn run(&self, args: &[&str]) -> Outcome {
+        run(self.command(args).env("AWS_REGION", "us-east-1"), LIMIT)
+    }
+
+    /// As [`Self::run`], without a region.
+    fn run_anywhere(&self, args: &[&str]) -> Outcome {
+        run(&mut self.command(args), LIMIT)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = mount_s3(args);
         command
             .env("AWS_ENDPOINT_URL", self.server.endpoint())
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_REGION", "us-east-1")
             .current_dir(self.directory.path());
-        run(&mut command, LIMIT)
+        command
+    }
+
+    /// Mounts `source` with the index `data.idx`, and gives what was said and what was logged.
+    fn mount(&self, source: &str, point: &MountPoint) -> (Outcome, String) {
+        let logs = self.file("logs");
+        let log = ["--log-directory", logs.to_str().expect("UTF-8")];
+        let index = ["--index", "data.idx", "--force-path-style"];
+        let outcome = self.run(&[&[source, point.text()], &index[..], &log].concat());
+        let log = fs::read_dir(logs).map_or_else(
+            |_none| String::new(),
+            |logs| {
+                let log = logs.last().expect("a log").expect("an entry");
+                fs::read_to_string(log.path()).expect("readable")
+            },
+        );
+        (outcome, log)
+    }
+
+    /// Refuses these requests from now on.
+    fn deny(&self, requests: &[(&str, &str)]) {
+        let rule =
+            |(operation, key): &(&str, &str)| Rule::new(Fault::Deny).on(operation).under(key);
+        self.server.set_model(Model {
+            rules: requests.iter().map(rule).collect(),
+            ..Model::default()
+        });
     }
 
     fn index(&self, source: &str, args: &[&str]) -> Outcome {
@@ -217,6 +257,147 @@ fn mount_in_the_background_takes_an_index() {
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     assert!(point.is_mounted());
     assert_eq!(fs::read_dir(point.path()).expect("readable").count(), 2_500);
+}
+
+/// With an index of what is in the bucket before `change`.
+fn indexed(change: impl FnOnce(&Place)) -> Place {
+    let place = Place::new();
+    assert_eq!(place.index("s3://data-set/", &[]).status, Some(0));
+    place.server.reset_stats();
+    change(&place);
+    place
+}
+
+const WARNING: &str = "the bucket is not what it was when the index was made";
+
+#[test]
+fn mount_needs_no_permission_but_to_read_and_asks_for_a_byte() {
+    let place = indexed(|place| {
+        place.deny(&[("ListObjectsV2", ""), ("HeadObject", "")]);
+    });
+    let point = MountPoint::new();
+    let (outcome, log) = place.mount("data-set", &point);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let asked = place.server.stats();
+    assert_eq!((asked.count("GetObject"), asked.requests()), (1, 1));
+    let sent = asked.operations["GetObject"].body_bytes_sent;
+    assert_eq!(sent, 1);
+    assert_eq!(
+        fs::read(point.path().join("README")).expect("read"),
+        b"read me"
+    );
+    assert!(!log.contains(WARNING), "{log}");
+}
+
+#[test]
+fn mount_without_the_permission_to_read_is_refused() {
+    let place = indexed(|place| place.deny(&[("GetObject", "")]));
+    let point = MountPoint::new();
+    let (outcome, _log) = place.mount("data-set", &point);
+    assert_eq!(outcome.status, Some(1), "{outcome:?}");
+    for text in [
+        "initial GetObject failed for bucket data-set in region us-east-1",
+        "Forbidden",
+        "To fix it: the credentials need s3:GetObject",
+    ] {
+        assert!(outcome.stderr.contains(text), "{outcome:?}");
+    }
+    assert!(!point.is_mounted());
+    assert_eq!(place.server.stats().count("ListObjectsV2"), 0);
+}
+
+#[test]
+fn mount_works_with_a_warning_when_an_object_was_replaced_or_is_gone() {
+    let replaced = |place: &Place| {
+        let other = ObjectSpec::text(BUCKET, "README", "other");
+        place.server.put_object(&other);
+    };
+    let deleted = |place: &Place| place.server.delete_object(BUCKET, "README");
+    // As S3 answers those who may not list.
+    let hidden = |place: &Place| place.deny(&[("GetObject", "README")]);
+    for change in [&replaced as &dyn Fn(&Place), &deleted, &hidden] {
+        let place = indexed(change);
+        let point = MountPoint::new();
+        let (outcome, log) = place.mount("data-set", &point);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        for text in [WARNING, "GetObject s3://data-set/README", "index --check"] {
+            assert!(log.contains(text), "{text}: {log}");
+        }
+        assert_eq!(place.server.stats().count("ListObjectsV2"), 0);
+        let body = fs::read(point.path().join("train/00001")).expect("as it was");
+        assert_eq!(body.len(), 100);
+    }
+}
+
+#[test]
+fn mount_reads_a_byte_of_what_it_shows_and_can_be_read() {
+    let place = Place::empty();
+    let text = |key: &str, text: &str| {
+        place
+            .server
+            .put_object(&ObjectSpec::text(BUCKET, key, text))
+    };
+    text("a/secret", "x");
+    text("b/", "");
+    place.server.put_object(&ObjectSpec {
+        storage_class: Some("GLACIER".to_owned()),
+        ..ObjectSpec::text(BUCKET, "b/archived", "x")
+    });
+    text("b/readable", "x");
+    assert_eq!(place.index("s3://data-set/", &[]).status, Some(0));
+    place.deny(&[("ListObjectsV2", ""), ("GetObject", "a/")]);
+    let point = MountPoint::new();
+    let (outcome, log) = place.mount("s3://data-set/b/", &point);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert!(!log.contains(WARNING), "{log}");
+}
+
+#[test]
+fn mount_of_an_empty_index_asks_nothing() {
+    let place = Place::empty();
+    assert_eq!(place.index("s3://data-set/", &[]).status, Some(0));
+    place.server.reset_stats();
+    let point = MountPoint::new();
+    let (outcome, _log) = place.mount("data-set", &point);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert_eq!(fs::read_dir(point.path()).expect("readable").count(), 0);
+    assert_eq!(place.server.stats().requests(), 0);
+}
+
+#[test]
+fn mount_finds_the_region_by_reading_a_byte() {
+    let region = "eu-central-1".to_owned();
+    let place = Place::over(Config {
+        region,
+        ..Config::default()
+    });
+    place.server.put_object(&ObjectSpec::text(BUCKET, "a", "x"));
+    let args = [
+        "index",
+        "s3://data-set/",
+        "--force-path-style",
+        "-o",
+        "data.idx",
+    ];
+    assert_eq!(place.run_anywhere(&args).status, Some(0));
+    place.server.set_model(Model {
+        enforce_region: true,
+        ..Model::default()
+    });
+    place.server.reset_stats();
+    let point = MountPoint::new();
+    let args = [
+        "data-set",
+        point.text(),
+        "--index",
+        "data.idx",
+        "--no-log",
+        "--force-path-style",
+    ];
+    let outcome = place.run_anywhere(&args);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert_eq!(fs::read(point.path().join("a")).expect("readable"), b"x");
+    assert_eq!(place.server.stats().count("ListObjectsV2"), 0);
 }
 
 #[test]

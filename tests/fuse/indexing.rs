@@ -10,6 +10,7 @@ use std::process::Command;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use crate::lifecycle::status_bytes;
 use crate::namespace::{assert_errno, assert_stale, names, on_all_stores};
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
@@ -130,11 +131,11 @@ fn open_direct(mount: &Mount, path: &str) -> io::Result<File> {
 }
 
 #[test]
-fn no_listing_and_no_head_after_the_mount() {
+fn no_listing_and_no_head_at_all() {
     let (server, bucket, index) = indexed();
-    let mount = index.mounting(&server, &bucket).mount();
     let questions = || server.count("ListObjectsV2") + server.count("HeadObject");
     let before = questions();
+    let mount = index.mounting(&server, &bucket).mount();
     assert_eq!(names(&mount.join("data")).len(), 3_000);
     for number in (0..3_000).step_by(100) {
         let path = mount.join(&format!("data/{number:07}"));
@@ -149,6 +150,39 @@ fn no_listing_and_no_head_after_the_mount() {
     }
     assert_eq!(bytes.len(), (20 << 20) + 1_000);
     assert_eq!(questions(), before);
+}
+
+/// What the kernel knows of an object is kept by the kernel, and found in the index again.
+#[test]
+fn object_that_was_touched_takes_no_memory() {
+    const DIRECTORIES: u64 = 100;
+    const EACH: u64 = 1_000;
+    let server = Local::start();
+    let bucket = server.fresh_bucket();
+    for number in 0..DIRECTORIES {
+        server.plant_many(&bucket, &format!("{number:03}/"), EACH, 1_000);
+    }
+    let index = index(&server, &bucket, "");
+    let mount = index.mounting(&server, &bucket).mount();
+    let touch = |directory: &Path| {
+        let names = names(directory);
+        for name in &names {
+            let path = directory.join(name);
+            assert_eq!(fs::metadata(&path).expect("there").len(), 1_000);
+            File::open(&path).expect("opened");
+        }
+        names.len() as u64
+    };
+    // What the process takes for threads, buffers and blocks of the index.
+    touch(&mount.join("000"));
+    let before = status_bytes(mount.pid(), "VmRSS");
+    let mut touched = 0;
+    for number in 1..DIRECTORIES {
+        touched += touch(&mount.join(&format!("{number:03}")));
+    }
+    assert_eq!(touched, (DIRECTORIES - 1) * EACH);
+    let grown = status_bytes(mount.pid(), "VmRSS").saturating_sub(before);
+    assert!(grown / touched <= 50, "{} bytes an object", grown / touched);
 }
 
 #[test]

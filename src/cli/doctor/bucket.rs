@@ -1,17 +1,13 @@
 //! What the bucket allows.
 
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::channel::oneshot;
 use futures::executor::block_on;
 
 use super::report::{Report, Step};
-use crate::s3::{
-    BodySink, Error, ErrorKind, GetRequest, Key, ListRequest, Prefix, PutRequest, S3Store, Store,
-};
+use crate::s3::{Error, ErrorKind, Key, ListRequest, Prefix, PutRequest, S3Store, Store};
 
 /// Lists, and reads the first object that is found; with `write` also stores an object and deletes
 /// it.
@@ -112,33 +108,7 @@ async fn read_a_byte(store: &S3Store, key: &Key) -> Result<(), Error> {
     if info.size == 0 {
         return Ok(());
     }
-    let (sender, receiver) = oneshot::channel();
-    let request = GetRequest {
-        key: key.clone(),
-        if_match: info.etag,
-        size: info.size,
-        range: 0..1,
-        window: 1,
-    };
-    let end = Arc::new(End(Mutex::new(Some(sender))));
-    let _request = store.get(request, end)?;
-    // The store drops what it does not end.
-    receiver.await.unwrap_or(Ok(()))
-}
-
-/// Hears of the end of a body.
-struct End(Mutex<Option<oneshot::Sender<Result<(), Error>>>>);
-
-impl BodySink for End {
-    fn part(&self, _offset: u64, _bytes: Bytes) {}
-
-    fn finish(&self, result: Result<(), Error>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // Nobody may be waiting any more.
-            let _unheard = sender.send(result);
-        }
-    }
+    store.read_a_byte(key, info.etag, info.size).await
 }
 
 /// Enough for an object among markers of directories.

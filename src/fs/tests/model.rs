@@ -421,8 +421,10 @@ proptest! {
         let mount = {
             let store = store.clone();
             move || {
-                let (store, read) = (Arc::new(store.clone()), ReadConfig::default());
-                Fs::new(store, tree.clone(), read, write.clone(), config)
+                let store: Arc<dyn Store> = Arc::new(store.clone());
+                let (tree, read) =
+                    (Tree::new(Arc::clone(&store), tree.clone()), ReadConfig::default());
+                Fs::new(store, tree, read, write.clone(), config)
             }
         };
         let mut kernel = Kernel { fs: mount(), store, held: Vec::new(), mount: Box::new(mount) };

@@ -31,7 +31,8 @@ pub(super) fn mounted(store: &FakeStore, allow: impl FnOnce(&mut FsConfig)) -> F
         part_size: PART,
         ..WriteConfig::default()
     };
-    let shared = Arc::new(store.clone());
+    let shared: Arc<dyn Store> = Arc::new(store.clone());
+    let tree = Tree::new(Arc::clone(&shared), tree);
     Fs::new(shared, tree, ReadConfig::default(), write, config)
 }
 

@@ -46,6 +46,7 @@ fn place(can_rename: bool) -> Place {
         can_rename,
         ..CONFIG
     };
+    let tree = Tree::new(Arc::clone(&remote.store), tree);
     let fs = Fs::new(remote.store, tree, remote.read, remote.write, config).staged(stage);
     Place {
         store,

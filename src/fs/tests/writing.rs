@@ -25,7 +25,8 @@ fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> F
         places: Places::new(2),
         ..WriteConfig::default()
     };
-    let shared = Arc::new(store.clone());
+    let shared: Arc<dyn Store> = Arc::new(store.clone());
+    let tree = Tree::new(Arc::clone(&shared), tree);
     Fs::new(shared, tree, ReadConfig::default(), write, config)
 }
 

@@ -120,8 +120,10 @@ fn file_system() -> Fs {
         pages: true,
         ordered: true,
     };
+    let store: Arc<dyn Store> = Arc::new(FakeStore::new());
+    let tree = Tree::new(Arc::clone(&store), tree);
     Fs::new(
-        Arc::new(FakeStore::new()),
+        store,
         tree,
         ReadConfig::default(),
         WriteConfig::default(),

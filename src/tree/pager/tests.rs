@@ -42,7 +42,11 @@ fn pager(shelf: &Shelf) -> Pager {
 
 fn pager_by(shelf: &Shelf, clock: Clock) -> Pager {
     let tree = Tree::with_clock(Arc::new(shelf.clone()), config(), clock);
-    Pager::new(Arc::clone(&tree.core), String::new(), true)
+    Pager::new(
+        Arc::clone(tree.core().expect("a bucket")),
+        String::new(),
+        true,
+    )
 }
 
 /// The next page, as many round trips as that takes.

@@ -76,9 +76,9 @@ fn s10_lookup_dropped_by_all_leaves_nothing() {
         let mut lookup = Box::pin(f.tree.lookup(ROOT, OsStr::new("a")));
         assert!(poll!(&mut lookup).is_pending());
     });
-    assert_eq!(format!("{:?}", f.tree.core.flights), "[]");
+    assert_eq!(format!("{:?}", f.core().flights), "[]");
     assert!(f.lookup(ROOT, "a").is_ok());
-    assert_eq!(format!("{:?}", f.tree.core.flights), "[]");
+    assert_eq!(format!("{:?}", f.core().flights), "[]");
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn forget_of_a_directory_keeps_it_for_its_children_and_handles() {
 fn number_taken_by_another_inode_is_passed_over() {
     let f = Fixture::new(&["a", "b"]);
     let a = f.lookup(ROOT, "a").unwrap();
-    let mut table = f.tree.core.table();
+    let mut table = f.core().table();
     let found = Found::File(info(&a).clone());
     assert_eq!(table.number(ROOT, "a", &found), a.ino);
     let occupied = InodeNo::derive(ROOT, "b", Some(&info(&a).etag));

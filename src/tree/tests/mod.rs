@@ -1,6 +1,7 @@
 //! Tests of the namespace over an in-memory store. `sNN` names a statement of the semantics.
 
 mod answers;
+mod indexed;
 mod names;
 mod pages;
 mod properties;
@@ -119,8 +120,16 @@ impl Fixture {
         counts
     }
 
+    fn core(&self) -> &Arc<Core> {
+        self.tree.core().expect("a bucket")
+    }
+
+    fn prefix(&self) -> Prefix {
+        self.core().config.prefix.clone()
+    }
+
     fn known_inodes(&self) -> usize {
-        self.tree.core.table().len()
+        self.core().table().len()
     }
 }
 

@@ -45,7 +45,7 @@ fn s02_lone_marker_is_an_empty_directory() {
     assert_eq!(f.names(ROOT), ["red/"]);
     assert_eq!(f.names(red.ino), [""; 0]);
     assert!(f.getattr(red.ino).is_ok());
-    let notices = &f.tree.core.notices;
+    let notices = &f.core().notices;
     assert!(!notices.marker_with_content.load(Ordering::Relaxed));
 }
 
@@ -55,7 +55,7 @@ fn s02_marker_with_content_is_a_directory_and_reported() {
     f.store.put("red/", "content");
     assert!(is_directory(&f.lookup(ROOT, "red").unwrap()));
     assert_eq!(f.names(ROOT), ["red/"]);
-    let notices = &f.tree.core.notices;
+    let notices = &f.core().notices;
     assert!(notices.marker_with_content.load(Ordering::Relaxed));
 }
 
@@ -151,7 +151,7 @@ fn s35_names_too_long_are_not_listed() {
     let long = "n".repeat(256);
     let f = Fixture::new(&[&long, &format!("{long}d/x"), "short"]);
     assert_eq!(f.names(ROOT), ["short"]);
-    assert!(f.tree.core.notices.name_too_long.load(Ordering::Relaxed));
+    assert!(f.core().notices.name_too_long.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -139,7 +139,8 @@ fn run(ttl: Ttl, seed: u64) {
                     for _ in 0..STEPS {
                         kernel.step(&mut random);
                         for node in &kernel.held {
-                            let known = tree.core.table().get(node.ino).is_ok();
+                            let known =
+                                tree.core().expect("a bucket").table().get(node.ino).is_ok();
                             assert!(known, "{node:?} was dropped with a reference to it");
                         }
                     }
@@ -156,13 +157,16 @@ fn run(ttl: Ttl, seed: u64) {
             result.unwrap();
         }
     });
-    let table = tree.core.table();
+    let table = tree.core().expect("a bucket").table();
     assert_eq!(table.len(), 1, "all references were given back");
     for name in 0..6 {
         assert_eq!(table.child(ROOT, &name.to_string()).unwrap(), None);
     }
     drop(table);
-    assert_eq!(format!("{:?}", tree.core.flights), "[]");
+    assert_eq!(
+        format!("{:?}", tree.core().expect("a bucket").flights),
+        "[]"
+    );
 }
 
 #[test]

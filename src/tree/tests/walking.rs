@@ -143,7 +143,7 @@ fn nothing_is_left_of_a_tree_that_was_ahead_of_a_walk() {
         f.names(entry.node.ino);
     }
     assert!(listed(&f) > 40);
-    let core = Arc::downgrade(&f.tree.core);
+    let core = Arc::downgrade(f.core());
     drop(f);
     assert!(core.upgrade().is_none());
 }
