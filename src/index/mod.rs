@@ -1,8 +1,9 @@
 //! The index of a data set: what a bucket holds, in one file on the local disk.
 //!
-//! A mount with an index asks S3 for no listing and no metadata: [`IndexedStore`] answers from the
-//! file, and fetches objects in the versions (ETags) that it names, so that every process and
-//! every epoch sees the same bytes or an error.
+//! A mount with an index asks S3 for no listing and no metadata: its names and attributes are those
+//! of the file, in which every object has a position, and [`IndexedStore`] fetches objects in the
+//! versions (ETags) that it names, so that every process and every epoch sees the same bytes or an
+//! error.
 //!
 //! A [`Sorter`] brings objects into byte order, an [`IndexWriter`] writes them, [`Index`] reads them.
 //!

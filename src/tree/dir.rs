@@ -11,7 +11,7 @@ pub struct DirHandle(pub(super) Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Bucket(BucketDir),
+    Bucket(Box<BucketDir>),
     Index(IndexDir),
 }
 

@@ -71,7 +71,7 @@ impl Indexed {
             None
         };
         if enters(&mut cursor, key.as_str())? {
-            return Ok(self.directory_node(cursor.position(), depth + 1)?);
+            return self.directory_node(cursor.position(), depth + 1);
         }
         let (position, info) = file.ok_or(Error::NotFound)?;
         Ok(self.file_node(position, info))

@@ -348,7 +348,9 @@ impl Tree {
     /// [`Error::NotDirectory`], [`Error::Stale`] when `ino` is not known.
     pub async fn open_dir(&self, ino: InodeNo) -> Result<DirHandle, Error> {
         let kind = match &self.names {
-            Names::Bucket(core) => dir::Kind::Bucket(BucketDir::open(Arc::clone(core), ino)?),
+            Names::Bucket(core) => {
+                dir::Kind::Bucket(Box::new(BucketDir::open(Arc::clone(core), ino)?))
+            }
             Names::Index(index) => dir::Kind::Index(IndexDir::open(Arc::clone(index), ino)?),
         };
         Ok(DirHandle(kind))

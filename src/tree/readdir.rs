@@ -26,7 +26,7 @@ use crate::s3::{Key, ListPage};
 pub struct DirEntry {
     /// The name.
     pub name: Arc<str>,
-    /// Where to go on after this entry: the `offset` of the next [`DirHandle::read`].
+    /// Where to go on after this entry: the `offset` of the next [`DirHandle::read`](super::DirHandle::read).
     pub offset: u64,
     /// What the name leads to. The kernel holds a reference to it only if it was read with
     /// attributes and is neither `.` nor `..`.

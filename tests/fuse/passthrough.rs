@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use s3_test_server::synthetic;
 use tempfile::TempDir;
 
+use crate::indexing::index;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
@@ -216,6 +217,26 @@ fn others_may_open_it_in_other_ways_at_the_same_time() {
     assert!(read_all(&again) == content(1));
     let file = fs::read(fixture.data()).expect("there");
     assert!(file == content(1), "the file of the cache was written");
+}
+
+#[test]
+fn direct_reader_of_an_indexed_file_has_an_inode_of_its_own() {
+    let fixture = Fixture::new();
+    let index = index(&fixture.store, &fixture.bucket, "");
+    let mount = fixture.mounting(&index.flag()).mount();
+    let path = mount.join("k");
+    let backed = wait_until_backed(&mount, &path);
+    let mut direct = OpenOptions::new();
+    let direct = direct.read(true).custom_flags(libc::O_DIRECT).open(&path);
+    let direct = direct.expect("opened");
+    assert!(read_all(&direct) == content(1));
+    let number = |file: &File| file.metadata().expect("there").ino();
+    assert_ne!(number(&direct), number(&backed));
+    assert!(is_read_by_the_kernel(&mount, &backed));
+    assert!(read_all(&backed) == content(1));
+    drop((direct, backed));
+    let again = wait_until_backed(&mount, &path);
+    assert!(read_all(&again) == content(1));
 }
 
 #[test]
