@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::buffers::Buffers;
+use super::call::Reply;
 use super::classify::{COPY, CREATE_SESSION, GET, HEAD, LIST, Subject, UPLOAD_PART_COPY};
 use super::endpoint::Scheme;
 use super::message::{Common, Draft};
@@ -80,8 +81,11 @@ impl Store for S3Store {
     fn list<'a>(&'a self, request: &'a ListRequest) -> BoxFuture<'a, Result<ListPage, Error>> {
         async move {
             let subject = self.0.subject(LIST, &request.prefix);
-            let reply = call::send(&self.0, &subject, &self.0.common.list(request)).await?;
-            list::page(&reply.body, request, &subject)
+            let draft = self.0.common.list(request);
+            let (asked, of) = (request.clone(), subject.clone());
+            // A page that was asked for ahead is read when it comes, not when somebody waits for it.
+            let read = move |reply: Result<Reply, Error>| list::page(&reply?.body, &asked, &of);
+            call::start(&self.0, &subject, &draft, read)?.await
         }
         .boxed()
     }
