@@ -4,8 +4,9 @@
 Usage, as root: install-test.py [deb] [rpm] [tarball] [container]   (default: the first three)
 
 A clean system is Debian 12's smallest (scripts/package/base-root.sh), entered by chroot in a mount namespace of its
-own. The S3 server runs outside. The rpm is installed by this machine's rpm into such a system, as its dependencies
-are other names for what Debian has: each is looked for there by hand. The container is the image that
+own. The S3 server runs outside. After the deb is installed, systemd is started there (install_boot.py) and mounts by
+units and by /etc/fstab (install_systemd.py). The rpm is installed by this machine's rpm into such a system, as its
+dependencies are other names for what Debian has: each is looked for there by hand. The container is the image that
 scripts/container.sh product has made. Exits 0 if all held, else 1 with the reason.
 """
 
@@ -17,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from install_system import ROOT, System, output_of
 from mounts import ACCESS_KEY, SECRET_KEY, Server, Wrong
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / "target" / "packages"
 BINARIES = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 BUCKET, SIZE = "install-test", 3 << 20
@@ -31,53 +32,6 @@ INSTALLED = (
     "usr/bin/mount-s3", "usr/sbin/mount.mount-s3",
 )  # fmt: skip
 COMPLETIONS = ("usr/share/bash-completion/completions/mount-s3", "usr/share/fish/vendor_completions.d/mount-s3.fish")
-
-
-def output_of(*command, **more) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **more)
-    if done.returncode != 0:
-        raise Wrong(f"{' '.join(map(str, command))}: status {done.returncode}: {(done.stdout + done.stderr).strip()}")
-    return done.stdout
-
-
-class System:
-    """A clean system in a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        archive = output_of(ROOT / "scripts/package/base-root.sh").strip()
-        output_of("tar", "--extract", "--numeric-owner", "--directory", directory, "--file", ROOT / archive)
-        output_of("mount", "-t", "proc", "proc", directory / "proc")
-        # As systems have it, for all users; the one of this machine may be for root alone.
-        fuse = os.stat("/dev/fuse")
-        os.mknod(directory / "dev/fuse", fuse.st_mode, fuse.st_rdev)
-        os.chmod(directory / "dev/fuse", 0o666)
-        # Made by the installation of a whole system; fusermount3 reads it.
-        (directory / "etc/mtab").symlink_to("/proc/self/mounts")
-        # apt asks the same name servers as this machine.
-        (directory / "etc/resolv.conf").write_bytes(Path("/etc/resolv.conf").read_bytes())
-
-    def run(self, *command: str, user: int = 0) -> str:
-        environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/",
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_EC2_METADATA_DISABLED": "true",
-        }  # fmt: skip
-        entered = ["chroot", f"--userspec={user}:{user}", self.directory, *command]
-        return output_of(*entered, env=environment)
-
-    def apt_get(self, *words: str) -> None:
-        self.run("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", "--no-install-recommends", "-y", *words)
-
-    def files(self) -> set[str]:
-        """All files, but for what package managers and the kernel keep."""
-        kept = re.compile(r"(proc|sys|dev|run|tmp|mnt|var/(cache|log|lib))(/|$)")
-        found = set()
-        for path, directories, files in os.walk(self.directory):
-            names = {os.path.relpath(os.path.join(path, name), self.directory) for name in (*directories, *files)}
-            found |= {name for name in names if not kept.match(name)}
-            below = os.path.relpath(path, self.directory)
-            directories[:] = [one for one in directories if not kept.match(os.path.normpath(f"{below}/{one}"))]
-        return found
 
 
 def package(pattern: str) -> Path:
@@ -194,6 +148,18 @@ def check_mounts(system: System, server: Server) -> None:
         print(f"  mounted {way}: ok")
 
 
+def check_systemd(system: System) -> set[str]:
+    """In a network of its own, so that no systemd and no udev of this machine hears of it. Gives the files that an
+    administrator of the system would have written."""
+    system.apt_get("install", "systemd")
+    before = system.files()
+    spaces = ["unshare", "--net", "--uts", "--ipc"]
+    script = ROOT / "scripts/install_systemd.py"
+    if subprocess.run([*spaces, sys.executable, script, system.directory, BINARIES], check=False).returncode != 0:
+        raise Wrong("mounting by systemd failed, as told above")
+    return system.files() - before
+
+
 def wait_for_end(system: System) -> None:
     """The daemon ends after the unmount."""
     deadline = time.monotonic() + 20
@@ -226,8 +192,9 @@ def check(kind: str, server: Server) -> None:
             install(system)
             check_installed(system, kind)
             check_mounts(system, server)
+            written = check_systemd(system) if kind == "deb" else set()
             remove(system)
-            left = {name for name in system.files() - before if kind != "deb" or "mount-s3" in name}
+            left = {name for name in system.files() - before - written if kind != "deb" or "mount-s3" in name}
             if left:
                 raise Wrong(f"{kind}: removing it leaves {sorted(left)}")
             print(f"  removed, nothing left; {time.monotonic() - began:.0f} s")

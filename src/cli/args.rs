@@ -76,6 +76,10 @@ pub(super) struct Args {
 
     #[command(flatten)]
     pub(super) caching: CachingArgs,
+
+    /// The source as mount(8) was told it, if that has written the command line.
+    #[arg(skip)]
+    pub(super) fstab_source: Option<String>,
 }
 
 /// The value of `--bucket-type`.
@@ -100,9 +104,9 @@ impl Args {
     {
         let mut command = Self::command();
         let words: Vec<_> = words.into_iter().collect();
-        let words = match fstab::translate(&words) {
-            None => words,
-            Some(Ok(line)) => line.words,
+        let (words, fstab_source) = match fstab::translate(&words) {
+            None => (words, None),
+            Some(Ok(line)) => (line.words, line.source),
             Some(Err(text)) => {
                 return Err(Refusal(command.error(ErrorKind::InvalidValue, text)));
             }
@@ -113,7 +117,10 @@ impl Args {
             .map_err(Refusal)?;
         match args.conflict() {
             Some(text) => Err(Refusal(command.error(ErrorKind::ArgumentConflict, text))),
-            None => Ok(args),
+            None => Ok(Self {
+                fstab_source,
+                ..args
+            }),
         }
     }
 

@@ -35,6 +35,9 @@ pub(super) struct Config {
     pub(super) kind: BucketKind,
     pub(super) prefix: Prefix,
     pub(super) directory: PathBuf,
+    /// What mount(8) knows the mount by: it, umount(8) and systemd find their own options of a mount
+    /// in `/run/mount/utab` only if the table of mounts has the same source.
+    pub(super) fstab_source: Option<String>,
     pub(super) role: Role,
     pub(super) client: ClientOptions,
     pub(super) objects: ObjectOptions,
@@ -97,6 +100,7 @@ impl Config {
             kind,
             prefix,
             directory: args.directory,
+            fstab_source: args.fstab_source,
             role,
             tuning,
             notify_socket: environment.notify_socket.clone(),

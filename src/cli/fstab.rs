@@ -8,6 +8,8 @@ use std::ffi::{OsStr, OsString};
 pub(super) struct FstabLine {
     /// The words, the name of the program first.
     pub(super) words: Vec<OsString>,
+    /// What is mounted, as mount(8) was told it, if it is text.
+    pub(super) source: Option<String>,
     /// Whether all is to be done but mounting (`mount -f`).
     pub(super) is_fake: bool,
 }
@@ -35,6 +37,7 @@ pub(super) fn translate(words: &[OsString]) -> Option<Result<FstabLine, String>>
                 .cloned()
                 .chain(flags.into_iter().map(OsString::from))
                 .collect(),
+            source: source.to_str().map(str::to_owned),
             is_fake: of_mount.iter().any(|word| word == "-f"),
         }
     }))
@@ -172,7 +175,11 @@ mod tests {
             let words = expected.clone();
             assert_eq!(
                 line(flags),
-                Some(Ok(FstabLine { words, is_fake })),
+                Some(Ok(FstabLine {
+                    words,
+                    source: Some("b".to_owned()),
+                    is_fake
+                })),
                 "{flags:?}"
             );
         }

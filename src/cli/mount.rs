@@ -233,6 +233,7 @@ fn mount(
         .map_err(|error| Failure::new("Failed to listen to signals").caused_by(&error))?;
     let kernel = MountConfig {
         directory: config.directory.clone(),
+        source: config.fstab_source.clone(),
         read_only: options.read_only,
         access: options.access,
         auto_unmount: options.auto_unmount,

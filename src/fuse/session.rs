@@ -29,6 +29,8 @@ use crate::fs::Fs;
 pub struct MountConfig {
     /// Where: an existing directory. For [`Session::take_over`], a name for it.
     pub directory: PathBuf,
+    /// What is mounted, as the table of mounts is to name it; without, [`FILE_SYSTEM_NAME`].
+    pub source: Option<String>,
     /// Whether the kernel refuses every change by itself.
     pub read_only: bool,
     /// Who may use the mount.
@@ -345,8 +347,11 @@ fn check_device() -> Result<(), MountError> {
 }
 
 fn session_config(config: &MountConfig) -> fuser::Config {
+    // The helper reads these two as a part of its own syntax.
+    let is_plain = |name: &&str| !name.contains([',', '\\']);
+    let name = config.source.as_deref().filter(is_plain);
     let mut options = vec![
-        MountOption::FSName(FILE_SYSTEM_NAME.into()),
+        MountOption::FSName(name.unwrap_or(FILE_SYSTEM_NAME).to_owned()),
         MountOption::DefaultPermissions,
         MountOption::NoAtime,
         MountOption::NoDev,
@@ -394,7 +399,7 @@ fn diagnose(directory: &Path, error: &io::Error) -> MountError {
 /// The device that the kernel's FUSE requests are read from.
 const FUSE_DEVICE: &str = "/dev/fuse";
 
-/// The source of the mount in `/proc/mounts`. Scripts look for this name.
+/// The source of a mount in `/proc/mounts` that is not told another. Scripts look for this name.
 const FILE_SYSTEM_NAME: &str = "mountpoint-s3";
 
 /// How long a fresh mount may take to answer. No request to S3 is part of the answer.
@@ -413,6 +418,7 @@ mod unit {
     fn config(access: Access, auto_unmount: bool, read_only: bool) -> fuser::Config {
         session_config(&MountConfig {
             directory: "/".into(),
+            source: None,
             read_only,
             access,
             auto_unmount,
@@ -439,6 +445,31 @@ mod unit {
                 .mount_options
                 .contains(&MountOption::RO)
         );
+    }
+
+    #[test]
+    fn source_is_what_is_told_if_the_helper_can_read_it() {
+        let named = |source: Option<&str>| {
+            let options = session_config(&MountConfig {
+                directory: "/".into(),
+                source: source.map(str::to_owned),
+                read_only: false,
+                access: Access::Owner,
+                auto_unmount: false,
+                max_threads: 1,
+                background: Background::default(),
+            })
+            .mount_options;
+            let name = options.into_iter().find_map(|option| match option {
+                MountOption::FSName(name) => Some(name),
+                _ => None,
+            });
+            name.expect("a name")
+        };
+        assert_eq!(named(Some("s3://bucket/a b/")), "s3://bucket/a b/");
+        for other in [None, Some("s3://bucket/a,b/"), Some(r"s3://bucket/a\b/")] {
+            assert_eq!(named(other), "mountpoint-s3", "{other:?}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Mount {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = MountConfig {
             directory: dir.path().to_owned(),
+            source: None,
             read_only: false,
             access: Access::Owner,
             auto_unmount: false,

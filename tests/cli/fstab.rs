@@ -65,14 +65,27 @@ impl Drop for Kind {
     }
 }
 
-/// The options of what is mounted here, as the kernel has them.
-fn options_of(mount_point: &MountPoint) -> String {
+/// A field of each line of the kernel's table of mounts that tells of this place.
+fn field_of(mount_point: &MountPoint, field: usize) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mounts").expect("a table");
-    let line = table
+    let lines = table
         .lines()
-        .find(|line| line.split(' ').nth(1) == Some(mount_point.text()));
-    let line = line.expect("it is mounted");
-    line.split(' ').nth(3).expect("options").to_owned()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    lines
+        .filter(|fields| fields[1] == mount_point.text())
+        .map(|fields| fields[field].to_owned())
+        .collect()
+}
+
+/// The options of what is mounted here.
+fn options_of(mount_point: &MountPoint) -> String {
+    let mut options = field_of(mount_point, 3);
+    options.pop().expect("it is mounted")
+}
+
+/// The sources of what is mounted here.
+fn sources_of(mount_point: &MountPoint) -> Vec<String> {
+    field_of(mount_point, 0)
 }
 
 #[test]
@@ -99,8 +112,11 @@ fn line_of_a_table_is_mounted() {
         );
     }
 
-    // What is mounted is not mounted a second time.
+    // What is mounted is not mounted a second time: mount(8) knows the line by its source.
     let outcome = kind.mount_line(&source, &mount_point, "nosuid,nodev,no-log");
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert_eq!(sources_of(&mount_point), [source]);
+    let outcome = kind.mount_at(&mount_point, &["-o", "no-log"]);
     assert_ne!(outcome.status, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("is already mounted"), "{outcome:?}");
 

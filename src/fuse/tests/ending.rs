@@ -97,6 +97,7 @@ fn mount_of_a_missing_directory_is_an_error_that_names_it() {
     let fs = file_system();
     let config = MountConfig {
         directory: "/nonexistent/mount/point".into(),
+        source: None,
         read_only: false,
         access: Access::Owner,
         auto_unmount: false,
