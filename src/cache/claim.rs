@@ -1,7 +1,8 @@
 //! Who fetches which blocks at the moment, so that others wait for them instead of fetching them, too.
 //!
-//! A claim is a lock of a part of the file of notes, where the records of the blocks are. So it counts
-//! in every process, and ends with the one that has it.
+//! A claim is a lock of a part of the file that has the notes: where the records of the blocks are in a file of
+//! notes, and at the same places of a file that has them in an attribute. So it counts in every process, and ends
+//! with the one that has it.
 
 use std::fs::{File, OpenOptions};
 use std::io;

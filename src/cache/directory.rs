@@ -190,6 +190,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_block_has_one_file_where_there_are_attributes() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let mut directory = Directory::open(parent.path()).expect("opened");
+        let name = Name::new("s", "b", "k", "e", 1);
+        let layout = |directory: &Directory, size| directory.place(&name, size).layout();
+        for (has_attributes, size, expected) in [
+            (true, 0, Layout::Map),
+            (true, 1, Layout::Attribute),
+            (true, BLOCK, Layout::Attribute),
+            (true, BLOCK + 1, Layout::Map),
+            (false, 1, Layout::Map),
+        ] {
+            directory.has_attributes = has_attributes;
+            assert_eq!(
+                layout(&directory, size),
+                expected,
+                "{has_attributes} {size}"
+            );
+        }
+        assert!(!has_attributes(Path::new("/proc")));
+    }
+
     fn chmod(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
     }

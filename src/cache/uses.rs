@@ -46,10 +46,7 @@ impl Uses {
 /// was just now.
 pub(super) fn note_use(layout: Layout, notes: &File, metadata: &Metadata) {
     let now = SystemTime::now();
-    let is_later = |uses: Uses| {
-        now.duration_since(uses.last)
-            .is_ok_and(|age| age > ONE_USE)
-    };
+    let is_later = |uses: Uses| now.duration_since(uses.last).is_ok_and(|age| age > ONE_USE);
     if Uses::of(layout, metadata).is_ok_and(is_later) {
         let times = FileTimes::new().set_accessed(now);
         let times = match layout {
@@ -89,3 +86,76 @@ pub(super) const NEVER: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// What is closer together is one use.
 pub(super) const ONE_USE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::cache::place::Place;
+    use crate::cache::tests::{Fixture, MIB};
+    use crate::cache::{BLOCK, Version};
+    use crate::s3::Key;
+
+    fn uses(fixture: &Fixture, ending: &str) -> Uses {
+        let path = fixture.files(ending).remove(0);
+        let layout = Place::of_file(&path).expect("an entry").layout();
+        Uses::of(layout, &path.metadata().expect("there")).expect("times")
+    }
+
+    /// Moves all uses into the past.
+    fn age(fixture: &Fixture, ending: &str) {
+        let path = fixture.files(ending).remove(0);
+        let found = path.metadata().expect("there");
+        let earlier =
+            |time: SystemTime| time.checked_sub(Duration::from_secs(100)).unwrap_or(NEVER);
+        let times = FileTimes::new()
+            .set_accessed(earlier(found.accessed().expect("known")))
+            .set_modified(earlier(found.modified().expect("known")));
+        let file = File::options().write(true).open(path).expect("there");
+        file.set_times(times).expect("set");
+        fixture.cache.0.entries.forget_all();
+    }
+
+    #[test]
+    fn second_use_is_told_from_the_first_one_and_from_being_kept() {
+        for (size, ending) in [(BLOCK, "block"), (MIB, "map")] {
+            let fixture = Fixture::new();
+            let etag = fixture.fake.put_synthetic("k", size, 7);
+            for _ in 0..3 {
+                fixture.read(&etag, size, 0..size).expect("read");
+                fixture.cache.0.entries.forget_all();
+            }
+            let first = uses(&fixture, ending);
+            assert!(!first.is_repeated, "{ending}: {first:?}");
+            age(&fixture, ending);
+            let key = Key::new("k").expect("valid");
+            let version = Version {
+                key,
+                etag: etag.clone(),
+                size,
+            };
+            assert_eq!(fixture.store.lacking(vec![version.clone()]).complete, 1);
+            let kept = uses(&fixture, ending);
+            assert!(
+                !kept.is_repeated && kept.last >= first.last,
+                "{ending}: {kept:?}"
+            );
+            age(&fixture, ending);
+            fixture.read(&etag, size, 0..size).expect("read");
+            let second = uses(&fixture, ending);
+            assert!(
+                second.is_repeated && second.last >= kept.last,
+                "{ending}: {second:?}"
+            );
+            age(&fixture, ending);
+            fixture.store.lacking(vec![version]);
+            let kept = uses(&fixture, ending);
+            assert!(
+                kept.is_repeated && kept.last >= second.last,
+                "{ending}: {kept:?}"
+            );
+            assert_eq!(fixture.gets(), 1);
+        }
+    }
+}

@@ -144,7 +144,9 @@ impl<W: Watch> Check<'_, W> {
             let len = most.min(range.end - next);
             let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
             // Before the bytes, which are written before it.
-            let sums = files.notes.sums(next / BLOCK, buffer.len().div_ceil(block_len()))?;
+            let sums = files
+                .notes
+                .sums(next / BLOCK, buffer.len().div_ceil(block_len()))?;
             match files.data.read_exact_at(&mut buffer, next) {
                 Ok(()) => {}
                 // One of them is the one that the disk does not give.
@@ -309,7 +311,11 @@ mod tests {
         for place in 0..100 {
             flip(&fill(), place);
             let found = verify(&fixture);
-            assert_eq!((found.good_blocks, found.bad_blocks), (0, 1), "byte {place}");
+            assert_eq!(
+                (found.good_blocks, found.bad_blocks),
+                (0, 1),
+                "byte {place}"
+            );
         }
         for place in 0..ATTRIBUTE {
             let file = File::open(fill()).expect("there");
