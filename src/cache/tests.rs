@@ -132,6 +132,45 @@ fn what_was_read_once_is_read_from_files_also_after_a_restart() {
 }
 
 #[test]
+fn small_object_has_one_file_that_is_the_object() {
+    let mut fixture = Fixture::new();
+    for (seed, size) in [(1, 1), (2, 100_000), (3, BLOCK)] {
+        let etag = fixture.fake.put_synthetic("k", size, seed);
+        for _ in 0..2 {
+            let body = fixture.read(&etag, size, 0..size).expect("read");
+            assert!(body == synthetic(seed, 0..size));
+            fixture.restart();
+        }
+        let mut files = fixture.files("block");
+        files.retain(|file| file.metadata().expect("there").len() == size);
+        assert_eq!(files.len(), 1, "{size}");
+        assert!(fs::read(&files[0]).expect("read") == synthetic(seed, 0..size));
+    }
+    assert_eq!(fixture.gets(), 3);
+    assert_eq!(fixture.files("data").len() + fixture.files("map").len(), 0);
+}
+
+#[test]
+fn small_object_whose_bytes_a_crash_has_lost_is_fetched_again() {
+    let mut fixture = Fixture::new();
+    let etag = fixture.fake.put_synthetic("k", 100_000, SEED);
+    for gets in 1..4 {
+        let body = fixture.read(&etag, 100_000, 0..100_000).expect("read");
+        assert!(body == synthetic(SEED, 0..100_000));
+        assert_eq!(fixture.gets(), gets);
+        fixture.read(&etag, 100_000, 0..100_000).expect("read");
+        assert_eq!(fixture.gets(), gets, "it is there again");
+        let file = File::options().write(true).open(&fixture.files("block")[0]);
+        // Notes reach the disk before bytes do.
+        file.expect("there")
+            .set_len(if gets == 2 { 4096 } else { 0 })
+            .expect("cut");
+        fixture.restart();
+    }
+    assert_eq!(fixture.cache.0.metrics.errors.get(), 0, "the disk is well");
+}
+
+#[test]
 fn another_version_is_another_object() {
     let fixture = Fixture::new();
     let first = fixture.fake.put_synthetic("k", MIB, 1);

@@ -84,3 +84,48 @@ fn note_use_at(place: &Place, data: &File, metadata: &Metadata) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSliceMut, Write};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::*;
+    use crate::cache::entry::block_len;
+
+    /// Whether the page cache has the last byte of a block.
+    fn is_in_memory(file: &File) -> bool {
+        let mut byte = [0];
+        let into = &mut [IoSliceMut::new(&mut byte)];
+        match preadv2(file, into, BLOCK - 1, ReadWriteFlags::NOWAIT) {
+            Ok(read) => read == 1,
+            Err(Errno::AGAIN) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn small_file_is_read_before_anybody_asks_for_its_bytes() {
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).expect("a file");
+        file.write_all(&vec![7; block_len()]).expect("written");
+        file.sync_all().expect("on the disk");
+        let until = Instant::now() + Duration::from_secs(60);
+        let wait = |what: &dyn Fn() -> bool| {
+            while !what() {
+                assert!(Instant::now() < until, "not so after a minute");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        wait(&|| {
+            fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
+            !is_in_memory(&file)
+        });
+        read_ahead(&file, BLOCK + 1);
+        assert!(!is_in_memory(&file), "too large");
+        read_ahead(&file, BLOCK);
+        wait(&|| is_in_memory(&file));
+    }
+}
