@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statfs::{ECRYPTFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
-use rustix::fs::{XattrFlags, setxattr};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use super::name::Name;
 use super::notes::ATTRIBUTE_NAME;
@@ -135,11 +135,12 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Whether files below `root` can have attributes, as it can.
 fn has_attributes(root: &Path) -> bool {
-    let set = setxattr(root, ATTRIBUTE_NAME, FORMAT.as_bytes(), XattrFlags::empty());
-    if let Err(error) = &set {
-        log::debug!("{}: no attributes: {error}", root.display());
-    }
-    set.is_ok()
+    let mut format = [0; FORMAT.len()];
+    let set = || setxattr(root, ATTRIBUTE_NAME, FORMAT.as_bytes(), XattrFlags::empty());
+    let has = getxattr(root, ATTRIBUTE_NAME, &mut format).is_ok();
+    has || set()
+        .inspect_err(|error| log::debug!("{}: no attributes: {error}", root.display()))
+        .is_ok()
 }
 
 fn check_parent(found: &Metadata) -> Result<(), Refused> {

@@ -169,6 +169,7 @@ impl Entry {
     }
 }
 
+/// The bytes of an entry, and its notes.
 type Opened = (Arc<File>, Notes);
 
 /// Opens the file at `place`, which is made if there is none. `None` when it was not this version's.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::directory::Directory;
 use super::name::object_of;
-use super::place::{Layout, Place, is_data, is_new};
+use super::place::{Layout, Place, is_new};
 use super::usage::Usage;
 use super::uses::Uses;
 use crate::metrics::CacheMetrics;
@@ -154,11 +154,10 @@ pub(super) fn look_through(directory: &Directory) -> io::Result<Vec<Candidate>> 
 fn look_at(file: &DirEntry) -> io::Result<Option<Candidate>> {
     let path = file.path();
     let Some(place) = Place::of_file(&path) else {
-        let is_left = if is_data(&path) {
+        let is_left = match Place::of_data(&path) {
             // Its notes are made just after it.
-            !path.with_extension("map").try_exists()?
-        } else {
-            is_new(&path)
+            Some(place) => !place.notes().try_exists()?,
+            None => is_new(&path),
         };
         if is_left && is_old(&file.metadata()?)? {
             fs::remove_file(path)?;
@@ -241,6 +240,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::cache::place;
 
     fn candidate(place: &str, second: u64, is_proven: bool, bytes: u64) -> Candidate {
         Candidate {
@@ -280,5 +280,27 @@ mod tests {
         ];
         order(&mut found);
         assert_eq!(names(&found), ["scan-3", "kept-1", "kept-2", "scan-4"]);
+    }
+
+    #[test]
+    fn file_that_nobody_fills_goes_after_a_while() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(parent.path()).expect("opened");
+        let place = |stem| Place::new(&directory.root().join("ab"), stem, Layout::Attribute);
+        let [new, old, filled] = ["ab-1", "ab-2", "ab-3"].map(place);
+        directory.make_place(&new).expect("made");
+        let long_ago = SystemTime::now() - ABANDONED - Duration::from_secs(1);
+        for (place, content, is_old) in [(&new, "", false), (&old, "", true), (&filled, "x", true)]
+        {
+            fs::write(place.data(), content).expect("written");
+            if is_old {
+                let file = place::open(&place.data()).expect("there");
+                file.set_modified(long_ago).expect("set");
+            }
+        }
+        let found = look_through(&directory).expect("read");
+        assert_eq!(names(&found), ["ab-3"]);
+        let exists = [&new, &old, &filled].map(|place| place.data().exists());
+        assert_eq!(exists, [true, false, true]);
     }
 }

@@ -44,6 +44,13 @@ impl Place {
         Some(Self { stem, layout })
     }
 
+    /// The place of the entry that the file at `path` has the bytes of, if its notes are in a file beside it.
+    pub(super) fn of_data(path: &Path) -> Option<Self> {
+        path.extension().filter(|ending| *ending == DATA)?;
+        let (stem, layout) = (path.with_extension(""), Layout::Map);
+        Some(Self { stem, layout })
+    }
+
     /// Where the notes stand.
     pub(super) fn layout(&self) -> Layout {
         self.layout
@@ -157,11 +164,6 @@ fn options() -> OpenOptions {
 pub(super) fn is_new(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes().starts_with(NEW.as_bytes())
-}
-
-/// Whether the file at `path` has bytes of an object, whose notes are in a file beside it.
-pub(super) fn is_data(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == DATA)
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
