@@ -1,7 +1,8 @@
 //! Who fetches which blocks at the moment, so that others wait for them instead of fetching them, too.
 //!
-//! A claim is a lock of a part of the file of notes, where the records of the blocks are. So it counts
-//! in every process, and ends with the one that has it.
+//! A claim is a lock of a part of the file that has the notes: where the records of the blocks are in a file of
+//! notes, and at the same places of a file that has them in an attribute. So it counts in every process, and ends
+//! with the one that has it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::BLOCK;
-use super::entry::{Entry, place_of};
+use super::entry::Entry;
+use super::notes::place_of;
 
 /// Tells others that some blocks are being fetched and written, until it is dropped.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(super) struct Claim {
 impl Entry {
     /// Claims these blocks. `None` when others have claimed some of them, or the system has no locks.
     pub(super) fn claim(&self, blocks: Range<u64>) -> Option<Claim> {
-        let notes = format!("/proc/self/fd/{}", self.map().as_raw_fd());
+        let notes = format!("/proc/self/fd/{}", self.notes().file().as_raw_fd());
         let notes = OpenOptions::new().read(true).write(true).open(notes);
         let claim = Claim {
             notes: notes.ok()?,
@@ -40,7 +42,7 @@ impl Entry {
     /// Whether somebody else fetches this block.
     fn is_claimed(&self, block: u64) -> bool {
         let mut lock = lock(block..block + 1);
-        let asked = fcntl(self.map(), FcntlArg::F_OFD_GETLK(&mut lock));
+        let asked = fcntl(self.notes().file(), FcntlArg::F_OFD_GETLK(&mut lock));
         asked.is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
     }
 }

@@ -8,12 +8,19 @@ use std::path::{Path, PathBuf};
 use nix::sys::statfs::{ECRYPTFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::geteuid;
 
-use super::OpenError;
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+use super::name::Name;
+use super::notes::ATTRIBUTE_NAME;
+use super::place::{Layout, Place};
+use super::{BLOCK, OpenError};
 
 /// The directory of a cache, which is this user's alone.
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
+    /// Whether its file system takes attributes.
+    has_attributes: bool,
 }
 
 /// Why a directory is not used: others could put bytes into the cache, or read those that are there.
@@ -57,7 +64,11 @@ impl Directory {
         check_own(&found).map_err(refused(&root))?;
         let root = root.join(FORMAT);
         make(&root).map_err(failed(&root))?;
-        Ok(Self { root })
+        let has_attributes = has_attributes(&root);
+        Ok(Self {
+            root,
+            has_attributes,
+        })
     }
 
     /// Opens the directory of a cache in `parent`, if there is one.
@@ -72,19 +83,24 @@ impl Directory {
         }
     }
 
-    /// Where the files of `stem` are.
-    pub(super) fn place(&self, stem: &str) -> PathBuf {
-        self.root.join(&stem[..2]).join(stem)
+    /// Where the files of `name`, of an object of `size` bytes, are.
+    pub(super) fn place(&self, name: &Name, size: u64) -> Place {
+        let stem = name.stem();
+        let layout = if self.has_attributes && (1..=BLOCK).contains(&size) {
+            Layout::Attribute
+        } else {
+            Layout::Map
+        };
+        Place::new(&self.root.join(&stem[..2]), &stem, layout)
     }
 
     /// Makes the directory that `place` is in, and those above it, if they are gone.
-    pub(super) fn make_place(&self, place: &Path) -> io::Result<()> {
-        let directory = place.parent().unwrap_or(&self.root);
+    pub(super) fn make_place(&self, place: &Place) -> io::Result<()> {
         if let Some(above) = self.root.parent() {
             make(above)?;
         }
         make(&self.root)?;
-        make(directory)
+        make(place.directory())
     }
 
     /// The directories that files are in.
@@ -115,6 +131,16 @@ fn make(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
+}
+
+/// Whether files below `root` can have attributes, as it can.
+fn has_attributes(root: &Path) -> bool {
+    let mut format = [0; FORMAT.len()];
+    let set = || setxattr(root, ATTRIBUTE_NAME, FORMAT.as_bytes(), XattrFlags::empty());
+    let has = getxattr(root, ATTRIBUTE_NAME, &mut format).is_ok();
+    has || set()
+        .inspect_err(|error| log::debug!("{}: no attributes: {error}", root.display()))
+        .is_ok()
 }
 
 fn check_parent(found: &Metadata) -> Result<(), Refused> {
@@ -163,6 +189,29 @@ mod tests {
             Err(OpenError::Refused { refused, .. }) => Some(refused),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[test]
+    fn one_block_has_one_file_where_there_are_attributes() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let mut directory = Directory::open(parent.path()).expect("opened");
+        let name = Name::new("s", "b", "k", "e", 1);
+        let layout = |directory: &Directory, size| directory.place(&name, size).layout();
+        for (has_attributes, size, expected) in [
+            (true, 0, Layout::Map),
+            (true, 1, Layout::Attribute),
+            (true, BLOCK, Layout::Attribute),
+            (true, BLOCK + 1, Layout::Map),
+            (false, 1, Layout::Map),
+        ] {
+            directory.has_attributes = has_attributes;
+            assert_eq!(
+                layout(&directory, size),
+                expected,
+                "{has_attributes} {size}"
+            );
+        }
+        assert!(!has_attributes(Path::new("/proc")));
     }
 
     fn chmod(path: &Path, mode: u32) {

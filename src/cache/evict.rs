@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io;
 use std::time::SystemTime;
 
-use super::entry::remove_unused;
 use super::holdings::Holdings;
 use super::keeper::{Candidate, look_through, order};
 use super::name::{object_of, object_stem};
@@ -49,8 +48,7 @@ impl ObjectSet {
     }
 
     fn has(&self, candidate: &Candidate) -> bool {
-        let stem = candidate.place.file_name().unwrap_or_default();
-        self.0.contains(object_of(&stem.to_string_lossy()))
+        self.0.contains(object_of(candidate.place.stem()))
     }
 }
 
@@ -75,7 +73,7 @@ impl Holdings {
             if matches!(what, Eviction::ToBytes(most) if evicted.left <= *most) {
                 break;
             }
-            match remove_unused(&candidate.place) {
+            match candidate.place.remove_unused() {
                 Ok(false) => evicted.in_use += 1,
                 Ok(true) => {
                     evicted.entries += 1;
@@ -83,7 +81,7 @@ impl Holdings {
                     evicted.left = evicted.left.saturating_sub(candidate.bytes);
                 }
                 Err(error) => {
-                    log::warn!("{}: {error}", candidate.place.display());
+                    log::warn!("{}: {error}", candidate.place);
                     evicted.stuck += 1;
                 }
             }
@@ -146,8 +144,7 @@ mod tests {
             let name = fixture
                 .store
                 .name(&Key::new(format!("k{n}")).expect("valid"), etag, MIB);
-            let place = fixture.cache.0.entries.place(&name);
-            !crate::cache::entry::map_of(&place).exists()
+            !fixture.cache.0.entries.place(&name, MIB).notes().exists()
         };
         (0..10).filter(is_gone).collect()
     }

@@ -185,7 +185,11 @@ fn write(entry: &Entry, start: u64, pieces: Vec<Bytes>) -> io::Result<()> {
             next += carry.len() as u64;
             carry.clear();
         }
-        let whole = piece.len() / block_len() * block_len();
+        let is_last = next + piece.len() as u64 == entry.size();
+        let whole = match is_last {
+            true => piece.len(),
+            false => piece.len() / block_len() * block_len(),
+        };
         entry.write(next / BLOCK, &piece[..whole])?;
         next += whole as u64;
         carry.extend_from_slice(&piece[whole..]);

@@ -1,19 +1,20 @@
 //! What a cache has on the disk, for who looks after it: counted here, checked in `verify`, removed in
 //! `evict`. Mounts may use it meanwhile.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::OpenError;
 use super::directory::Directory;
-use super::entry::{NEW, data_of, map_of};
 use super::name::object_of;
 use super::notes::Notes;
 use super::parallel::map_all;
+use super::place::{Layout, Place};
 use super::usage::Free;
+use super::uses::Uses;
+use super::{BLOCK, OpenError};
 
 /// The files of a cache. Nothing is kept open.
 #[derive(Debug)]
@@ -112,7 +113,6 @@ impl Survey {
 /// Counts what is in one of the directories: all versions of an object are in the same one.
 fn survey(place: &Path) -> io::Result<Survey> {
     let mut sum = Survey::default();
-    let mut stems = Vec::new();
     let files = match fs::read_dir(place) {
         // It is no directory of the cache, or gone.
         Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => {
@@ -120,64 +120,72 @@ fn survey(place: &Path) -> io::Result<Survey> {
         }
         files => files?,
     };
+    let mut files = files.collect::<io::Result<Vec<_>>>()?;
+    // What the file system says of them lies in this order on the disk.
+    files.sort_unstable_by_key(DirEntryExt::ino);
+    let mut objects = Vec::new();
     for file in files {
-        let path = file?.path();
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.ends_with(b".map") && !name.starts_with(NEW.as_bytes()) {
-            stems.push(path.with_extension(""));
-        }
-    }
-    stems.sort_unstable();
-    let object =
-        |stem: &Path| object_of(&stem.file_name().unwrap_or_default().to_string_lossy()).to_owned();
-    let mut last = None;
-    for stem in &stems {
-        match survey_entry(stem, &mut sum) {
-            Ok(true) => {}
-            // Somebody has just removed it.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+        let Some(place) = Place::of_file(&file.path()) else {
+            continue;
+        };
+        match survey_entry(&file, &place, &mut sum) {
+            Ok(true) => objects.push(object_of(place.stem()).to_owned()),
+            // Somebody has just removed it, or has not filled it yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             unusable => {
                 if let Err(error) = unusable {
-                    log::debug!("{}: {error}", stem.display());
+                    log::debug!("{place}: {error}");
                 }
                 sum.unusable += 1;
-                continue;
             }
         }
-        let object = object(stem);
-        if last.as_ref() == Some(&object) {
-            sum.replaced += 1;
-        } else {
-            sum.objects += 1;
-            last = Some(object);
-        }
     }
+    let versions = objects.len();
+    objects.sort_unstable();
+    objects.dedup();
+    sum.objects += objects.len() as u64;
+    sum.replaced += (versions - objects.len()) as u64;
     Ok(sum)
 }
 
-/// Counts one entry, and says whether it can be used.
-fn survey_entry(stem: &Path, sum: &mut Survey) -> io::Result<bool> {
-    let notes = Notes::open(stem)?;
-    let data = fs::symlink_metadata(data_of(stem));
-    let (Some(notes), Ok(data)) = (&notes, &data) else {
-        let notes = fs::symlink_metadata(map_of(stem))?;
-        sum.bytes += (notes.blocks() + data.map_or(0, |data| data.blocks())) * SECTOR;
-        return Ok(false);
+/// Counts one entry, for which `file` stands, and says whether it can be used.
+fn survey_entry(file: &DirEntry, place: &Place, sum: &mut Survey) -> io::Result<bool> {
+    let found = file.metadata()?;
+    let (size, missing) = match place.layout() {
+        // Its bytes and its notes come and go together, so that these need not be read.
+        Layout::Attribute if found.len() == 0 => return Err(ErrorKind::NotFound.into()),
+        Layout::Attribute => {
+            sum.bytes += found.blocks() * SECTOR;
+            if !found.is_file() || found.len() > BLOCK {
+                return Ok(false);
+            }
+            (found.len(), 0)
+        }
+        Layout::Map => {
+            let data = fs::symlink_metadata(place.data());
+            let data_blocks = data.as_ref().map_or(0, MetadataExt::blocks);
+            sum.bytes += (found.blocks() + data_blocks) * SECTOR;
+            let (Some(notes), Ok(data)) = (Notes::open(place)?, data) else {
+                return Ok(false);
+            };
+            if data.len() != notes.size() {
+                return Ok(false);
+            }
+            let gaps = notes.gaps()?;
+            (
+                notes.size(),
+                gaps.iter().map(|gap| gap.end - gap.start).sum(),
+            )
+        }
     };
-    let map = notes.metadata()?;
-    sum.bytes += (map.blocks() + data.blocks()) * SECTOR;
-    if data.len() != notes.size() {
-        return Ok(false);
-    }
-    let missing: u64 = notes.gaps()?.iter().map(|gap| gap.end - gap.start).sum();
     if missing == 0 {
         sum.complete += 1;
     } else {
         sum.partial += 1;
     }
-    sum.object_bytes += notes.size();
-    sum.present_bytes += notes.size() - missing;
-    let used = map.modified()?;
+    sum.object_bytes += size;
+    sum.present_bytes += size - missing;
+    let used = Uses::of(place.layout(), &found)?.last;
     sum.oldest_use = Some(sum.oldest_use.map_or(used, |oldest| oldest.min(used)));
     sum.newest_use = sum.newest_use.max(Some(used));
     Ok(true)
@@ -191,7 +199,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::BLOCK;
     use crate::cache::tests::{Fixture, MIB, damage};
 
     #[test]

@@ -3,19 +3,19 @@
 //! There is no list of what the cache has: the directory is one, and it is right in every process
 //! and after every crash. It is looked through when the cache opens and when room is needed.
 
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::directory::Directory;
-use super::entry::{NEVER, NEW, data_of, map_of, remove_unused};
 use super::name::object_of;
+use super::place::{Layout, Place, is_new};
 use super::usage::Usage;
+use super::uses::Uses;
 use crate::metrics::CacheMetrics;
 
 /// A thread that makes room, until this is dropped.
@@ -68,7 +68,7 @@ struct Work {
 /// An entry as the directory shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
-    pub(super) place: PathBuf,
+    pub(super) place: Place,
     /// Bytes on the disk.
     pub(super) bytes: u64,
     pub(super) last_use: SystemTime,
@@ -111,7 +111,7 @@ impl Work {
             if excess == 0 {
                 break;
             }
-            match remove_unused(&found.place) {
+            match found.place.remove_unused() {
                 Ok(false) => {}
                 Ok(true) => {
                     excess = excess.saturating_sub(found.bytes);
@@ -119,7 +119,7 @@ impl Work {
                     count += 1;
                     bytes += found.bytes;
                 }
-                Err(error) => log::warn!("{}: {error}", found.place.display()),
+                Err(error) => log::warn!("{}: {error}", found.place),
             }
         }
         self.metrics.removed.add(bytes);
@@ -153,52 +153,49 @@ pub(super) fn look_through(directory: &Directory) -> io::Result<Vec<Candidate>> 
 
 fn look_at(file: &DirEntry) -> io::Result<Option<Candidate>> {
     let path = file.path();
-    let metadata = file.metadata()?;
-    let is_old = || {
-        let age = SystemTime::now().duration_since(metadata.modified()?);
-        Ok::<_, io::Error>(age.is_ok_and(|age| age > ABANDONED))
+    let Some(place) = Place::of_file(&path) else {
+        let is_left = match Place::of_data(&path) {
+            // Its notes are made just after it.
+            Some(place) => !place.notes().try_exists()?,
+            None => is_new(&path),
+        };
+        if is_left && is_old(&file.metadata()?)? {
+            fs::remove_file(path)?;
+        }
+        return Ok(None);
     };
-    if file
-        .file_name()
-        .as_encoded_bytes()
-        .starts_with(NEW.as_bytes())
-    {
-        if is_old()? {
-            fs::remove_file(path)?;
+    let metadata = file.metadata()?;
+    let mut blocks = metadata.blocks();
+    match place.layout() {
+        Layout::Map => blocks += fs::metadata(place.data()).map_or(0, |data| data.blocks()),
+        // It is made before it is filled.
+        Layout::Attribute if metadata.len() == 0 => {
+            if is_old(&metadata)? {
+                fs::remove_file(path)?;
+            }
+            return Ok(None);
         }
-        return Ok(None);
+        Layout::Attribute => {}
     }
-    let is = |ending: &str| path.extension().is_some_and(|found| found == ending);
-    if is("data") {
-        // Its notes are made just after it.
-        if !map_of(&path).try_exists()? && is_old()? {
-            fs::remove_file(path)?;
-        }
-        return Ok(None);
-    }
-    if !is("map") {
-        return Ok(None);
-    }
-    let data = fs::metadata(data_of(&path)).map_or(0, |data| data.blocks());
+    let uses = Uses::of(place.layout(), &metadata)?;
     Ok(Some(Candidate {
-        bytes: (data + metadata.blocks()) * 512,
-        last_use: metadata.modified()?,
-        is_proven: metadata.accessed()? > NEVER + Duration::from_secs(1),
+        place,
+        bytes: blocks * 512,
+        last_use: uses.last,
+        is_proven: uses.is_repeated,
         is_replaced: false,
-        place: path.with_extension(""),
     }))
+}
+
+/// Whether nobody completes a file any more that is not complete.
+fn is_old(metadata: &Metadata) -> io::Result<bool> {
+    let age = SystemTime::now().duration_since(metadata.modified()?);
+    Ok(age.is_ok_and(|age| age > ABANDONED))
 }
 
 /// Marks all versions of an object but the one that was used last.
 fn mark_replaced(found: &mut [Candidate]) {
-    let object = |found: &Candidate| {
-        let stem = found
-            .place
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        object_of(&stem).to_owned()
-    };
+    let object = |found: &Candidate| object_of(found.place.stem()).to_owned();
     found.sort_by_cached_key(|one| (object(one), one.last_use));
     for index in 1..found.len() {
         found[index - 1].is_replaced = object(&found[index - 1]) == object(&found[index]);
@@ -243,19 +240,20 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::cache::place;
 
     fn candidate(place: &str, second: u64, is_proven: bool, bytes: u64) -> Candidate {
         Candidate {
-            place: Path::new("/c").join(place),
+            place: Place::new(Path::new("/c"), place, Layout::Map),
             bytes,
-            last_use: NEVER + Duration::from_secs(second),
+            last_use: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
             is_proven,
             is_replaced: false,
         }
     }
 
     fn names(found: &[Candidate]) -> Vec<String> {
-        let name = |one: &Candidate| one.place.file_name().expect("one").to_string_lossy().into();
+        let name = |one: &Candidate| one.place.stem().to_owned();
         found.iter().map(name).collect()
     }
 
@@ -282,5 +280,27 @@ mod tests {
         ];
         order(&mut found);
         assert_eq!(names(&found), ["scan-3", "kept-1", "kept-2", "scan-4"]);
+    }
+
+    #[test]
+    fn file_that_nobody_fills_goes_after_a_while() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(parent.path()).expect("opened");
+        let place = |stem| Place::new(&directory.root().join("ab"), stem, Layout::Attribute);
+        let [new, old, filled] = ["ab-1", "ab-2", "ab-3"].map(place);
+        directory.make_place(&new).expect("made");
+        let long_ago = SystemTime::now() - ABANDONED - Duration::from_secs(1);
+        for (place, content, is_old) in [(&new, "", false), (&old, "", true), (&filled, "x", true)]
+        {
+            fs::write(place.data(), content).expect("written");
+            if is_old {
+                let file = place::open(&place.data()).expect("there");
+                file.set_modified(long_ago).expect("set");
+            }
+        }
+        let found = look_through(&directory).expect("read");
+        assert_eq!(names(&found), ["ab-3"]);
+        let exists = [&new, &old, &filled].map(|place| place.data().exists());
+        assert_eq!(exists, [true, false, true]);
     }
 }

@@ -11,9 +11,12 @@
 //! | `get` | a GET under way: from files as long as they have it, then from the store |
 //! | `claim` | who fetches what at the moment |
 //! | `fill` | bytes on their way from the store, and into files |
-//! | `entry` | the two files of one version of one object |
+//! | `entry`, `entries` | one version of one object, and those that are open |
+//! | `place` | where its files are |
+//! | `notes` | which of its blocks are there, and their checksums |
+//! | `uses` | when it was used |
 //! | `direct`, `buffers` | bytes past the page cache, and the memory that they are read into |
-//! | `record` | what is noted for a block, and at the head of an object's notes |
+//! | `record` | what the notes look like |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
@@ -21,14 +24,15 @@
 //! | `usage`, `keeper` | how much they take, and what makes room |
 //! | `warm` | filling it before anybody reads |
 //! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
-//! | `notes`, `parallel`, `watch` | what these need: what an entry lacks, many threads, who follows |
+//! | `parallel`, `watch` | what these need: many threads, who follows |
 //!
 //! # On the disk
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
-//! `NAME.map` notes for each block whether it is there, and its checksum. `NAME` is made of hashes of
-//! the store, the bucket, the key and the version: keys cannot be read off it. Several processes may
-//! use the same directory: whoever removes files removes names only, so that who has them open goes
-//! on.
+//! `NAME.map` notes for each block whether it is there, and its checksum. An object of one block has
+//! a single file, `NAME.block`, with its notes in an attribute, where the file system takes attributes:
+//! data sets have millions of them. `NAME` is made of hashes of the store, the bucket, the key and the
+//! version: keys cannot be read off it. Several processes may use the same directory: whoever removes
+//! files removes names only, so that who has them open goes on.
 //!
 //! A block is written before its note, and a note is no more than a claim: after a crash, also of
 //! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
@@ -37,6 +41,7 @@ mod buffers;
 mod claim;
 mod direct;
 mod directory;
+mod entries;
 mod entry;
 mod evict;
 mod fill;
@@ -46,6 +51,7 @@ mod keeper;
 mod name;
 mod notes;
 mod parallel;
+mod place;
 mod proof;
 mod prover;
 mod record;
@@ -53,6 +59,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod uses;
 mod verify;
 mod warm;
 mod watch;
@@ -79,7 +86,7 @@ use crate::memory::{Account, Budget};
 use crate::metrics::{CacheMetrics, Snapshot};
 use buffers::Buffers;
 use directory::Directory;
-use entry::Entries;
+use entries::Entries;
 use keeper::Keeper;
 use proof::Proven;
 use prover::Prover;

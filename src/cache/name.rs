@@ -16,6 +16,9 @@ pub(crate) struct Name {
 /// As much of a [`Name`] as the names of its files have.
 pub(super) type Short = [u8; 2 * HALF];
 
+/// The rest of a [`Name`].
+pub(super) type Rest = [u8; 2 * HALF];
+
 impl Name {
     /// The name of the version `etag` of `size` bytes of the object `key` in `bucket`, where `store`
     /// tells stores with buckets of the same name apart.
@@ -38,6 +41,14 @@ impl Name {
         short[..HALF].copy_from_slice(&self.object[..HALF]);
         short[HALF..].copy_from_slice(&self.version[..HALF]);
         short
+    }
+
+    /// What [`Self::stem`] does not write.
+    pub(super) fn rest(&self) -> Rest {
+        let mut rest = [0; 2 * HALF];
+        rest[..HALF].copy_from_slice(&self.object[HALF..]);
+        rest[HALF..].copy_from_slice(&self.version[HALF..]);
+        rest
     }
 
     /// All of it, as its file of notes has it: two versions whose files had the same name would be
@@ -113,6 +124,9 @@ mod tests {
                 assert_ne!(name.whole(), other.whole());
             }
         }
+        let (short, rest, whole) = (names[0].short(), names[0].rest(), names[0].whole());
+        assert_eq!((&short[..HALF], &rest[..HALF]), whole[..32].split_at(HALF));
+        assert_eq!((&short[HALF..], &rest[HALF..]), whole[32..].split_at(HALF));
         assert_eq!(object_of(&names[0].stem()), object_of(&names[5].stem()));
         assert_eq!(object_of(&names[0].stem()), object_stem("s", "b", "key"));
         assert_ne!(object_of(&names[0].stem()), object_of(&names[4].stem()));

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::entry::ONE_USE;
 use super::name::Short;
+use super::uses::ONE_USE;
 
 /// The blocks of one entry that were good when they were written or read here. Any thread may use it.
 #[derive(Debug)]

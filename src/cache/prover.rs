@@ -199,7 +199,7 @@ fn check_some(entry: &Entry, check: Check) -> io::Result<Option<u64>> {
         return Ok(None);
     }
     let mut next = match check {
-        Check::Begin if !entry.is_complete()? => return Ok(None),
+        Check::Begin if !entry.notes().is_complete()? => return Ok(None),
         Check::Begin => 0,
         Check::From(next) => next,
     };

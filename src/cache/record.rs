@@ -1,7 +1,8 @@
-//! What a file of notes holds: a head, and a record of 8 bytes for each block.
+//! What is noted of an entry. A file of notes holds a head, and a record of 8 bytes for each block; an
+//! attribute holds both in short, of an object of one block.
 
 use super::BLOCK;
-use super::name::Name;
+use super::name::{Name, Rest};
 use crate::crt::crc32c;
 
 /// Bytes of the head.
@@ -59,6 +60,35 @@ pub(super) fn sum(seed: u32, number: u64, record: [u8; RECORD]) -> Option<u32> {
     (u32::from_le_bytes(rest) == mark(seed, number, sum)).then_some(sum)
 }
 
+/// What stands in the attribute of a file of bytes: what the name of the file, without its ending, does not
+/// say of the version, and the record of its only block.
+pub(super) fn attribute(stem: &str, rest: &Rest, sum: u32) -> [u8; ATTRIBUTE] {
+    let mut attribute = [0; ATTRIBUTE];
+    attribute[..4].copy_from_slice(&ATTRIBUTE_FORMAT.to_le_bytes());
+    attribute[4..36].copy_from_slice(rest);
+    attribute[36..].copy_from_slice(&record(attribute_seed(stem, rest), 0, sum));
+    attribute
+}
+
+/// What an attribute of the file `stem` says: of which version the bytes are, as far as the name does not, and
+/// their checksum. `None` when it is none, or of another format or file, or damaged.
+pub(super) fn read_attribute(stem: &str, attribute: &[u8]) -> Option<(Rest, u32)> {
+    let (format, said) = attribute.split_first_chunk::<4>()?;
+    let (rest, record) = said.split_first_chunk::<32>()?;
+    let checksum = sum(attribute_seed(stem, rest), 0, record.try_into().ok()?)?;
+    (u32::from_le_bytes(*format) == ATTRIBUTE_FORMAT).then_some((*rest, checksum))
+}
+
+fn attribute_seed(stem: &str, rest: &Rest) -> u32 {
+    crc32c(crc32c(0, stem.as_bytes()), rest)
+}
+
+/// Bytes of an attribute: as many as file systems keep beside the times of a file, so that they read them at
+/// once with these.
+pub(super) const ATTRIBUTE: usize = 44;
+
+const ATTRIBUTE_FORMAT: u32 = 1;
+
 const MAGIC: &[u8; 8] = b"MS3CACHE";
 
 const FORMAT: u32 = 2;
@@ -108,5 +138,21 @@ mod tests {
         }
         assert_ne!(head(&name("a"), 5), head(&name("b"), 5));
         assert_ne!(head(&name("a"), 5), head(&name("a"), 6));
+    }
+
+    #[test]
+    fn attribute_is_believed_of_its_file_and_version_only() {
+        let (rest, other) = (Name::new("s", "b", "k", "e", 5).rest(), [7; 32]);
+        let mut written = attribute("stem", &rest, 99);
+        assert_eq!(read_attribute("stem", &written), Some((rest, 99)));
+        assert_eq!(read_attribute("stem2", &written), None);
+        assert_eq!(read_attribute("stem", &written[..ATTRIBUTE - 1]), None);
+        assert_eq!(read_attribute("stem", &[]), None);
+        assert_ne!(attribute("stem", &other, 99), written);
+        for byte in 0..ATTRIBUTE {
+            written[byte] ^= 0x10;
+            assert_eq!(read_attribute("stem", &written), None, "byte {byte}");
+            written[byte] ^= 0x10;
+        }
     }
 }

@@ -39,7 +39,7 @@ impl CachedStore {
     /// The file that has all of the version `etag` of `size` bytes of `key`, if there is one that is
     /// known to be good. Waits for the disk no longer than opening a file takes.
     pub fn whole(&self, key: &Key, etag: &ETag, size: u64) -> Option<WholeFile> {
-        self.shared.whole(&self.name(key, etag, size))
+        self.shared.whole(&self.name(key, etag, size), size)
     }
 
     /// Whether its files lie on a file system that lies on others, such as overlayfs: of which

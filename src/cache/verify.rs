@@ -5,14 +5,14 @@ use std::io;
 use std::iter;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use super::BLOCK;
-use super::entry::{block_len, data_of, forget_block, map_of, open_to_read, remove};
+use super::entry::block_len;
 use super::holdings::Holdings;
 use super::keeper::{Candidate, look_through};
 use super::notes::Notes;
 use super::parallel::map_all;
+use super::place::{Place, open_to_read};
 use super::watch::Watch;
 use crate::crt::crc32c;
 
@@ -79,23 +79,28 @@ fn check(entry: &Candidate, watch: &impl Watch) -> Verified {
     match check.run(place) {
         Ok(()) => {}
         // Notes go first when an entry is removed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !map_of(place).exists() => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !has_notes(place) => {
             return Verified::default();
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => check.remove(place),
         Err(error) => {
-            log::warn!("{}: {error}", place.display());
+            log::warn!("{}: {error}", place);
             check.result.stuck += 1;
         }
     }
     if check.result.bad_blocks > 0 {
-        let (bad, place) = (check.result.bad_blocks, place.display());
+        let (bad, place) = (check.result.bad_blocks, place);
         log::warn!("{place}: blocks that are not what was written: {bad}");
     }
     check.result.entries += 1;
     // What the disk has beside the blocks that were read.
     watch.advanced(entry.bytes.saturating_sub(check.told));
     check.result
+}
+
+/// Whether anything is noted of the entry at `place`.
+fn has_notes(place: &Place) -> bool {
+    !matches!(Notes::open(place), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// A look at one entry.
@@ -108,15 +113,15 @@ struct Check<'a, W> {
 
 /// The files of an entry.
 struct Files<'a> {
-    place: &'a Path,
+    place: &'a Place,
     notes: Notes,
     data: File,
 }
 
 impl<W: Watch> Check<'_, W> {
-    fn run(&mut self, place: &Path) -> io::Result<()> {
+    fn run(&mut self, place: &Place) -> io::Result<()> {
         let notes = Notes::open(place)?;
-        let data = open_to_read(&data_of(place))?;
+        let data = open_to_read(&place.data())?;
         let len = data.metadata()?.len();
         let Some(notes) = notes.filter(|notes| notes.size() == len) else {
             self.remove(place);
@@ -139,7 +144,9 @@ impl<W: Watch> Check<'_, W> {
             let len = most.min(range.end - next);
             let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
             // Before the bytes, which are written before it.
-            let sums = files.notes.sums(next / BLOCK, len.div_ceil(BLOCK))?;
+            let sums = files
+                .notes
+                .sums(next / BLOCK, buffer.len().div_ceil(block_len()))?;
             match files.data.read_exact_at(&mut buffer, next) {
                 Ok(()) => {}
                 // One of them is the one that the disk does not give.
@@ -148,7 +155,7 @@ impl<W: Watch> Check<'_, W> {
                     continue;
                 }
                 Err(error) => {
-                    log::warn!("{}: {error}", files.place.display());
+                    log::warn!("{}: {error}", files.place);
                     buffer.clear();
                 }
             }
@@ -164,7 +171,7 @@ impl<W: Watch> Check<'_, W> {
                         self.result.good_bytes += block.len() as u64;
                     }
                     Some(_) => {
-                        forget_block(files.place, number)?;
+                        Notes::forget_at(files.place, number)?;
                         self.result.bad_blocks += 1;
                     }
                 }
@@ -176,12 +183,12 @@ impl<W: Watch> Check<'_, W> {
         Ok(())
     }
 
-    fn remove(&mut self, place: &Path) {
-        log::warn!("{}: cannot be used, and is removed", place.display());
-        match remove(place) {
+    fn remove(&mut self, place: &Place) {
+        log::warn!("{}: cannot be used, and is removed", place);
+        match place.remove() {
             Ok(()) => self.result.unusable += 1,
             Err(error) => {
-                log::warn!("{}: {error}", place.display());
+                log::warn!("{}: {error}", place);
                 self.result.stuck += 1;
             }
         }
@@ -194,9 +201,14 @@ const PIECE: u64 = 8 * BLOCK;
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+
     use super::*;
+    use crate::cache::notes::ATTRIBUTE_NAME;
+    use crate::cache::record::ATTRIBUTE;
     use crate::cache::tests::{Fixture, MIB, read};
     use crate::s3::fake::synthetic;
 
@@ -287,21 +299,44 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_small_entry_is_found_or_harmless() {
+    fn every_flipped_bit_of_a_small_entry_is_found() {
         let fixture = Fixture::new();
         let etag = fixture.fake.put_synthetic("k", 100, 7);
-        for (ending, len) in [("data", 100), ("map", 104)] {
-            for place in 0..len {
-                fixture.read(&etag, 100, 0..100).expect("read");
-                assert!(verify(&fixture).is_good());
-                flip(&fixture.files(ending)[0], place);
-                let found = verify(&fixture);
-                // A note that is damaged is none.
-                let is_record = ending == "map" && place >= 96;
-                assert!(!found.is_good() || is_record, "{ending} {place}: {found:?}");
-                assert_eq!(found.good_blocks, 0, "{ending} {place}");
-            }
+        let fill = || {
+            let body = fixture.read(&etag, 100, 0..100).expect("read");
+            assert!(body == synthetic(7, 0..100));
+            assert!(verify(&fixture).is_good());
+            fixture.files("block").remove(0)
+        };
+        for place in 0..100 {
+            flip(&fill(), place);
+            let found = verify(&fixture);
+            assert_eq!(
+                (found.good_blocks, found.bad_blocks),
+                (0, 1),
+                "byte {place}"
+            );
         }
+        for place in 0..ATTRIBUTE {
+            let file = File::open(fill()).expect("there");
+            let mut attribute = [0; ATTRIBUTE];
+            fgetxattr(&file, ATTRIBUTE_NAME, &mut attribute).expect("read");
+            attribute[place] ^= 4;
+            fsetxattr(&file, ATTRIBUTE_NAME, &attribute, XattrFlags::REPLACE).expect("written");
+            let found = verify(&fixture);
+            assert_eq!((found.good_blocks, found.unusable), (0, 1), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_a_crash_has_left_without_notes_are_nothing() {
+        let fixture = Fixture::new();
+        let etag = fixture.fake.put_synthetic("k", 100, 7);
+        fixture.read(&etag, 100, 0..100).expect("read");
+        let file = fixture.files("block").remove(0);
+        fremovexattr(File::open(&file).expect("there"), ATTRIBUTE_NAME).expect("removed");
+        assert_eq!(verify(&fixture), Verified::default());
+        assert!(file.exists(), "it may be being filled");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Files that have all of a version, for the kernel to read them by itself.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use log::debug;
+use rustix::fs::{Advice, fadvise};
 
-use super::Shared;
-use super::entry::{data_of, map_of, open_to_read, touch_at};
 use super::name::Name;
+use super::place::{Layout, Place, open_to_read};
 use super::proof::Stamp;
+use super::uses::note_use;
+use super::{BLOCK, Shared};
 
 /// A file that has all bytes of one version of an object. As long as this, or a file that the kernel
 /// has opened from it, is open, nobody removes it to make room.
@@ -22,21 +24,22 @@ impl AsFd for WholeFile {
 }
 
 impl Shared {
-    /// The file of the version `name`, if all its blocks were good when this process saw them last,
-    /// and it was not written since. Waits for the disk no longer than opening a file takes.
-    pub(super) fn whole(&self, name: &Name) -> Option<WholeFile> {
+    /// The file of the version `name` of `size` bytes, if all its blocks were good when this process saw
+    /// them last, and it was not written since. Waits for the disk no longer than opening a file takes.
+    pub(super) fn whole(&self, name: &Name, size: u64) -> Option<WholeFile> {
         let short = name.short();
         let stamp = self.proven.get(&short)?;
-        let place = self.entries.place(name);
-        let found = open_to_read(&data_of(&place)).and_then(|file| {
+        let place = self.entries.place(name, size);
+        let found = open_to_read(&place.data()).and_then(|file| {
             let metadata = file.metadata()?;
-            Ok((file, Stamp::of(&metadata)))
+            Ok((file, metadata))
         });
         match found {
-            Ok((file, now)) if now == stamp => match file.try_lock_shared() {
+            Ok((file, now)) if Stamp::of(&now) == stamp => match file.try_lock_shared() {
                 Ok(()) => {
+                    read_ahead(&file, size);
                     if self.proven.note_used(&short) {
-                        touch_at(&map_of(&place));
+                        note_use_at(&place, &file, &now);
                     }
                     self.metrics.whole.add(1);
                     return Some(WholeFile(file));
@@ -54,5 +57,75 @@ impl Shared {
         self.proven.remove(&short);
         self.entries.forget(name);
         None
+    }
+}
+
+/// Lets the disk begin with a file that is most likely read as a whole, before its reader has heard that it
+/// is open.
+fn read_ahead(file: &File, size: u64) {
+    if size <= BLOCK {
+        // It is read all the same.
+        _ = fadvise(file, 0, None, Advice::WillNeed);
+    }
+}
+
+/// Notes a use of the entry at `place`, whose bytes are in `data` with this metadata.
+fn note_use_at(place: &Place, data: &File, metadata: &Metadata) {
+    match place.layout() {
+        Layout::Attribute => note_use(place.layout(), data, metadata),
+        Layout::Map => {
+            let noted = open_to_read(&place.notes()).and_then(|map| {
+                note_use(place.layout(), &map, &map.metadata()?);
+                Ok(())
+            });
+            if let Err(error) = noted {
+                debug!("a use of a file of the cache is not noted: {error}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSliceMut, Write};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::*;
+    use crate::cache::entry::block_len;
+
+    /// Whether the page cache has the last byte of a block.
+    fn is_in_memory(file: &File) -> bool {
+        let mut byte = [0];
+        let into = &mut [IoSliceMut::new(&mut byte)];
+        match preadv2(file, into, BLOCK - 1, ReadWriteFlags::NOWAIT) {
+            Ok(read) => read == 1,
+            Err(Errno::AGAIN) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn small_file_is_read_before_anybody_asks_for_its_bytes() {
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).expect("a file");
+        file.write_all(&vec![7; block_len()]).expect("written");
+        file.sync_all().expect("on the disk");
+        let until = Instant::now() + Duration::from_secs(60);
+        let wait = |what: &dyn Fn() -> bool| {
+            while !what() {
+                assert!(Instant::now() < until, "not so after a minute");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        wait(&|| {
+            fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
+            !is_in_memory(&file)
+        });
+        read_ahead(&file, BLOCK + 1);
+        assert!(!is_in_memory(&file), "too large");
+        read_ahead(&file, BLOCK);
+        wait(&|| is_in_memory(&file));
     }
 }

@@ -1,6 +1,10 @@
 //! Files that were damaged anywhere: never a wrong byte.
 
+use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
+
 use super::*;
+use crate::cache::notes::ATTRIBUTE_NAME;
+use crate::cache::record::ATTRIBUTE;
 
 /// Damage to a file of the cache.
 #[derive(Debug, Clone)]
@@ -17,6 +21,12 @@ enum Damage {
     Swap,
     /// It is gone.
     Remove,
+    /// Its notes are those of another file.
+    SwapNotes,
+    /// A bit of its notes is another one.
+    FlipNotes { place: usize, bit: u8 },
+    /// Its notes are gone.
+    RemoveNotes,
 }
 
 fn damage_of_a_file() -> impl Strategy<Value = Damage> {
@@ -27,6 +37,9 @@ fn damage_of_a_file() -> impl Strategy<Value = Damage> {
         1 => (1u64..200_000).prop_map(|by| Damage::Grow { by }),
         1 => Just(Damage::Swap),
         1 => Just(Damage::Remove),
+        1 => Just(Damage::SwapNotes),
+        2 => (0..ATTRIBUTE, 0u8..8).prop_map(|(place, bit)| Damage::FlipNotes { place, bit }),
+        1 => Just(Damage::RemoveNotes),
     ]
 }
 
@@ -61,8 +74,31 @@ impl Damage {
                 _ = fs::copy(other, path);
             }
             Self::Remove => fs::remove_file(path).expect("removed"),
+            Self::SwapNotes => {
+                if let Some(notes) = notes(other) {
+                    note(path, &notes);
+                }
+            }
+            Self::FlipNotes { place, bit } => {
+                if let Some(mut notes) = notes(path) {
+                    notes[place] ^= 1 << bit;
+                    note(path, &notes);
+                }
+            }
+            Self::RemoveNotes => _ = removexattr(path, ATTRIBUTE_NAME),
         }
     }
+}
+
+/// What is noted in the attribute of a file, if it has one.
+fn notes(path: &Path) -> Option<[u8; ATTRIBUTE]> {
+    let mut notes = [0; ATTRIBUTE];
+    getxattr(path, ATTRIBUTE_NAME, &mut notes).ok()?;
+    Some(notes)
+}
+
+fn note(path: &Path, notes: &[u8]) {
+    setxattr(path, ATTRIBUTE_NAME, notes, XattrFlags::empty()).expect("noted");
 }
 
 proptest! {
@@ -72,15 +108,17 @@ proptest! {
     fn prop_damage_is_never_read(
         damages in prop::collection::vec((any::<bool>(), any::<bool>(), damage_of_a_file()), 1..6),
         restarts: bool,
+        // Of one block, and of several.
+        size in prop_oneof![Just(MIB + 77), Just(100_000), Just(BLOCK)],
     ) {
         let mut fixture = Fixture::new();
-        let size = MIB + 77;
         let etags = [SEED, SEED + 1].map(|seed| {
             let etag = fixture.fake.put_synthetic("k", size, seed);
             fixture.read(&etag, size, 0..size).expect("read");
             etag
         });
-        let (data, maps) = (fixture.files("data"), fixture.files("map"));
+        let endings = if size > BLOCK { ["data", "map"] } else { ["block"; 2] };
+        let [data, maps] = endings.map(|ending| fixture.files(ending));
         prop_assert_eq!((data.len(), maps.len()), (2, 2));
         if restarts {
             fixture.restart();

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 
 pub use fetch::{End, FetchLimits, Fetched, Trouble};
 
-use super::entry::{data_of, remove_unused};
 use super::keeper::{look_through, order};
 use super::notes::Notes;
 use super::parallel::map_all;
@@ -102,14 +101,14 @@ impl CachedStore {
                 if room >= needed {
                     break;
                 }
-                match remove_unused(&candidate.place) {
+                match candidate.place.remove_unused() {
                     Ok(false) => {}
                     Ok(true) => {
                         usage.removed(candidate.bytes);
                         self.shared.metrics.removed.add(candidate.bytes);
                         room = usage.room(directory.root());
                     }
-                    Err(error) => log::warn!("{}: {error}", candidate.place.display()),
+                    Err(error) => log::warn!("{}: {error}", candidate.place),
                 }
             }
         }
@@ -149,9 +148,9 @@ impl CachedStore {
     /// The notes of a version, if its files can be used.
     fn notes(&self, version: &Version) -> io::Result<Option<Notes>> {
         let name = self.name(&version.key, &version.etag, version.size);
-        let place = self.shared.entries.place(&name);
+        let place = self.shared.entries.place(&name, version.size);
         let notes = Notes::open(&place)?;
-        let data = fs::symlink_metadata(data_of(&place))?;
+        let data = fs::symlink_metadata(place.data())?;
         let size = version.size;
         Ok(notes.filter(|notes| notes.size() == size && data.len() == size))
     }
