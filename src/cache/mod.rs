@@ -75,6 +75,7 @@ use futures::executor::ThreadPool;
 pub use directory::Refused;
 pub use evict::{Evicted, Eviction, ObjectSet};
 pub use holdings::{Disk, Holdings, Survey};
+pub use name::Source;
 pub(crate) use name::{Name, hex};
 pub use store::CachedStore;
 pub use verify::Verified;

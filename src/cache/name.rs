@@ -4,6 +4,27 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use crate::s3::{ETag, Key};
+
+/// A bucket of which a cache has objects.
+#[derive(Debug, Clone)]
+pub struct Source {
+    store: String,
+    bucket: String,
+}
+
+impl Source {
+    /// `bucket`, where `store` tells stores apart that have buckets of the same name.
+    pub fn new(store: String, bucket: String) -> Self {
+        Self { store, bucket }
+    }
+
+    /// The name of the version `etag` of `size` bytes of `key`.
+    pub(crate) fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
+        Name::new(&self.store, &self.bucket, key.as_str(), &etag.text(), size)
+    }
+}
+
 /// A version of an object, as hashes: no two versions have the same, and none can be read off it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Name {

@@ -2,16 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-
 use super::get::Get;
-use super::name::Name;
+use super::name::{Name, Source};
 use super::{Cache, Shared, WholeFile};
-use crate::s3::{
-    BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListPage, ListRequest,
-    ObjectInfo, PutRequest, RenameRequest, Store, Stored, Upload,
-};
+use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Key, Layer, Store};
 
 /// A bucket, of which what was read once is read from a [`Cache`].
 ///
@@ -21,18 +15,16 @@ use crate::s3::{
 pub struct CachedStore {
     store: Arc<dyn Store>,
     pub(super) shared: Arc<Shared>,
-    /// What tells this store from others with buckets of the same name, and the bucket.
-    origin: (String, String),
+    source: Source,
 }
 
 impl CachedStore {
-    /// `bucket` of `store`, read by way of `cache`. `origin` tells stores apart that have buckets of
-    /// the same name.
-    pub fn new(store: Arc<dyn Store>, cache: &Cache, origin: String, bucket: String) -> Self {
+    /// `store`, which is `source`, read by way of `cache`.
+    pub fn new(store: Arc<dyn Store>, cache: &Cache, source: Source) -> Self {
         Self {
             store,
             shared: Arc::clone(&cache.0),
-            origin: (origin, bucket),
+            source,
         }
     }
 
@@ -50,46 +42,21 @@ impl CachedStore {
 
     /// The name of the files of a version.
     pub(super) fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
-        let (origin, bucket) = &self.origin;
-        Name::new(origin, bucket, key.as_str(), &etag.text(), size)
+        self.source.name(key, etag, size)
     }
 }
 
-impl Store for CachedStore {
-    fn get(
+impl Layer for CachedStore {
+    fn below(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn get_through(
         &self,
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, Error> {
         let name = self.name(&request.key, &request.if_match, request.size);
         Ok(Get::start(&self.shared, &self.store, name, request, sink))
-    }
-
-    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectInfo, Error>> {
-        self.store.head(key)
-    }
-
-    fn list<'a>(&'a self, request: &'a ListRequest) -> BoxFuture<'a, Result<ListPage, Error>> {
-        self.store.list(request)
-    }
-
-    fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
-        self.store.put(request, body)
-    }
-
-    fn upload(&self, request: PutRequest, buffer: u64) -> Result<Box<dyn Upload>, Error> {
-        self.store.upload(request, buffer)
-    }
-
-    fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), Error>> {
-        self.store.delete(key)
-    }
-
-    fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>> {
-        self.store.copy(request)
-    }
-
-    fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
-        self.store.rename(request)
     }
 }

@@ -90,7 +90,11 @@ fn open(fake: &FakeStore, directory: &Path, most: Option<u64>) -> (Cache, Arc<Ca
         thread::sleep(Duration::from_millis(1));
     }
     let behind: Arc<dyn Store> = Arc::new(fake.clone());
-    let store = CachedStore::new(behind, &cache, "origin".to_owned(), "bucket".to_owned());
+    let store = CachedStore::new(
+        behind,
+        &cache,
+        Source::new("origin".to_owned(), "bucket".to_owned()),
+    );
     (cache, Arc::new(store))
 }
 

@@ -22,7 +22,7 @@ use super::notify::ServiceManager;
 use super::observed::{Caches, Observers};
 use super::shared_cache;
 use super::signals::{Forwarding, HeldSignals, Signal};
-use crate::cache::{Cache, CacheLimits, CachedStore};
+use crate::cache::{Cache, CacheLimits, CachedStore, Source};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
@@ -324,16 +324,15 @@ fn layered(
     store: S3Store,
     caches: &Caches,
 ) -> (Arc<dyn Store>, Option<Arc<CachedStore>>) {
-    let (origin, bucket) = (cache_origin(client, &store), store.bucket().to_owned());
+    let source = cache_source(client, &store);
     let mut store: Arc<dyn Store> = Arc::new(store);
     if let Some(cache) = &caches.bucket {
-        let behind = SharedCacheStore::new(store, cache, origin.clone(), bucket.clone());
-        store = Arc::new(behind);
+        store = Arc::new(SharedCacheStore::new(store, cache, source.clone()));
     }
     let Some(cache) = &caches.disk else {
         return (store, None);
     };
-    let cached = Arc::new(CachedStore::new(store, cache, origin, bucket));
+    let cached = Arc::new(CachedStore::new(store, cache, source));
     (Arc::clone(&cached) as Arc<dyn Store>, Some(cached))
 }
 
@@ -343,9 +342,13 @@ pub(super) fn cached(
     store: &Arc<S3Store>,
     cache: &Cache,
 ) -> Arc<CachedStore> {
-    let (origin, bucket) = (cache_origin(client, store), store.bucket().to_owned());
+    let source = cache_source(client, store);
     let store = Arc::clone(store) as Arc<dyn Store>;
-    Arc::new(CachedStore::new(store, cache, origin, bucket))
+    Arc::new(CachedStore::new(store, cache, source))
+}
+
+fn cache_source(client: &ClientOptions, store: &S3Store) -> Source {
+    Source::new(cache_origin(client, store), store.bucket().to_owned())
 }
 
 /// What tells stores apart in a cache that have buckets of the same name.

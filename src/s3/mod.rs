@@ -26,6 +26,7 @@ mod fetch;
 mod find;
 mod get;
 mod head;
+mod layer;
 mod list;
 mod message;
 mod metadata;
@@ -51,6 +52,7 @@ pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use etag::ETag;
 pub use find::find;
+pub use layer::Layer;
 pub use types::{
     InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject, ObjectDetails,
     ObjectInfo, Prefix, Restore, StorageClass,

@@ -2,16 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-
 use super::get::Get;
 use super::{Shared, SharedCache};
-use crate::cache::Name;
-use crate::s3::{
-    BodySink, CopyRequest, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo,
-    PutRequest, RenameRequest, Store, Stored, Upload,
-};
+use crate::cache::Source;
+use crate::s3::{BodySink, Error, GetRequest, InFlight, Layer, Store};
 
 /// A bucket, of which what was read once, by whichever mount, is read from a [`SharedCache`].
 ///
@@ -21,24 +15,26 @@ use crate::s3::{
 pub struct SharedCacheStore {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
-    /// What tells this store from others with buckets of the same name, and the bucket.
-    origin: (String, String),
+    source: Source,
 }
 
 impl SharedCacheStore {
-    /// `bucket` of `store`, read by way of `cache`. `origin` tells stores apart that have buckets of
-    /// the same name.
-    pub fn new(store: Arc<dyn Store>, cache: &SharedCache, origin: String, bucket: String) -> Self {
+    /// `store`, which is `source`, read by way of `cache`.
+    pub fn new(store: Arc<dyn Store>, cache: &SharedCache, source: Source) -> Self {
         Self {
             store,
             shared: Arc::clone(&cache.0),
-            origin: (origin, bucket),
+            source,
         }
     }
 }
 
-impl Store for SharedCacheStore {
-    fn get(
+impl Layer for SharedCacheStore {
+    fn below(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn get_through(
         &self,
         request: GetRequest,
         sink: Arc<dyn BodySink>,
@@ -48,37 +44,9 @@ impl Store for SharedCacheStore {
             self.shared.metrics.misses.add(length);
             return self.store.get(request, sink);
         }
-        let (origin, bucket) = &self.origin;
-        let (key, etag) = (request.key.as_str(), request.if_match.text());
-        let name = Name::new(origin, bucket, key, &etag, request.size);
+        let name = self
+            .source
+            .name(&request.key, &request.if_match, request.size);
         Ok(Get::start(&self.shared, &self.store, name, request, sink))
-    }
-
-    fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectInfo, Error>> {
-        self.store.head(key)
-    }
-
-    fn list<'a>(&'a self, request: &'a ListRequest) -> BoxFuture<'a, Result<ListPage, Error>> {
-        self.store.list(request)
-    }
-
-    fn put(&self, request: PutRequest, body: Bytes) -> BoxFuture<'_, Result<Stored, Error>> {
-        self.store.put(request, body)
-    }
-
-    fn upload(&self, request: PutRequest, buffer: u64) -> Result<Box<dyn Upload>, Error> {
-        self.store.upload(request, buffer)
-    }
-
-    fn delete<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<(), Error>> {
-        self.store.delete(key)
-    }
-
-    fn copy(&self, request: CopyRequest) -> BoxFuture<'_, Result<Stored, Error>> {
-        self.store.copy(request)
-    }
-
-    fn rename(&self, request: RenameRequest) -> BoxFuture<'_, Result<(), Error>> {
-        self.store.rename(request)
     }
 }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::block::BLOCK;
 use super::*;
+use crate::cache::Source;
 use crate::metrics::{Value, names};
 use crate::s3::fake::{FakeStore, Op, read, synthetic};
 use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Store};
@@ -133,7 +134,11 @@ impl Mount {
         let opening = SharedCache::open_with(Arc::new(bucket.clone()), &budget, timing);
         let cache = block_on(opening).expect("opened");
         let behind: Arc<dyn Store> = Arc::new(origin.clone());
-        let store = SharedCacheStore::new(behind, &cache, "origin".to_owned(), "b".to_owned());
+        let store = SharedCacheStore::new(
+            behind,
+            &cache,
+            Source::new("origin".to_owned(), "b".to_owned()),
+        );
         Self {
             cache,
             store,
