@@ -53,8 +53,8 @@ pub(super) fn connect(
         .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
     if let Some(error) = outdated {
         log::warn!(
-            "the bucket is not what it was when the index was made: {error}; \
-             `mount-s3 index --check` tells what else has changed"
+            "an object that the index names was replaced, is gone, or may not be read: {error}; \
+             `mount-s3 index --check` tells what has changed since the index was made"
         );
     }
     Ok(store)

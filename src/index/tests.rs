@@ -1,6 +1,7 @@
 //! Indexes of hostile keys, damaged files, and the same answers as a bucket.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::s3::{
     BodySink, ETag, ErrorKind, GetRequest, Key, ListFrom, ListPage, ListRequest, ListedObject,
     ObjectInfo, PutRequest, Restore, StorageClass, Store,
 };
+use crate::tree::{Emit, ROOT, Tree};
 
 fn object(key: &str, number: u64) -> ListedObject {
     ListedObject {
@@ -226,6 +228,15 @@ proptest! {
         _ = all(&index);
         let request = ListRequest { delimited, ..ListRequest::default() };
         _ = page::page(&index, &request);
+        _ = index.samples(&Prefix::default());
+        for position in 0..=objects.len() as u64 {
+            _ = index.at(position).and_then(|cursor| cursor.info());
+        }
+        let tree = Tree::of_index(Arc::new(index), Prefix::default());
+        if let Ok(root) = block_on(tree.open_dir(ROOT)) {
+            _ = block_on(root.read(0, true, &mut |_entry| Emit::Taken));
+        }
+        _ = block_on(tree.lookup(ROOT, OsStr::new("dir-07")));
     }
 
     #[test]
@@ -315,13 +326,47 @@ fn many_blocks_are_found_and_counted() {
         }
     );
     assert_eq!(index.scope(), &scope(""));
-    for object in &objects {
+    for (position, object) in (0..).zip(&objects) {
         assert_eq!(
             index.get(&object.key).expect("read"),
             Some(object.info.clone())
         );
+        let there = index.at(position).expect("read");
+        assert_eq!(&there.object().expect("there"), object);
+        let found = index.seek(object.key.as_bytes()).expect("read");
+        assert_eq!((there.position(), found.position()), (position, position));
+    }
+    for beyond in [objects.len() as u64, u64::MAX] {
+        let end = index.at(beyond).expect("read");
+        assert_eq!((end.key(), end.position()), (None, objects.len() as u64));
     }
     assert!(fs::metadata(&path).expect("there").len() > 3 * (32 << 10));
+}
+
+#[test]
+fn samples_can_be_read_and_are_far_from_each_other() {
+    let mut objects = many();
+    for object in &mut objects[600..=605] {
+        object.info.storage_class = StorageClass::Archived;
+    }
+    let (_directory, path) = index(&objects);
+    let index = Index::open(&path).expect("an index");
+    let samples = |prefix: &str| {
+        let prefix = Prefix::new(prefix).expect("a prefix");
+        let samples = index.samples(&prefix).expect("read");
+        let keys = samples.into_iter().map(|object| object.key);
+        keys.collect::<Vec<_>>()
+    };
+    // The first one is empty.
+    assert_eq!(
+        samples(""),
+        ["dir-00/00001", "dir-06/00666", "dir-13/01332"]
+    );
+    assert_eq!(
+        samples("dir-06/"),
+        ["dir-06/00606", "dir-06/00633", "dir-06/00666"]
+    );
+    assert_eq!(samples("dir-20/"), [""; 0]);
 }
 
 #[test]

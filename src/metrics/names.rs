@@ -85,7 +85,7 @@ metrics! {
     LOOKUPS = Counter, Count, "tree.lookups", "lookups",
         "Names that were looked up, by what answered: what is known, a page of a listing, a GET, or a question to S3.";
     INODES = Gauge, Count, "tree.inodes", "inodes",
-        "Files and directories known.";
+        "Files and directories remembered; with an index none has to be.";
     OPEN_HANDLES = Gauge, Count, "fs.open_handles", "open_handles",
         "Open files and directories, by what they are open for.";
     PREFETCH_FETCHED_BYTES = Counter, Bytes, "prefetch.fetched_bytes", "prefetch_fetched_bytes",

@@ -268,7 +268,7 @@ fn indexed(change: impl FnOnce(&Place)) -> Place {
     place
 }
 
-const WARNING: &str = "the bucket is not what it was when the index was made";
+const WARNING: &str = "an object that the index names was replaced, is gone, or may not be read";
 
 #[test]
 fn mount_needs_no_permission_but_to_read_and_asks_for_a_byte() {

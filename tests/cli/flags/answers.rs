@@ -104,10 +104,7 @@ pub(super) fn caching() -> Vec<Row> {
         Row::new(
             "--index",
             "",
-            Elsewhere(
-                "tests/fuse/indexing.rs",
-                "no_listing_and_no_head_after_the_mount",
-            ),
+            Elsewhere("tests/fuse/indexing.rs", "no_listing_and_no_head_at_all"),
         )
         .refused(&[("--index f --allow-delete", "cannot be used with")]),
         Row::new(
