@@ -112,6 +112,10 @@ def _selected(case: Case, options: argparse.Namespace) -> bool:
     return _matches(case.name, options.cases.split(",")) and (case.headline or not options.quick)
 
 
+def _takes_part(client: Client, case: Case) -> bool:
+    return (case.null_ceiling or not client.ceiling) and (case.observed or not client.observed)
+
+
 def _matches(name: str, patterns: list[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
@@ -131,7 +135,7 @@ def _store(options: argparse.Namespace, target: Path, work: Path) -> Iterator[St
 def _run(
     cases: list[Case], clients: list[Client], raw: dict[str, str], bench: Bench, options: argparse.Namespace
 ) -> list[Figures]:
-    turns = {case.name: [one for one in clients if not one.ceiling or case.null_ceiling] for case in cases}
+    turns = {case.name: [one for one in clients if _takes_part(one, case)] for case in cases}
     fetchers = {case.name: [name for name in raw if case.raw and case.raw.can(name)] for case in cases}
     backed = {case.name for case in cases if case.backing and _matches(BACKING, options.peers.split(","))}
     turn_count = sum(len(turns[case.name]) + len(fetchers[case.name]) + (case.name in backed) for case in cases)

@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import which
 
 from machine import is_mounted
+from observers import Observers
 from stores import MILLION_BUCKET, Store
 
 OURS = "mount-s3"
@@ -49,6 +50,8 @@ class Client:
     command: Callable[[Store, Path, Options], list[str]]
     environment: dict[str, str] = field(default_factory=dict)
     ceiling: bool = False
+    observed: bool = False
+    """Whether its figures are fetched and sent meanwhile."""
 
 
 class Mounted:
@@ -64,6 +67,9 @@ class Mounted:
         if not options.passthrough:
             environment["MOUNT_S3_CACHE_PASSTHROUGH"] = "off"
         command = client.command(store, directory, options)
+        self._observers = Observers(directory) if client.observed else None
+        if self._observers:
+            command += self._observers.flags()
         started = time.monotonic()
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
@@ -106,6 +112,8 @@ class Mounted:
             self._process.wait()
         if is_mounted(self.directory):
             subprocess.run(["umount", "-l", self.directory], capture_output=True, check=False)
+        if self._observers:
+            self._observers.close()
 
     def kill(self) -> None:
         """Ends the process at once, so that whoever waits for the mount gets an error."""
@@ -126,7 +134,8 @@ class Mounted:
 
 def find(release: Path, tools: Path, peers: Path) -> tuple[list[Client], list[str]]:
     """The clients that are installed, ours first, and a line for each one that is not."""
-    clients = [Client(OURS, _ours(str(release / "mount-s3")))]
+    ours = _ours(str(release / "mount-s3"))
+    clients = [Client(OURS, ours), Client(f"{OURS}-observed", ours, observed=True)]
     missing = []
 
     mountpoint = os.environ.get("PEER_MOUNTPOINT") or str(peers / "mountpoint/release/peer-mountpoint")

@@ -141,11 +141,9 @@ impl Args {
 
     /// What cannot be true at the same time.
     fn conflict(&self) -> Option<&'static str> {
-        if self.caching.cache_xz.as_ref() == Some(self.bucket()) {
-            Some(
-                "--cache-xz must name another bucket than the one that is mounted: a cache in it \
-                 would be no faster, and its objects would be among the files",
-            )
+        let of_cache = self.caching.shared.conflict(self.bucket());
+        if of_cache.is_some() {
+            of_cache
         } else if matches!(self.source, Source::Uri(..)) && self.prefix.is_some() {
             Some("explicit prefix option not allowed with S3 URI")
         } else if self.objects.sse == Some(Sse::S3) && self.objects.sse_kms_key_id.is_some() {

@@ -29,11 +29,8 @@ pub(super) struct CachingArgs {
     #[arg(value_parser = value_parser!(u64).range(..=MAX_CACHE_MIB))]
     pub(super) max_cache_size: Option<u64>,
 
-    /// Keep what was read in this bucket as well, and read it from there again, also on other
-    /// machines: a name, or s3://bucket. Any bucket will do, best a directory bucket in this zone; its
-    /// lifecycle rule says how long objects under mount-s3-cache/ are kept
-    #[arg(long, help_heading = CACHING, value_name = "BUCKET", value_parser = parse_cache_bucket)]
-    pub(super) cache_xz: Option<BucketName>,
+    #[command(flatten)]
+    pub(super) shared: SharedCacheArgs,
 
     /// How long file metadata may be answered without asking S3 again: a number of seconds,
     /// 'indefinite' or 'minimal' [default: minimal; 60 with --cache or --cache-xz]
@@ -45,6 +42,26 @@ pub(super) struct CachingArgs {
     #[arg(long, help_heading = CACHING, value_name = "SECONDS|indefinite|minimal")]
     #[arg(value_parser = parse_ttl)]
     pub(super) negative_metadata_ttl: Option<Ttl>,
+}
+
+/// The cache in a bucket.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SharedCacheArgs {
+    /// Keep what was read in this bucket as well, and read it from there again, also on other
+    /// machines: a name, or s3://bucket. Any bucket will do, best a directory bucket in this zone; its
+    /// lifecycle rule says how long objects under mount-s3-cache/ are kept
+    #[arg(long, help_heading = CACHING, value_name = "BUCKET", value_parser = parse_cache_bucket)]
+    pub(super) cache_xz: Option<BucketName>,
+}
+
+impl SharedCacheArgs {
+    /// What cannot be true of a mount of `bucket`.
+    pub(super) fn conflict(&self, bucket: &BucketName) -> Option<&'static str> {
+        (self.cache_xz.as_ref() == Some(bucket)).then_some(
+            "--cache-xz must name another bucket than the one that is mounted: a cache in it \
+             would be no faster, and its objects would be among the files",
+        )
+    }
 }
 
 /// What writes, and what an index does not say.

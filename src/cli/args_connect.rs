@@ -15,7 +15,7 @@ pub(super) struct ConnectArgs {
     #[arg(long, help_heading = BUCKET, value_parser = parse_word)]
     pub(super) region: Option<String>,
 
-    /// S3 endpoint to use [default: AWS_ENDPOINT_URL, else found out]
+    /// S3 endpoint to use [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, else found out]
     #[arg(long, help_heading = BUCKET, value_name = "URL", value_parser = parse_endpoint)]
     pub(super) endpoint_url: Option<String>,
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Parser;
 
 use super::args::VERSION;
+use super::args_caching::SharedCacheArgs;
 use super::args_connect::{ClientArgs, ConnectArgs};
 use super::args_subcommand as subcommand;
 use super::values::Source;
@@ -44,6 +45,9 @@ pub(super) struct DoctorArgs {
 
     #[command(flatten)]
     pub(super) client: ClientArgs,
+
+    #[command(flatten)]
+    pub(super) shared_cache: SharedCacheArgs,
 }
 
 fn parse_source(text: &str) -> Result<(BucketName, Prefix), String> {

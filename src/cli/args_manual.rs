@@ -31,7 +31,12 @@ pub(super) const SECTIONS: &[Section] = &[
                 "Where credentials come from, as for other programs of AWS.",
             ),
             ("AWS_REGION", "As --region, which counts first."),
-            ("AWS_ENDPOINT_URL", "As --endpoint-url, which counts first."),
+            (
+                "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL",
+                "As --endpoint-url, which counts first, then the former. The latter is also where \
+                 credentials are asked for, unless AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL_SSO names \
+                 another host, without https://.",
+            ),
             ("AWS_CA_BUNDLE", "As --ca-bundle, which counts first."),
             (
                 "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",

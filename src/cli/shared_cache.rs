@@ -30,7 +30,7 @@ pub(super) fn open(
     let Some(bucket) = &config.mount.cache_bucket else {
         return Ok(None);
     };
-    let mut s3 = cache_config(config, bucket, region);
+    let mut s3 = cache_config(s3_config(config), bucket, region);
     s3.metrics = Arc::clone(metrics);
     let store = block_on(S3Store::connect(runtime, s3))
         .map_err(|error| connect_failure(bucket, &config.client, &error))?;
@@ -38,10 +38,9 @@ pub(super) fn open(
     opened.map(Some).map_err(|error| failure(bucket, &error))
 }
 
-/// How the bucket of the cache is reached: as the one that is mounted, as far as that fits. What
-/// fails is not tried for long, as the bucket that is mounted has the bytes, too.
-fn cache_config(config: &Config, bucket: &BucketName, region: &str) -> S3Config {
-    let mut s3 = s3_config(config);
+/// How the bucket of the cache is reached: as the one that is mounted in `region`, which `s3` says, as
+/// far as that fits. What fails is not tried for long, as the bucket that is mounted has the bytes, too.
+pub(super) fn cache_config(mut s3: S3Config, bucket: &BucketName, region: &str) -> S3Config {
     s3.bucket = bucket.clone();
     s3.kind = bucket.kind();
     s3.prefix = Prefix::new(SharedCache::PREFIX).unwrap_or_default();
@@ -58,7 +57,8 @@ fn cache_config(config: &Config, bucket: &BucketName, region: &str) -> S3Config 
     s3
 }
 
-fn failure(bucket: &BucketName, error: &OpenError) -> Failure {
+/// Why the bucket of the cache cannot be used.
+pub(super) fn failure(bucket: &BucketName, error: &OpenError) -> Failure {
     let (operation, error) = match error {
         OpenError::Put(error) => ("PutObject", error),
         OpenError::Get(error) => ("GetObject", error),

@@ -1,4 +1,5 @@
-//! One HTTP request over a connection of its own, for what is not S3.
+//! One HTTP request over a connection of its own, for what is not S3; through the proxy of the
+//! environment, if it names one.
 //!
 //! An exchange belongs to C from its start until its connection has shut down, which is the last
 //! that C calls back. Whoever waits holds a share of it: enough to take the answer, or to close the
@@ -23,6 +24,7 @@ use super::error::{Error, check, check_ptr};
 use super::handle::{Handle, ref_counted};
 use super::http::{Headers, Message};
 use super::live::{Keep, Kind};
+use super::proxy;
 use super::runtime::Runtime;
 use super::tls::{ConnectionOptions, TlsContext};
 use super::uri::Uri;
@@ -169,6 +171,7 @@ impl HttpClient {
         if let Some(tls) = &mut tls {
             tls.set_server_name(self.keep.shared(), host)?;
         }
+        let proxy = proxy::of_environment();
         let millis = u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX);
         // SAFETY: a C struct that C itself starts from zero (aws/io/socket.h).
         let mut socket: sys::aws_socket_options = unsafe { mem::zeroed() };
@@ -193,6 +196,7 @@ impl HttpClient {
         if let Some(tls) = &tls {
             raw.tls_options = tls.as_ptr();
         }
+        raw.proxy_ev_settings = &raw const proxy;
         raw.monitoring_options = &raw const monitoring;
         raw.response_first_byte_timeout_ms = millis.into();
         raw.initial_window_size = usize::MAX;

@@ -144,6 +144,18 @@ impl SharedCache {
         Self::open_with(bucket, budget, timing).await
     }
 
+    /// Makes sure that objects can be stored in `bucket` and fetched: an object that tells whoever finds
+    /// it what the others are.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the bucket.
+    ///
+    /// # Cancel safety
+    /// As [`Self::open`].
+    pub async fn probe(bucket: &dyn Fetch) -> Result<(), OpenError> {
+        probe(bucket).await
+    }
+
     async fn open_with(
         bucket: Arc<dyn Fetch>,
         budget: &Arc<Budget>,

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Source, prometheus};
+use super::prometheus::Format;
+use super::{Source, accept};
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +203,7 @@ impl Connection {
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Metrics { with_body: bool },
+    Metrics { format: Format, with_body: bool },
     Refused(&'static str),
 }
 
@@ -220,13 +221,14 @@ fn serve(mut connection: Connection, source: &Source) -> io::Result<()> {
             break asked;
         }
     };
-    let (status, body, with_body) = match asked {
-        Asked::Metrics { with_body } => {
-            let text = prometheus::text(&source.snapshot(), &source.labels);
-            ("200 OK", text, with_body)
+    let (status, media, body, with_body) = match asked {
+        Asked::Metrics { format, with_body } => {
+            let text = format.write(&source.snapshot(), &source.labels);
+            ("200 OK", format.content_type(), text, with_body)
         }
         Asked::Refused(status) => (
             status,
+            "text/plain; charset=utf-8",
             format!("{status}: there is only GET /metrics\n"),
             true,
         ),
@@ -237,8 +239,7 @@ fn serve(mut connection: Connection, source: &Source) -> io::Result<()> {
         ""
     };
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
-        prometheus::CONTENT_TYPE,
+        "HTTP/1.1 {status}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
         body.len(),
     );
     if with_body {
@@ -265,10 +266,22 @@ fn parse(request: &[u8]) -> Option<Asked> {
     Some(match parsed.method {
         Some("GET" | "HEAD") if path != "/metrics" => Asked::Refused("404 Not Found"),
         Some(method @ ("GET" | "HEAD")) => Asked::Metrics {
+            format: accept::format(&accepted(parsed.headers)),
             with_body: method == "GET",
         },
         _ => Asked::Refused("405 Method Not Allowed"),
     })
+}
+
+/// The values of all headers `Accept`, as one.
+fn accepted(headers: &[httparse::Header<'_>]) -> String {
+    let accept = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("accept"));
+    let values: Vec<_> = accept
+        .map(|header| String::from_utf8_lossy(header.value))
+        .collect();
+    values.join(",")
 }
 
 /// Removes the Unix socket at `path` if nobody listens at it.
@@ -370,6 +383,12 @@ mod tests {
                 "GET /metrics?a=b HTTP/1.0\r\n\r\n",
                 "200 OK",
                 "mount_s3_inodes{bucket=\"b\"} 3\n",
+            ),
+            (
+                "GET /metrics HTTP/1.1\r\nAccept: text/plain;q=0.5\r\nACCEPT: \
+                 application/openmetrics-text\r\n\r\n",
+                "200 OK",
+                "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n",
             ),
             ("GET / HTTP/1.1\r\n\r\n", "404 Not Found", "GET /metrics"),
             (

@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `listener` | answers HTTP requests for `/metrics` |
 //! | `prometheus` | the text of such an answer |
+//! | `accept` | in which format it is asked for |
 //! | `otlp` | sends figures to a receiver of OpenTelemetry |
 //! | `log` | writes what has changed to the log |
 //! | `process` | what the system says of the process |
 //! | `ticker` | does something again and again |
 
+mod accept;
 mod listener;
 mod log;
 mod otlp;

@@ -1,23 +1,44 @@
-//! Figures as Prometheus reads them: the
-//! [text exposition format](https://prometheus.io/docs/instrumenting/exposition_formats/) 0.0.4.
+//! Figures as Prometheus reads them.
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 
 use crate::metrics::{HistogramFigures, Kind, Label, Metric, Sample, Snapshot, Unit, Value, names};
 
-/// The media type of [`text`].
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// All of `snapshot`, each figure with `labels` beside its own.
-pub(super) fn text(snapshot: &Snapshot, labels: &[Label]) -> String {
-    let mut text = String::new();
-    // Writing to a string never fails.
-    _ = write_all(&mut text, snapshot, labels);
-    text
+/// How figures are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// The [text exposition format](https://prometheus.io/docs/instrumenting/exposition_formats/)
+    /// 0.0.4.
+    Text,
+    /// [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) 1.0.
+    OpenMetrics,
 }
 
-fn write_all(out: &mut String, snapshot: &Snapshot, labels: &[Label]) -> fmt::Result {
+impl Format {
+    /// The media type.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// All of `snapshot`, each figure with `labels` beside its own.
+    pub(super) fn write(self, snapshot: &Snapshot, labels: &[Label]) -> String {
+        let mut text = String::new();
+        // Writing to a string never fails.
+        _ = write_all(&mut text, self, snapshot, labels);
+        text
+    }
+}
+
+fn write_all(
+    out: &mut String,
+    format: Format,
+    snapshot: &Snapshot,
+    labels: &[Label],
+) -> fmt::Result {
     for metric in names::ALL {
         let mut samples = snapshot.of(metric).peekable();
         if samples.peek().is_none() {
@@ -28,16 +49,30 @@ fn write_all(out: &mut String, snapshot: &Snapshot, labels: &[Label]) -> fmt::Re
             Kind::Gauge => (metric.prometheus.to_owned(), "gauge"),
             Kind::Histogram => (metric.prometheus.to_owned(), "histogram"),
         };
-        writeln!(out, "# HELP {name} {}", metric.help)?;
-        writeln!(out, "# TYPE {name} {kind}")?;
+        // The name of a family of OpenMetrics is without the ending of its samples.
+        let family = match format {
+            Format::Text => &name,
+            Format::OpenMetrics => metric.prometheus,
+        };
+        writeln!(out, "# HELP {family} {}", metric.help)?;
+        writeln!(out, "# TYPE {family} {kind}")?;
         for sample in samples {
-            write_sample(out, &name, sample, labels)?;
+            write_sample(out, format, &name, sample, labels)?;
         }
     }
-    Ok(())
+    match format {
+        Format::Text => Ok(()),
+        Format::OpenMetrics => writeln!(out, "# EOF"),
+    }
 }
 
-fn write_sample(out: &mut String, name: &str, sample: &Sample, labels: &[Label]) -> fmt::Result {
+fn write_sample(
+    out: &mut String,
+    format: Format,
+    name: &str,
+    sample: &Sample,
+    labels: &[Label],
+) -> fmt::Result {
     let Sample {
         metric,
         labels: own,
@@ -49,18 +84,23 @@ fn write_sample(out: &mut String, name: &str, sample: &Sample, labels: &[Label])
             series.write(out, "", None)?;
             writeln!(out, " {}", Quantity(metric, *number))
         }
-        Value::Distribution(figures) => write_histogram(out, &series, metric, figures),
+        Value::Distribution(figures) => write_histogram(out, format, &series, metric, figures),
     }
 }
 
 fn write_histogram(
     out: &mut String,
+    format: Format,
     series: &Series<'_>,
     metric: &Metric,
     figures: &HistogramFigures,
 ) -> fmt::Result {
     for exponent in bounds(metric.unit) {
-        let bound = Quantity(metric, 1 << exponent).to_string();
+        let mut bound = Quantity(metric, 1 << exponent).to_string();
+        // Bounds of OpenMetrics are written as numbers with a point.
+        if format == Format::OpenMetrics && !bound.contains('.') {
+            bound.push_str(".0");
+        }
         series.write(out, "_bucket", Some(&bound))?;
         writeln!(out, " {}", figures.at_most(exponent))?;
     }
@@ -149,7 +189,7 @@ mod tests {
             histogram.observe(micros);
         }
         snapshot.histogram(&names::S3_REQUEST_TOTAL_LATENCY, get(), &histogram);
-        let text = text(&snapshot, &[Label::new("mount_point", "/a \"b\"\\\n")]);
+        let text = Format::Text.write(&snapshot, &[Label::new("mount_point", "/a \"b\"\\\n")]);
         let m = r#"mount_point="/a \"b\"\\\n""#;
         for line in [
             "# TYPE mount_s3_s3_requests_total counter".to_owned(),
@@ -182,6 +222,26 @@ mod tests {
     fn a_figure_without_labels_has_no_braces() {
         let mut snapshot = Snapshot::default();
         snapshot.gauge(&names::INODES, [], 0);
-        assert!(text(&snapshot, &[]).ends_with("\nmount_s3_inodes 0\n"));
+        let text = Format::Text.write(&snapshot, &[]);
+        assert!(text.ends_with("\nmount_s3_inodes 0\n"), "{text}");
+    }
+
+    #[test]
+    fn openmetrics_names_families_writes_bounds_with_a_point_and_ends() {
+        let mut snapshot = Snapshot::default();
+        snapshot.counter(&names::S3_REQUEST_COUNT, [], 7);
+        let histogram = Histogram::default();
+        histogram.observe(1000);
+        snapshot.histogram(&names::FUSE_IO_SIZE, [], &histogram);
+        let text = Format::OpenMetrics.write(&snapshot, &[]);
+        for line in [
+            "# TYPE mount_s3_s3_requests counter",
+            "mount_s3_s3_requests_total 7",
+            r#"mount_s3_fuse_io_size_bytes_bucket{le="1024.0"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("\n# EOF\n"), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1);
     }
 }

@@ -59,11 +59,16 @@ impl Aws {
 
     /// Lists the store's bucket, as somebody who has this home.
     fn list(&self, flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Outcome {
+        let endpoint = store().endpoint();
+        self.list_somewhere(&[&["--endpoint-url", &endpoint], flags].concat(), prepare)
+    }
+
+    /// Lists a bucket of that name where the flags or the environment say that it is.
+    fn list_somewhere(&self, flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Outcome {
         let index = self.path("index");
         let uri = format!("s3://{BUCKET}/");
         let index = index.to_str().expect("UTF-8");
-        let endpoint = store().endpoint();
-        let args = ["index", &uri, "-o", index, "--endpoint-url", &endpoint];
+        let args = ["index", &uri, "-o", index];
         let mut command = mount_s3(&[&args, flags].concat());
         command
             .env("HOME", self.home.path())
@@ -246,6 +251,35 @@ fn web_identity_of_environment_and_profile() {
     let asked = aws.asked();
     assert_eq!(asked.len(), 3, "{asked:?}");
     assert!(asked.iter().all(|line| line.starts_with(STS)), "{asked:?}");
+}
+
+#[test]
+fn endpoint_of_s3_alone_leaves_sts_where_it_is() {
+    let aws = Aws::new();
+    let token = aws.write("token", "WEB-IDENTITY-TOKEN");
+    let role = "arn:aws:iam::1:role/r";
+    let store_url = store().endpoint();
+    let list = |variables: &[(&str, &str)]| {
+        let outcome = aws.list_somewhere(&[], |command| {
+            command
+                .envs(variables.iter().copied())
+                .env("AWS_ROLE_ARN", role)
+                .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+        });
+        (outcome.status, aws.asked().len(), outcome.stderr)
+    };
+    let (status, asked, stderr) = list(&[("AWS_ENDPOINT_URL_S3", &store_url)]);
+    assert_eq!((status, asked), (Some(0), 1), "{stderr}");
+    // That of all services is also that of STS for the CRT,
+    let (status, asked, stderr) = list(&[("AWS_ENDPOINT_URL", &store_url)]);
+    assert_eq!((status, asked), (Some(1), 1), "{stderr}");
+    // unless STS has one of its own, which is a host and no URL.
+    let both = [
+        ("AWS_ENDPOINT_URL", &*store_url),
+        ("AWS_ENDPOINT_URL_STS", STS),
+    ];
+    let (status, asked, stderr) = list(&both);
+    assert_eq!((status, asked), (Some(0), 2), "{stderr}");
 }
 
 #[test]

@@ -173,6 +173,57 @@ fn bucket_that_refuses_is_told_with_the_permission() {
 }
 
 #[test]
+fn bucket_of_a_shared_cache_is_examined_when_it_is_named() {
+    const CACHE: &str = "cache-of-doctor";
+    let server = server(Config {
+        buckets: vec![CACHE.to_owned()],
+        ..Config::default()
+    });
+    let endpoint = server.endpoint();
+    let doctor = |cache| {
+        let args = [BUCKET, "--endpoint-url", &endpoint, "--cache-xz", cache];
+        doctor(&args, with_key)
+    };
+    let outcome = doctor(CACHE);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let line = lines(&outcome, "cache-xz")[0];
+    assert!(
+        line.starts_with("ok") && line.contains("us-east-1"),
+        "{line}"
+    );
+    assert_eq!(server.keys(CACHE), ["mount-s3-cache/about.txt"]);
+    assert_eq!(server.keys(BUCKET), ["a/hello.txt"]);
+
+    expect_failure(
+        &doctor("no-such-cache"),
+        "cache-xz",
+        "NoSuchBucket",
+        "check the name of the bucket",
+    );
+    expect_failure(
+        &doctor(BUCKET),
+        "cache-xz",
+        "another bucket",
+        "name another",
+    );
+    for (operation, permission) in [
+        ("ListObjectsV2", "s3:ListBucket"),
+        ("PutObject", "s3:PutObject for mount-s3-cache/*"),
+        ("GetObject", "s3:GetObject and s3:PutObject"),
+    ] {
+        server.set_model(Model {
+            rules: vec![Rule {
+                operation: Some(operation.to_owned()),
+                key_prefix: Some("mount-s3-cache/".to_owned()),
+                ..Rule::new(Fault::Deny)
+            }],
+            ..Model::default()
+        });
+        expect_failure(&doctor(CACHE), "cache-xz", "AccessDenied", permission);
+    }
+}
+
+#[test]
 fn wrong_region_is_told_with_the_right_one() {
     let server = server(Config {
         region: "eu-central-1".to_owned(),

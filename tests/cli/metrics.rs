@@ -78,16 +78,22 @@ impl Mounted {
 
     /// All figures: series, and value.
     fn scrape(&self) -> Scrape {
+        Scrape::parse(&self.get("*/*", "text/plain; version=0.0.4"))
+    }
+
+    /// All figures, as somebody gets them who accepts this; they must be of this type.
+    fn get(&self, accept: &str, media: &str) -> String {
         let stream = UnixStream::connect(self.place.path().join("socket"));
         let mut stream = stream.expect("connected");
-        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        stream.write_all(request).expect("sent");
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-        assert!(head.contains("text/plain; version=0.0.4"), "{head}");
-        Scrape::parse(body)
+        assert!(head.contains(media), "{head}");
+        body.to_owned()
     }
 
     /// Unmounts, and waits for the end.
@@ -260,6 +266,72 @@ fn counts_are_those_of_the_store() {
     let scrape = mounted.scrape();
     assert_eq!(scrape.sum("mount_s3_open_handles", &["kind=\"read\""]), 1);
     drop(open);
+}
+
+/// Reads figures by the library of Prometheus, in a program of its own: a line for each, its name and
+/// labels in order and its value.
+fn read_by_prometheus(parser: &str, text: &str) -> BTreeMap<String, f64> {
+    let program = format!(
+        "import sys\n\
+         from {parser} import text_string_to_metric_families as parse\n\
+         for family in parse(sys.stdin.read()):\n\
+         \x20   for sample in family.samples:\n\
+         \x20       labels = {{**sample.labels}}\n\
+         \x20       if 'le' in labels: labels['le'] = float(labels['le'])\n\
+         \x20       print(family.type, sample.name, sorted(labels.items()), sample.value, sep='\\t')\n"
+    );
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/bin/python3");
+    let mut child = Command::new(python)
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("scripts/tools.sh installs it");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(text.as_bytes()).expect("written");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{parser} refuses:\n{text}");
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let split = |line: &str| {
+        let (name, value) = line.rsplit_once('\t').expect("a value");
+        (name.to_owned(), value.parse().expect("a number"))
+    };
+    lines.lines().map(split).collect()
+}
+
+#[test]
+fn openmetrics_has_the_same_figures_by_the_library_of_prometheus() {
+    let server = start_store();
+    server.put_bytes(BUCKET, "f", &[1; 100_000]);
+    let mounted = Mounted::start(&server, &["--metrics-label", "team=a \"b\""], &[]);
+    fs::read(mounted.path("f")).expect("read");
+    assert!(fs::read(mounted.path("missing")).is_err());
+    settle(&mounted, &server);
+    let text = mounted.get("text/plain", "text/plain; version=0.0.4");
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let open = mounted.get(accept, "application/openmetrics-text; version=1.0.0");
+    let text = read_by_prometheus("prometheus_client.parser", &text);
+    let open = read_by_prometheus("prometheus_client.openmetrics.parser", &open);
+    let names = |figures: &BTreeMap<String, f64>| figures.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&open), names(&text));
+    assert!(
+        open.keys()
+            .any(|name| name.contains("[('bucket', 'some-bucket'), "))
+    );
+    assert!(
+        open.keys()
+            .any(|name| name.contains(r#"('team', 'a "b"')"#))
+    );
+    for (name, value) in &open {
+        // Time, memory and processor time go on.
+        if !["mount_s3_process_", "mount_s3_uptime_"]
+            .iter()
+            .any(|own| name.contains(own))
+        {
+            assert_eq!(text.get(name), Some(value), "{name}");
+        }
+    }
 }
 
 #[test]

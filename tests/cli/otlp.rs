@@ -1,6 +1,6 @@
 //! Figures for OpenTelemetry: what arrives, decoded by its own library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -13,12 +13,16 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, number_data_point};
 use prost::Message;
-use s3_test_server::{Config, Server};
+use s3_test_server::{CA_FILE, Config, Server, Stub};
 
 use crate::metrics::{Mounted, read_request};
+use crate::proxy::{Proxy, Rules};
 use crate::store::BUCKET;
 
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// A receiver that only a proxy knows.
+const HOST: &str = "collector.invalid";
 
 /// Answers with these statuses, the last one again and again, and hands on what has come.
 fn receiver(
@@ -207,6 +211,67 @@ fn cumulative_messages_have_the_totals_of_the_store() {
         .iter()
         .find(|metric| metric.name == "fuse.request_latency");
     assert_eq!(latency.map(|metric| &*metric.unit), Some("us"));
+}
+
+/// Reads a file of a mount that sends figures to this endpoint, with these variables.
+fn send_by(endpoint: &str, flags: &[&str], environment: &[(&str, &str)]) {
+    let server = start_store();
+    let own = ["--otlp-endpoint", endpoint, "--otlp-export-interval", "1"];
+    let mut mounted = Mounted::start(&server, &[&own[..], flags].concat(), environment);
+    fs::read(format!("{}/f", mounted.mount_point.text())).expect("read");
+    // The last figures are sent then.
+    mounted.end();
+    let log = mounted.log();
+    assert!(!log.contains("metrics cannot be sent"), "{log}");
+}
+
+#[test]
+fn proxies_of_the_environment_carry_messages_as_they_carry_s3() {
+    let (endpoint, arrived) = receiver(&[("200 OK", "")]);
+    let addr = endpoint.trim_start_matches("http://").parse();
+    let proxy = Proxy::start(Rules {
+        hosts: HashMap::from([(format!("{HOST}:4318"), addr.expect("an address"))]),
+        ..Rules::default()
+    });
+    let named = format!("http://{HOST}:4318");
+    send_by(&named, &[], &[("HTTP_PROXY", &proxy.url())]);
+    arrived.recv_timeout(LIMIT).expect("a message");
+    let line = format!("POST {named}/v1/metrics HTTP/1.1");
+    assert!(proxy.seen().contains(&line), "{:?}", proxy.seen());
+
+    // The host is an exception, so that a proxy that is not there matters to nobody.
+    let nobody = [
+        ("HTTP_PROXY", "http://127.0.0.1:1"),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    while arrived.try_recv().is_ok() {}
+    send_by(&endpoint, &[], &nobody);
+    arrived.recv_timeout(LIMIT).expect("a message");
+}
+
+#[test]
+fn messages_over_tls_go_through_a_tunnel() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stub = Stub::https(directory.path(), &[HOST], |_| (200, String::new()));
+    let stub = stub.expect("a server");
+    let proxy = Proxy::start(Rules {
+        hosts: HashMap::from([(format!("{HOST}:443"), stub.addr())]),
+        ..Rules::default()
+    });
+    let ca = directory.path().join(CA_FILE);
+    let flags = ["--ca-bundle", ca.to_str().expect("UTF-8")];
+    let tunnel = [("HTTPS_PROXY", &*proxy.url())];
+    send_by(&format!("https://{HOST}"), &flags, &tunnel);
+    let requests = stub.requests();
+    assert!(!requests.is_empty());
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.target == "/v1/metrics")
+    );
+    let seen = proxy.seen();
+    let begin = format!("CONNECT {HOST}:443");
+    assert!(seen.iter().all(|line| line.starts_with(&begin)), "{seen:?}");
 }
 
 #[test]

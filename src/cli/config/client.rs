@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use super::environment::{
-    DUAL_STACK, ENDPOINT_URL, Environment, FIPS, MAX_ATTEMPTS, REGION, parsed,
+    DUAL_STACK, ENDPOINT_URL, Environment, FIPS, MAX_ATTEMPTS, REGION, S3_ENDPOINT_URL, parsed,
 };
 use super::proxies::Proxies;
 use crate::cli::args_connect::{ClientArgs, ConnectArgs};
@@ -71,9 +71,10 @@ impl ClientOptions {
                 Some(region) => Some(region),
                 None => parsed(REGION, environment.region, parse_word)?,
             },
-            endpoint_url: match connect.endpoint_url {
-                Some(url) => Some(url),
-                None => parsed(ENDPOINT_URL, environment.endpoint_url, parse_endpoint)?,
+            endpoint_url: match (connect.endpoint_url, environment.s3_endpoint_url) {
+                (Some(url), _) => Some(url),
+                (None, url @ Some(_)) => parsed(S3_ENDPOINT_URL, url, parse_endpoint)?,
+                (None, None) => parsed(ENDPOINT_URL, environment.endpoint_url, parse_endpoint)?,
             },
             force_path_style: connect.force_path_style,
             transfer_acceleration: connect.transfer_acceleration,

@@ -20,6 +20,8 @@ pub(in crate::cli) const BACKGROUND_VARIABLE: &str = "MOUNT_S3_BACKGROUND_PROCES
 pub(in crate::cli) struct Environment {
     pub(super) region: Option<OsString>,
     pub(super) endpoint_url: Option<OsString>,
+    /// As `endpoint_url`, but of S3 alone: credentials are asked for elsewhere.
+    pub(super) s3_endpoint_url: Option<OsString>,
     pub(super) dual_stack: Option<OsString>,
     pub(super) fips: Option<OsString>,
     pub(super) max_attempts: Option<OsString>,
@@ -48,6 +50,7 @@ pub(in crate::cli) struct Environment {
 /// Where the variables are found that say how S3 is reached, beside credentials.
 pub(super) const REGION: &str = "AWS_REGION";
 pub(super) const ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+pub(super) const S3_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_S3";
 pub(super) const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT";
 pub(super) const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
 pub(super) const MAX_ATTEMPTS: &str = "AWS_MAX_ATTEMPTS";
@@ -59,6 +62,7 @@ impl Environment {
         let known = [
             (REGION, &self.region),
             (ENDPOINT_URL, &self.endpoint_url),
+            (S3_ENDPOINT_URL, &self.s3_endpoint_url),
             (DUAL_STACK, &self.dual_stack),
             (FIPS, &self.fips),
             (MAX_ATTEMPTS, &self.max_attempts),
@@ -77,6 +81,7 @@ impl Environment {
         Self {
             region: value(REGION),
             endpoint_url: value(ENDPOINT_URL),
+            s3_endpoint_url: value(S3_ENDPOINT_URL),
             dual_stack: value(DUAL_STACK),
             fips: value(FIPS),
             max_attempts: value(MAX_ATTEMPTS),
@@ -89,6 +94,7 @@ impl Environment {
         Self {
             region: read(REGION),
             endpoint_url: read(ENDPOINT_URL),
+            s3_endpoint_url: read(S3_ENDPOINT_URL),
             dual_stack: read(DUAL_STACK),
             fips: read(FIPS),
             max_attempts: read(MAX_ATTEMPTS),

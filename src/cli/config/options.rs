@@ -109,7 +109,7 @@ impl MountOptions {
     ) -> Self {
         let default_ttl = if caching.index.is_some() {
             INDEFINITE
-        } else if caching.cache.is_some() || caching.cache_xz.is_some() {
+        } else if caching.cache.is_some() || caching.shared.cache_xz.is_some() {
             TTL_WITH_CACHE
         } else {
             Ttl::Minimal
@@ -122,7 +122,7 @@ impl MountOptions {
                 passthrough: !environment.no_passthrough,
                 ..cache
             }),
-            cache_bucket: caching.cache_xz,
+            cache_bucket: caching.shared.cache_xz,
             allow_delete: args.allow_delete,
             posix_metadata: args.posix_metadata,
             xattrs: args.xattrs,

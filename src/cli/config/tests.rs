@@ -72,6 +72,13 @@ fn new_refuses_a_bad_variable_by_name() {
         ),
         (
             Environment {
+                s3_endpoint_url: set("s3.example.com"),
+                ..Environment::default()
+            },
+            "AWS_ENDPOINT_URL_S3",
+        ),
+        (
+            Environment {
                 region: set("eu west"),
                 ..Environment::default()
             },
@@ -81,6 +88,26 @@ fn new_refuses_a_bad_variable_by_name() {
         let failure = config(&[], environment).expect_err("refused").to_string();
         assert!(failure.contains(name), "{failure}");
     }
+}
+
+#[test]
+fn endpoint_of_s3_alone_counts_before_that_of_all_services() {
+    let endpoint = |flags: &[&str], all: &str, s3: &str| {
+        let set = |url: &str| (!url.is_empty()).then(|| OsString::from(url));
+        let environment = Environment {
+            endpoint_url: set(all),
+            s3_endpoint_url: set(s3),
+            ..Environment::default()
+        };
+        let config = config(flags, environment).expect("valid");
+        config.client.endpoint_url.unwrap_or_default()
+    };
+    let (all, s3) = ("https://all.example", "https://s3.example");
+    assert_eq!(endpoint(&[], all, ""), all);
+    assert_eq!(endpoint(&[], all, s3), s3);
+    assert_eq!(endpoint(&[], "", s3), s3);
+    let flag = "https://flag.example";
+    assert_eq!(endpoint(&["--endpoint-url", flag], all, s3), flag);
 }
 
 #[test]

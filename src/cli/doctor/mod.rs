@@ -1,6 +1,7 @@
 //! `mount-s3 doctor`: looks at everything that a mount needs, and says what to change.
 
 mod bucket;
+mod cache;
 mod identity;
 mod machine;
 mod network;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 
+use super::args_caching::SharedCacheArgs;
 use super::args_doctor::DoctorArgs;
 use super::config::{ClientOptions, Environment, LogOptions};
 use super::diagnosis::connect_failure;
@@ -21,6 +23,7 @@ use super::fail;
 use super::logging;
 use super::machine::Throughput;
 use super::mount::client_config;
+use super::shared_cache::cache_config;
 use crate::crt::{Headers, Runtime, RuntimeConfig, TlsContext, Trust, Uri};
 use crate::s3::{BucketName, ErrorKind, Prefix, S3Config, S3Store};
 use report::{Report, Step};
@@ -52,6 +55,7 @@ fn run(args: DoctorArgs, mut environment: Environment) -> Result<bool, Failure> 
         config: client_config(bucket, prefix, &client),
         variables,
         write: args.write,
+        shared_cache: args.shared_cache,
     };
     examination.run(&mut report);
     drop(examination);
@@ -70,6 +74,7 @@ struct Examination<'a> {
     config: S3Config,
     variables: Vec<String>,
     write: bool,
+    shared_cache: SharedCacheArgs,
 }
 
 impl Examination<'_> {
@@ -87,7 +92,13 @@ impl Examination<'_> {
         let region = self.region(report, &headers);
         let is_aws = origin.host().contains(".amazonaws.com");
         report.add(identity::caller(runtime, &tls, &signer, &region, is_aws));
-        self.bucket(report);
+        let region = self.bucket(report).unwrap_or(region);
+        if let Some(text) = self.shared_cache.conflict(&self.config.bucket) {
+            report.add(Step::fail("cache-xz", text).remedy("name another, or go without"));
+        } else if let Some(bucket) = &self.shared_cache.cache_xz {
+            let config = cache_config(self.config.clone(), bucket, &region);
+            report.add(cache::examine(runtime, client, config, &region));
+        }
     }
 
     /// The certificates that are trusted.
@@ -162,10 +173,14 @@ impl Examination<'_> {
         region.to_owned()
     }
 
-    fn bucket(&self, report: &mut Report) {
+    /// The bucket, and its region if it can be reached.
+    fn bucket(&self, report: &mut Report) -> Option<String> {
         let (bucket, prefix): (&BucketName, &Prefix) = (&self.config.bucket, &self.config.prefix);
         match block_on(S3Store::connect(self.runtime, self.config.clone())) {
-            Ok(store) => bucket::examine(report, &store, prefix, self.write),
+            Ok(store) => {
+                bucket::examine(report, &store, prefix, self.write);
+                Some(store.region().to_owned())
+            }
             Err(error) => {
                 let failure = connect_failure(bucket, self.client, &error);
                 let name = match error.kind() {
@@ -173,10 +188,8 @@ impl Examination<'_> {
                     _ => "list",
                 };
                 let step = Step::fail(name, error.to_string());
-                report.add(match failure.remedy() {
-                    Some(remedy) => step.remedy(remedy),
-                    None => step,
-                });
+                report.add(step.advised_by(&failure));
+                None
             }
         }
     }

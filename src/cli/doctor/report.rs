@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::cli::exit::Failure;
+
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +65,14 @@ impl Step {
         Self {
             remedy: Some(remedy.into()),
             ..self
+        }
+    }
+
+    /// Says what helps against the failure, if anything is known.
+    pub(super) fn advised_by(self, failure: &Failure) -> Self {
+        match failure.remedy() {
+            Some(remedy) => self.remedy(remedy),
+            None => self,
         }
     }
 }
