@@ -51,13 +51,18 @@ impl Fixture {
 
     /// The one file of the cache that has the bytes of an object.
     fn data(&self) -> PathBuf {
+        self.file("data")
+    }
+
+    /// The one file of the cache with this ending.
+    fn file(&self, expected: &str) -> PathBuf {
         let mut found = Vec::new();
         let places = fs::read_dir(self.cache.path().join("mount-s3-cache/v1")).expect("there");
         for place in places.flatten() {
             let files = fs::read_dir(place.path()).expect("there").flatten();
             found.extend(files.map(|file| file.path()));
         }
-        found.retain(|path| path.extension().is_some_and(|ending| ending == "data"));
+        found.retain(|path| path.extension().is_some_and(|ending| ending == expected));
         assert_eq!(found.len(), 1);
         found.remove(0)
     }
@@ -84,12 +89,13 @@ fn drop_pages() {
 /// page cache.
 fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
     let daemon = Pid::from_raw(i32::try_from(mount.pid()).expect("a number"));
+    let middle = file.metadata().expect("known").len() / 3;
     drop_pages();
     let (send, done) = mpsc::channel();
     let reader = file.try_clone().expect("a descriptor");
     kill(daemon, Signal::SIGSTOP).expect("stopped");
     let reading = thread::spawn(move || {
-        let result = reader.read_exact_at(&mut [0; 4096], MIB);
+        let result = reader.read_exact_at(&mut [0; 4096], middle);
         // Nobody listens any more when it took too long.
         _ = send.send(());
         result
@@ -166,6 +172,27 @@ fn file_that_was_read_once_is_read_by_the_kernel() {
     fs::write(expected.path(), content(1)).expect("written");
     assert!(compare(map(&path, expected.path())));
     assert_eq!(fixture.store.count("GetObject"), gets);
+    assert!(mount.unmount().success());
+}
+
+#[test]
+fn small_file_that_was_read_once_is_read_by_the_kernel_until_it_is_damaged() {
+    let fixture = Fixture::new();
+    let mut expected = vec![0; 100_000];
+    synthetic::fill(5, 0, &mut expected);
+    fixture.store.plant(&fixture.bucket, "small", 100_000, 5);
+    let mount = fixture.mounting(&["--read-only"]).mount();
+    let path = mount.join("small");
+    drop(wait_until_backed(&mount, &path));
+    assert_eq!(fixture.store.count("GetObject"), 1);
+    let data = OpenOptions::new().write(true).open(fixture.file("block"));
+    let written = data.expect("there").write_all_at(b"damaged", 5000);
+    written.expect("written");
+    drop_pages();
+    assert!(fs::read(&path).expect("read") == expected);
+    drop(wait_until_backed(&mount, &path));
+    assert!(fs::read(&path).expect("read") == expected);
+    assert_eq!(fixture.store.count("GetObject"), 2);
     assert!(mount.unmount().success());
 }
 
