@@ -125,7 +125,12 @@ fn step(mounted: &mut Mounted<'_>, model: &mut Model<File>, step: &Step) {
             if from == to || is_above || obstacle.is_some() {
                 return;
             }
-            let said = model.rename(from, to);
+            // And that there is no way into itself.
+            let is_below = to.starts_with(&format!("{from}/"));
+            let said = match model.kind(from) {
+                Some(Kind::Directory) if is_below => Err(Errno::EINVAL),
+                _ => model.rename(from, to),
+            };
             (fs::rename(mounted.path(from), mounted.path(to)), said)
         }
         Step::Crash => {

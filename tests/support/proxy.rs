@@ -71,7 +71,9 @@ impl Proxy {
         let refusal = rules.refuse.or_else(|| (!may).then_some(407));
         if let Some(status) = refusal {
             let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
-            return client.write_all(answer.as_bytes());
+            client.write_all(answer.as_bytes())?;
+            // Who sees the connection closed at the same moment may take that for the failure.
+            return io::copy(&mut client, &mut io::sink()).map(drop);
         }
         let mut words = line.split(' ');
         let (method, target) = (
