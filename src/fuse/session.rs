@@ -29,7 +29,8 @@ use crate::fs::Fs;
 pub struct MountConfig {
     /// Where: an existing directory. For [`Session::take_over`], a name for it.
     pub directory: PathBuf,
-    /// What is mounted, as the table of mounts is to name it; without, [`FILE_SYSTEM_NAME`].
+    /// What is mounted, as the table of mounts is to name it; without, it is `mountpoint-s3`. What the
+    /// helper could not read, a name with a comma or a backslash, is as good as none.
     pub source: Option<String>,
     /// Whether the kernel refuses every change by itself.
     pub read_only: bool,

@@ -144,18 +144,6 @@ impl SharedCache {
         Self::open_with(bucket, budget, timing).await
     }
 
-    /// Makes sure that objects can be stored in `bucket` and fetched: an object that tells whoever finds
-    /// it what the others are.
-    ///
-    /// # Errors
-    /// [`OpenError`] says what is wrong with the bucket.
-    ///
-    /// # Cancel safety
-    /// As [`Self::open`].
-    pub async fn probe(bucket: &dyn Fetch) -> Result<(), OpenError> {
-        probe(bucket).await
-    }
-
     async fn open_with(
         bucket: Arc<dyn Fetch>,
         budget: &Arc<Budget>,
@@ -185,8 +173,15 @@ impl SharedCache {
     }
 }
 
-/// Stores an object that tells whoever finds it what the others are, and fetches it.
-async fn probe(bucket: &dyn Fetch) -> Result<(), OpenError> {
+/// Makes sure that objects can be stored in `bucket` and fetched: stores an object that tells whoever
+/// finds it what the others are, and fetches it.
+///
+/// # Errors
+/// [`OpenError`] says what is wrong with the bucket.
+///
+/// # Cancel safety
+/// As [`SharedCache::open`].
+pub async fn probe(bucket: &dyn Fetch) -> Result<(), OpenError> {
     let context = |operation| Context {
         operation,
         key: ABOUT.to_owned(),

@@ -10,7 +10,7 @@ use crate::cli::diagnosis::connect_failure;
 use crate::cli::shared_cache::failure;
 use crate::crt::Runtime;
 use crate::s3::{BucketName, S3Config, S3Store};
-use crate::shared_cache::SharedCache;
+use crate::shared_cache;
 
 /// Reaches the bucket that `config` names, stores the object in it that every mount stores, and fetches
 /// it. `region` is that of the bucket whose bytes it is to keep.
@@ -28,7 +28,7 @@ pub(super) fn examine(
             return Step::fail(NAME, error.to_string()).advised_by(&failure);
         }
     };
-    if let Err(error) = block_on(SharedCache::probe(&store)) {
+    if let Err(error) = block_on(shared_cache::probe(&store)) {
         let reason = error.source().unwrap_or(&error).to_string();
         return Step::fail(NAME, reason).advised_by(&failure(&bucket, &error));
     }
