@@ -125,12 +125,8 @@ fn step(mounted: &mut Mounted<'_>, model: &mut Model<File>, step: &Step) {
             if from == to || is_above || obstacle.is_some() {
                 return;
             }
-            // And that there is no way into itself.
-            let is_below = to.starts_with(&format!("{from}/"));
-            let said = match model.kind(from) {
-                Some(Kind::Directory) if is_below => Err(Errno::EINVAL),
-                _ => model.rename(from, to),
-            };
+            let refusal = refusal_of_the_kernel(model, from, to);
+            let said = refusal.map_or_else(|| model.rename(from, to), Err);
             (fs::rename(mounted.path(from), mounted.path(to)), said)
         }
         Step::Crash => {
@@ -196,6 +192,17 @@ fn crash_in_close(mounted: &mut Mounted<'_>, model: &mut Model<File>, at: propte
     let _said = model.close(&path, writer);
     let done = std::mem::replace(&mut model.objects, before);
     model.crash_within(&done, |_key| None, mounted.objects());
+}
+
+/// What the kernel says to a rename before it asks the file system, if it refuses it.
+fn refusal_of_the_kernel(model: &Model<File>, from: &str, to: &str) -> Option<Errno> {
+    let is_directory = |path| model.kind(path).map(|kind| kind == Kind::Directory);
+    match (is_directory(from)?, is_directory(to)) {
+        (true, _) if to.starts_with(&format!("{from}/")) => Some(Errno::EINVAL),
+        (true, Some(false)) => Some(Errno::ENOTDIR),
+        (false, Some(true)) => Some(Errno::EISDIR),
+        _ => None,
+    }
 }
 
 /// Kills the daemon while another thread renames.
