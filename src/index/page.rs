@@ -40,9 +40,8 @@ pub(super) fn page(index: &Index, request: &ListRequest) -> Result<ListPage, Err
             continue;
         };
         last = String::from_utf8(group.to_vec()).map_err(|_| index.damaged("a key is no text"))?;
-        let next = after_group(group);
+        cursor.leave(last.as_bytes())?;
         page.common_prefixes.push(last.clone());
-        cursor.skip_to(&next)?;
     }
     Ok(page)
 }

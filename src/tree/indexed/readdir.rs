@@ -77,9 +77,7 @@ impl IndexDir {
         }
         Ok(())
     }
-}
 
-impl IndexDir {
     /// The entry after so many objects of the directory.
     ///
     /// # Errors
