@@ -30,6 +30,7 @@ mod error;
 mod funds;
 mod pages;
 mod streaming;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -500,7 +501,7 @@ impl Inner {
     fn took(&mut self, data: &[u8]) {
         self.end += data.len() as u64;
         if let Some(pages) = &mut self.pages {
-            pages.took(data, self.end);
+            pages.took(data);
         }
     }
 

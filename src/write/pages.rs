@@ -1,24 +1,26 @@
 //! Bytes of a file that the kernel gathers in its page cache before it hands them over.
 //!
 //! The kernel hands over the pages of a file that is written from start to end nearly in that order, and not
-//! quite: requests overtake each other, and the page in which the file ends comes again when it has more bytes.
+//! quite: requests overtake each other, and the page in which the file ends comes again when it has more bytes,
+//! sometimes with pages before it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::error::Error;
+use super::taken::Taken;
 use crate::memory::{Budget, Lease};
 
 /// Puts pages in order. What came too early is paid for, even beyond the budget: the kernel holds back the
 /// pages before it no longer than it takes to write what it holds, and would have kept the memory itself.
 pub(super) struct Pages {
-    /// What came before its turn, by offset.
+    /// What came before its turn, by offset. No two overlap.
     early: BTreeMap<u64, Bytes>,
     lease: Lease,
-    /// The bytes of the page in which the file ends: none if it ends with a page.
-    tail: Vec<u8>,
+    taken: Taken,
 }
 
 impl Pages {
@@ -27,7 +29,7 @@ impl Pages {
         Self {
             early: BTreeMap::new(),
             lease: budget.open_without_holder().empty_lease(),
-            tail: Vec::new(),
+            taken: Taken::default(),
         }
     }
 
@@ -37,43 +39,53 @@ impl Pages {
     /// # Errors
     /// [`Error::NotAtEnd`]: bytes that were taken before are to be others now.
     pub(super) fn sort(&mut self, end: u64, offset: u64, mut data: Bytes) -> Result<Bytes, Error> {
+        // A page that comes again has all that it had before.
+        self.forget_early(offset..offset + data.len() as u64);
         if offset > end {
-            return match self.keep(offset, data) {
-                true => Ok(Bytes::new()),
-                false => Err(Error::NotAtEnd { offset, end }),
-            };
+            self.keep(offset, data);
+            return Ok(Bytes::new());
         }
-        let again = usize::try_from(end - offset).unwrap_or(usize::MAX);
-        let known = self.tail.len().checked_sub(again);
-        let known = known.map(|start| &self.tail[start..]);
-        let repeated = data.split_to(again.min(data.len()));
-        match known {
-            Some(known) if known.starts_with(&repeated) => Ok(data),
-            _ => Err(Error::NotAtEnd { offset, end }),
+        let back = back(end, offset);
+        let again = data.split_to(back.min(data.len()));
+        if self.taken.has(&again, back) {
+            Ok(data)
+        } else {
+            Err(Error::NotAtEnd { offset, end })
         }
     }
 
-    /// Keeps what came too early. Returns whether that is all there is from `offset` on.
-    fn keep(&mut self, offset: u64, data: Bytes) -> bool {
-        let before = self.early.get(&offset).map_or(&[][..], |before| before);
-        if data.len() < before.len() {
-            return before.starts_with(&data);
-        }
-        let more = (data.len() - before.len()) as u64;
+    /// Keeps what came too early, and is not empty.
+    fn keep(&mut self, offset: u64, data: Bytes) {
+        let more = data.len() as u64;
         if !self.lease.grow(more) {
             self.lease.overdraw(more);
         }
         self.early.insert(offset, data);
-        true
     }
 
-    /// Notes that `data` was taken, so that the file ends at `end`.
-    pub(super) fn took(&mut self, data: &[u8], end: u64) {
-        let kept = usize::try_from(end % *PAGE).unwrap_or_default();
-        let new = kept.min(data.len());
-        let old = (kept - new).min(self.tail.len());
-        self.tail.drain(..self.tail.len() - old);
-        self.tail.extend_from_slice(&data[data.len() - new..]);
+    /// Drops what came too early of these bytes.
+    fn forget_early(&mut self, bytes: Range<u64>) {
+        while let Some((start, piece)) = self.early.range(..bytes.end).next_back() {
+            let (start, end) = (*start, *start + piece.len() as u64);
+            if end <= bytes.start {
+                return;
+            }
+            let within = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
+            let before = (start < bytes.start).then(|| piece.slice(..within(bytes.start)));
+            let behind = (end > bytes.end).then(|| piece.slice(within(bytes.end)..));
+            self.early.remove(&start);
+            self.lease.shrink(end - start);
+            for (start, piece) in [(start, before), (bytes.end, behind)] {
+                if let Some(piece) = piece {
+                    self.keep(start, piece);
+                }
+            }
+        }
+    }
+
+    /// Notes that `data` was taken.
+    pub(super) fn took(&mut self, data: &[u8]) {
+        self.taken.add(data);
     }
 
     /// What came too early, and is next in a file that ends at `end`: its offset and its bytes.
@@ -95,22 +107,20 @@ impl Pages {
     /// The bytes from `offset` on of a file that ends at `end`, as far as they are still here: the rest of a
     /// page, when the kernel has let go of it and needs it again.
     pub(super) fn read(&self, end: u64, offset: u64) -> Option<Bytes> {
-        let within = |start: u64, len: usize| {
-            let skip = usize::try_from(offset.checked_sub(start)?).ok()?;
-            (skip < len).then_some(skip)
-        };
         if let Some((start, bytes)) = self.early.range(..=offset).next_back()
-            && let Some(skip) = within(*start, bytes.len())
+            && let Some(rest) = bytes.len().checked_sub(back(offset, *start))
+            && rest > 0
         {
-            return Some(bytes.slice(skip..));
+            return Some(bytes.slice(bytes.len() - rest..));
         }
         if offset >= end {
             return Some(Bytes::new());
         }
-        let skip = within(end - self.tail.len() as u64, self.tail.len())?;
-        Some(Bytes::copy_from_slice(&self.tail[skip..]))
+        self.taken.read(back(end, offset))
     }
 }
 
-/// Bytes of a page of the page cache.
-static PAGE: LazyLock<u64> = LazyLock::new(|| rustix::param::page_size() as u64);
+/// How many bytes `offset` is before `end`, in memory.
+fn back(end: u64, offset: u64) -> usize {
+    usize::try_from(end - offset).unwrap_or(usize::MAX)
+}
