@@ -89,7 +89,7 @@ mod tests {
         #[test]
         fn prop_what_was_added_is_known_and_nothing_else(
             sizes in prop::collection::vec(1u64..20_000, 1..12),
-            back in 0u64..9,
+            back in 0usize..9,
             len in 0usize..30_000,
             change in any::<prop::sample::Index>(),
         ) {
@@ -101,7 +101,7 @@ mod tests {
                 taken.add(now);
                 rest = behind;
             }
-            let start = (body.len() / *PAGE).saturating_sub(back as usize) * *PAGE;
+            let start = (body.len() / *PAGE).saturating_sub(back) * *PAGE;
             let mut data = body[start..][..len.min(body.len() - start)].to_vec();
             let is_page = data.len() + start == body.len() || data.len().is_multiple_of(*PAGE)
                 || start + data.len() > body.len() / *PAGE * *PAGE;

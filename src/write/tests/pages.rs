@@ -121,7 +121,7 @@ fn bytes_that_were_taken_cannot_be_others_afterwards() {
     let size = 3 * page() as u64 + 10;
     let body = bytes(size, 1);
     let last = 3 * page();
-    let other = vec![!body[last]; 20];
+    let other = [!body[last]; 20];
     let other_page = [&body[page()..2 * page()], &vec![!body[2 * page()]; page()]].concat();
     for (offset, data, is_taken) in [
         (last, &body[last..], true),
