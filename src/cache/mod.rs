@@ -19,6 +19,7 @@
 //! | `record` | what the notes look like |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
+//! | `names` | what is known of names, kept for the next mount |
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
 //! | `proof`, `prover` | which files these are |
 //! | `usage`, `keeper` | how much they take, and what makes room |
@@ -49,6 +50,7 @@ mod get;
 mod holdings;
 mod keeper;
 mod name;
+mod names;
 mod notes;
 mod parallel;
 mod place;
@@ -77,6 +79,7 @@ pub use evict::{Evicted, Eviction, ObjectSet};
 pub use holdings::{Disk, Holdings, Survey};
 pub use name::Source;
 pub(crate) use name::{Name, hex};
+pub use names::{Known, Names, NotingStore};
 pub use store::CachedStore;
 pub use verify::Verified;
 pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
