@@ -225,9 +225,7 @@ impl BucketDir {
         };
         // An open directory that has vanished reads as an empty one; its name is asked for again.
         if self.ino != ROOT
-            && let Err(error) =
-                self.core
-                    .take_in(&mut self.core.table(), self.ino, &answer, page.asked)
+            && let Err(error) = self.core.take_in(self.ino, &answer, page.asked)
         {
             log::debug!("inode {} while it is read: {error}", self.ino);
         }
@@ -321,7 +319,12 @@ impl BucketDir {
             table.refresh(self.ino, name, found, stream.asked)?
         };
         if let Some(ino) = known {
-            return Ok(self.core.node(ino, table.get(ino)?, valid_for));
+            let node = self.core.node(ino, table.get(ino)?, valid_for);
+            drop(table);
+            if let Ok(key) = Key::new(format!("{}{name}", stream.prefix)) {
+                self.core.remember(&key, Some(found.clone()), stream.asked);
+            }
+            return Ok(node);
         }
         let kind = match found {
             Found::Directory => self.core.directory(),
