@@ -321,9 +321,7 @@ impl BucketDir {
         if let Some(ino) = known {
             let node = self.core.node(ino, table.get(ino)?, valid_for);
             drop(table);
-            if let Ok(key) = Key::new(format!("{}{name}", stream.prefix)) {
-                self.core.remember(&key, Some(found.clone()), stream.asked);
-            }
+            self.remember(stream, entry);
             return Ok(node);
         }
         let kind = match found {
@@ -335,6 +333,18 @@ impl BucketDir {
             kind,
             valid_for,
         })
+    }
+
+    /// Lets others know what an entry stands for. Of a store that lists in no order, a directory may come
+    /// that hides a file.
+    fn remember(&self, stream: &Stream, entry: &Entry) {
+        let Entry { name, found } = entry;
+        let is_certain = self.core.config.ordered && stream.listing.is_ordered();
+        if (is_certain || *found == Found::Directory)
+            && let Ok(key) = Key::new(format!("{}{name}", stream.prefix))
+        {
+            self.core.remember(&key, Some(found.clone()), stream.asked);
+        }
     }
 }
 

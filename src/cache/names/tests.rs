@@ -344,49 +344,49 @@ fn changes_of_any_mount_make_void_what_was_known_before() {
     assert_eq!(recall(&names, "d"), Some(Known::Directory));
 }
 
+/// Changes the object that is named as what is done to it.
+fn change(name: &str, store: &dyn Store, etag: ETag) {
+    let request = PutRequest::new(key(name));
+    match name {
+        "put" => _ = block_on(store.put(request, Bytes::from_static(b"x"))).expect("stored"),
+        "upload" => {
+            let mut upload = store.upload(request, 1 << 20).expect("begun");
+            block_on(upload.write(Bytes::from_static(b"x"))).expect("taken");
+            block_on(upload.complete()).expect("stored");
+        }
+        "delete" => block_on(store.delete(&key(name))).expect("deleted"),
+        "copy" => {
+            let request = CopyRequest {
+                from: key("from"),
+                version: etag,
+                size: 4,
+                to: key(name),
+                condition: PutCondition::Any,
+                metadata: Some(BTreeMap::new()),
+            };
+            block_on(store.copy(request)).expect("copied");
+        }
+        "rename" => {
+            let request = RenameRequest {
+                from: key(name),
+                version: None,
+                to: key("renamed"),
+                replace: true,
+            };
+            block_on(store.rename(request)).expect("renamed");
+        }
+        _ => panic!("{name}"),
+    }
+}
+
 #[test]
 fn every_operation_of_the_store_that_changes_anything_is_noted() {
     let place = Place::new();
     let fake = FakeStore::deterministic();
     fake.put("from", "body");
     let etag = block_on(fake.head(&key("from"))).expect("there").etag;
-    let changes: [(&str, fn(Arc<dyn Store>, ETag)); 5] = [
-        ("put", |store, _| {
-            let request = PutRequest::new(key("put"));
-            block_on(store.put(request, Bytes::from_static(b"x"))).expect("stored");
-        }),
-        ("upload", |store, _| {
-            let request = PutRequest::new(key("upload"));
-            let mut upload = store.upload(request, 1 << 20).expect("begun");
-            block_on(upload.write(Bytes::from_static(b"x"))).expect("taken");
-            block_on(upload.complete()).expect("stored");
-        }),
-        ("delete", |store, _| {
-            block_on(store.delete(&key("delete"))).expect("deleted");
-        }),
-        ("copy", |store, etag| {
-            let request = CopyRequest {
-                from: key("from"),
-                version: etag,
-                size: 4,
-                to: key("copy"),
-                condition: PutCondition::Any,
-                metadata: Some(BTreeMap::new()),
-            };
-            block_on(store.copy(request)).expect("copied");
-        }),
-        ("rename", |store, _| {
-            let request = RenameRequest {
-                from: key("rename"),
-                version: None,
-                to: key("renamed"),
-                replace: true,
-            };
-            block_on(store.rename(request)).expect("renamed");
-        }),
-    ];
     fake.put("rename", "body");
-    for (name, change) in changes {
+    for name in ["put", "upload", "delete", "copy", "rename"] {
         let names = place.names();
         for path in [name, "renamed", "kept"] {
             note(&names, path, object(1));
@@ -395,7 +395,7 @@ fn every_operation_of_the_store_that_changes_anything_is_noted() {
         let next = place.names();
         assert_eq!(recall(&next, name), object(1));
         let store = NotingStore::new(Arc::new(fake.clone()), place.believing(None));
-        change(Arc::new(store), etag.clone());
+        change(name, &store, etag.clone());
         for names in [next, place.names()] {
             assert_eq!(recall(&names, name), None, "{name}");
             assert_eq!(recall(&names, "renamed").is_none(), name == "rename");
