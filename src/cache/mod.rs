@@ -31,7 +31,7 @@
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
 //! `NAME.map` notes for each block whether it is there, and its checksum. An object of one block has
 //! a single file, `NAME.block`, with its notes in an attribute, where the file system takes attributes:
-//! data sets have millions of them. `NAME` is made of hashes of the store, the bucket, the key and the
+//! data sets have millions of them. What is [known of names](names) is beside these, in `names`. `NAME` is made of hashes of the store, the bucket, the key and the
 //! version: keys cannot be read off it. Several processes may use the same directory: whoever removes
 //! files removes names only, so that who has them open goes on.
 //!
