@@ -21,6 +21,20 @@ pub(super) struct Journal {
     file: Mutex<()>,
 }
 
+/// One of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum File {
+    /// The one that was full.
+    Before,
+    /// The one that is written to.
+    Now,
+}
+
+impl File {
+    /// In the order in which they were begun.
+    pub(super) const ALL: [Self; 2] = [Self::Before, Self::Now];
+}
+
 impl Journal {
     /// The files in `directory`.
     pub(super) fn new(directory: Arc<Directory>, most: u64) -> Self {
@@ -55,17 +69,13 @@ impl Journal {
         }
     }
 
-    /// What the files have, the one that is written to last.
+    /// What a file has; nothing, if there is none.
     ///
     /// # Errors
-    /// The disk does not give them.
-    pub(super) fn read(&self) -> io::Result<[Vec<u8>; 2]> {
-        Ok([self.read_file(BEFORE)?, self.read_file(NOW)?])
-    }
-
-    fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
+    /// The disk does not give it.
+    pub(super) fn read(&self, file: File) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        match place::open_to_read(&self.path(name)) {
+        match place::open_to_read(&self.path(file)) {
             Ok(file) => {
                 // Nobody writes more.
                 file.take(2 * self.most).read_to_end(&mut bytes)?;
@@ -81,14 +91,13 @@ impl Journal {
     /// # Errors
     /// It is not.
     pub(super) fn begin_file(&self) -> io::Result<()> {
-        fs::rename(self.path(NOW), self.path(BEFORE))
+        fs::rename(self.path(File::Now), self.path(File::Before))
     }
 
     /// Bytes in the files.
     pub(super) fn len(&self) -> u64 {
-        let paths = [BEFORE, NOW].map(|name| self.path(name));
-        let sizes = paths.map(|path| fs::symlink_metadata(path).map_or(0, |found| found.len()));
-        sizes.into_iter().sum()
+        let size = |file| fs::symlink_metadata(self.path(file)).map_or(0, |found| found.len());
+        File::ALL.map(size).into_iter().sum()
     }
 
     /// Removes the files.
@@ -96,14 +105,14 @@ impl Journal {
     /// # Errors
     /// They are still there.
     pub(super) fn remove(&self) -> io::Result<()> {
-        for name in [BEFORE, NOW] {
-            place::remove_file(&self.path(name))?;
+        for file in File::ALL {
+            place::remove_file(&self.path(file))?;
         }
         Ok(())
     }
 
     fn append(&self, batch: &[u8]) -> io::Result<()> {
-        let path = self.path(NOW);
+        let path = self.path(File::Now);
         let mut file = match place::append_or_create(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.directory.make_names()?;
@@ -120,20 +129,17 @@ impl Journal {
             .inspect_err(|_error| _ = place::remove_file(&path))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.names().join(name)
+    fn path(&self, file: File) -> PathBuf {
+        self.directory.names().join(match file {
+            File::Before => "known-before",
+            File::Now => "known",
+        })
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// The file that is written to.
-const NOW: &str = "known";
-
-/// The one that was full.
-const BEFORE: &str = "known-before";
 
 /// Batches that wait for the disk: 4 MiB.
 const MOST_WAITING: usize = 64;

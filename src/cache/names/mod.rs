@@ -40,7 +40,7 @@ use super::name::Source;
 use crate::s3::ObjectInfo;
 use change_log::{Entry, Log, is_complete};
 use clocks::{Clocks, micros};
-use journal::Journal;
+use journal::{File, Journal};
 use record::{Condition, Head, Id, LogId, Row, batch, read_batches};
 use table::Table;
 
@@ -72,6 +72,10 @@ struct State {
     memory: Memory,
     /// How many entries the log had since when, as far as that was seen; the oldest first.
     lengths: Vec<(Instant, u32)>,
+    /// When that was looked at.
+    looked: Instant,
+    /// A directory, and its short id: that of the last name that was noted.
+    above: (String, u64),
     /// What was noted, and not handed over to be written.
     rows: Vec<u8>,
 }
@@ -163,23 +167,24 @@ impl Names {
         if self.believed.is_none() {
             return;
         }
-        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-        let (id, above) = (Id::of(path), Id::of(above).short());
+        let id = Id::of(path);
         // In this order, so that it may seem older than it is, but not newer.
         let running = self.clocks.now().running;
-        let age = micros(asked.elapsed());
+        let now = Instant::now();
+        let age = micros(now.saturating_duration_since(asked));
         let mut state = self.state();
         match &mut state.memory {
             Memory::Nothing => {}
             Memory::Coming(noted) => noted.push(id),
             Memory::Here(table) => table.forget(id),
         }
-        if self.look(&mut state).is_none() {
+        let is_long_ago = now.saturating_duration_since(state.looked) >= LOOK_AGAIN;
+        if (state.log.is_none() || is_long_ago) && self.look(&mut state).is_none() {
             return;
         }
         let row = Row {
             id,
-            above,
+            above: state.above(path),
             asked: running.saturating_sub(age),
             since: state.length_at(asked),
             known,
@@ -245,6 +250,7 @@ impl Names {
             if let Ok(Some(len)) = log.len() {
                 // After the length was seen.
                 let now = Instant::now();
+                state.looked = now;
                 if state.lengths.last().is_none_or(|(_, last)| *last != len) {
                     state.lengths.push((now, len));
                     let excess = state.lengths.len().saturating_sub(MOST_LENGTHS);
@@ -320,36 +326,41 @@ impl Names {
             state.log.as_ref().map(Log::reader)
         };
         let log = log.ok_or(io::ErrorKind::NotFound)??;
-        let files = self.journal.read()?;
-        // After the files were read: nothing in them is newer.
-        let now = self.clocks.now();
-        let oldest = now.ago(micros(self.believed.unwrap_or_default()));
-        let (mut rows, mut least, mut is_of_the_past) = (Vec::new(), 0, true);
-        let mut take = |head: &Head, row: Row| {
-            let Some(age) = now.age_of(row.asked, &head.written) else {
-                is_of_the_past = false;
-                return;
-            };
-            let asked = now.ago(age);
-            // Something in a directory may be newer than that is.
-            let may_count = asked >= oldest || row.known == Some(Known::Directory);
-            if may_count && head.log == log.id() && head.bucket == self.bucket {
-                least = least.max(head.entries);
-                rows.push(Row { asked, ..row });
+        let believed = micros(self.believed.unwrap_or_default());
+        let oldest = self.clocks.now().ago(believed);
+        let (mut rows, mut least, mut is_good) = (Vec::new(), 0, true);
+        for file in File::ALL {
+            let bytes = self.journal.read(file)?;
+            // After it was read: nothing in it is newer.
+            let now = self.clocks.now();
+            let condition = read_batches(&bytes, |head, row| {
+                let Some(age) = now.age_of(row.asked, &head.written) else {
+                    is_good = false;
+                    return;
+                };
+                let asked = now.ago(age);
+                // Something in a directory may be newer than that is.
+                let may_count = asked >= oldest || row.known == Some(Known::Directory);
+                if may_count && head.log == log.id() && head.bucket == self.bucket {
+                    least = least.max(head.entries);
+                    rows.push(Row { asked, ..row });
+                }
+            });
+            is_good &= condition != Condition::Damaged;
+            if condition == Condition::Torn && file == File::Now {
+                // What is written after a torn batch cannot be read.
+                self.journal.begin_file()?;
             }
-        };
-        let conditions = files.map(|bytes| read_batches(&bytes, &mut take));
-        if conditions.contains(&Condition::Damaged) || !is_of_the_past {
+        }
+        if !is_good {
             self.journal.remove()?;
             rows.clear();
-        } else if conditions.ends_with(&[Condition::Torn]) {
-            // What is written after a torn batch cannot be read.
-            self.journal.begin_file()?;
         }
         let Some(entries) = log.read(0)? else {
             return Ok(None);
         };
-        if (entries.len() as u64) < u64::from(least) || !is_complete(&entries, now.boot) {
+        let is_cut = (entries.len() as u64) < u64::from(least);
+        if is_cut || !is_complete(&entries, self.clocks.now().boot) {
             return Ok(None);
         }
         let mut table = Table::new(rows, oldest);
@@ -360,17 +371,19 @@ impl Names {
     /// Hands over to the journal what was noted.
     fn hand_over(&self, state: &mut State) {
         let rows = std::mem::take(&mut state.rows);
-        if let Some(log) = state.log.as_ref().filter(|_| !rows.is_empty())
-            && let Ok(Some(entries)) = log.len()
-        {
-            let head = Head {
-                log: log.id(),
-                entries,
-                bucket: self.bucket,
-                written: self.clocks.now(),
-            };
-            self.journal.push(batch(&head, &rows));
-        }
+        let Some(log) = state.log.as_ref().filter(|_| !rows.is_empty()) else {
+            return;
+        };
+        let Ok(Some(entries)) = log.len() else {
+            return state.lose();
+        };
+        let head = Head {
+            log: log.id(),
+            entries,
+            bucket: self.bucket,
+            written: self.clocks.now(),
+        };
+        self.journal.push(batch(&head, &rows));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -392,8 +405,19 @@ impl State {
             log: None,
             memory: Memory::Nothing,
             lengths: Vec::new(),
+            looked: Instant::now(),
+            above: (String::new(), Id::of("").short()),
             rows: Vec::new(),
         }
+    }
+
+    /// The short id of the directory that `path` is in.
+    fn above(&mut self, path: &str) -> u64 {
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        if self.above.0 != above {
+            self.above = (above.to_owned(), Id::of(above).short());
+        }
+        self.above.1
     }
 
     /// Takes in that there is another log of changes: nothing counts any more that was known.
@@ -423,7 +447,7 @@ pub(super) fn remove(directory: &Directory) -> io::Result<()> {
 const BATCH: usize = 64 << 10;
 
 /// Bytes of one of the two files of what was noted.
-const MOST_BYTES: u64 = 32 << 20;
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Bytes of both files that are read before the mount goes on: a few milliseconds.
 const READ_AT_ONCE: u64 = 1 << 20;
@@ -433,6 +457,10 @@ const MOST_ENTRIES: u32 = (16 << 20) / 24;
 
 /// Lengths of the log that are remembered: more than change while S3 answers.
 const MOST_LENGTHS: usize = 64;
+
+/// How long it may take until it is seen that others have changed something, or have begun another log of
+/// changes, when something is noted. Until then more is taken to be void than is.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Others may begin another log at any time.
 const TRIES: usize = 3;
