@@ -353,7 +353,8 @@ pub(super) fn cached(
     Arc::new(CachedStore::new(store, cache, source))
 }
 
-fn cache_source(client: &ClientOptions, store: &S3Store) -> Source {
+/// What tells the bucket of `store` apart in a cache.
+pub(super) fn cache_source(client: &ClientOptions, store: &S3Store) -> Source {
     Source::new(cache_origin(client, store), store.bucket().to_owned())
 }
 

@@ -27,14 +27,25 @@ impl Remembered {
         Self(cache.map(|cache| cache.names(source, believed)))
     }
 
+    /// `store`, whose changes are noted.
+    pub(super) fn noting(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        match &self.0 {
+            Some(names) => Arc::new(NotingStore::new(store, Arc::clone(names))),
+            None => store,
+        }
+    }
+
     /// The names of `store`, also those that were known before; and the store to change them by.
     pub(super) fn tree(&self, store: Arc<dyn Store>, config: TreeConfig) -> (Arc<dyn Store>, Tree) {
-        let Some(names) = &self.0 else {
-            return (Arc::clone(&store), Tree::new(store, config));
+        let store = self.noting(store);
+        let tree = match &self.0 {
+            Some(names) => {
+                let memory = Arc::new(Shared(Arc::clone(names)));
+                Tree::remembering(Arc::clone(&store), config, memory)
+            }
+            None => Tree::new(Arc::clone(&store), config),
         };
-        let store: Arc<dyn Store> = Arc::new(NotingStore::new(store, Arc::clone(names)));
-        let memory = Arc::new(Shared(Arc::clone(names)));
-        (Arc::clone(&store), Tree::remembering(store, config, memory))
+        (store, tree)
     }
 
     /// Keeps what is known by now for the next mount.

@@ -1,6 +1,7 @@
 //! Mounts with a cache know the names that mounts before them knew, for as long as these would have.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::thread;
@@ -314,6 +315,45 @@ fn files_that_a_killed_mount_has_read_are_right() {
 }
 
 #[test]
+fn files_that_were_staged_and_recovered_are_seen_by_the_next_mount() {
+    let scene = Scene::new();
+    let stage = tempfile::tempdir().expect("a directory");
+    let path = stage.path().to_str().expect("UTF-8");
+    let mut mount = scene.mount(&[
+        "--metadata-ttl",
+        "indefinite",
+        "--write-mode",
+        "staged",
+        "--stage",
+        path,
+        "--allow-overwrite",
+    ]);
+    read_both(&mount);
+    let known = scene.mount(&["--metadata-ttl", "indefinite"]);
+    read_both(&known);
+    let file = fs::OpenOptions::new().write(true).open(mount.join("top"));
+    let mut file = file.expect("opened");
+    file.write_all(&bytes(2)).expect("written");
+    mount.kill();
+    drop((file, mount));
+    assert!(known.unmount().success());
+    let recovered = Command::new(env!("CARGO_BIN_EXE_mount-s3"))
+        .args(["staged", "recover", "--all", "--stage", path])
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .output();
+    let recovered = recovered.expect("it runs");
+    assert!(
+        recovered.status.success() && recovered.stderr.is_empty(),
+        "{recovered:?}"
+    );
+    let mount = scene.mount(&["--metadata-ttl", "indefinite"]);
+    assert_is(&mount, "top", 2);
+    assert_eq!(scene.asked(|| assert_is(&mount, DEEP, 1)), [0, 0, 0]);
+}
+
+#[test]
 fn commands_for_the_cache_leave_and_remove_what_is_known() {
     let scene = Scene::new();
     scene.read_and_end(&[]);
@@ -354,8 +394,10 @@ fn mount_with_much_to_remember_is_ready_at_once() {
         .output();
     assert!(listed.expect("ls runs").stdout.len() > 1_000_000);
     assert!(mount.unmount().success());
-    let known = scene.cache.path().join("mount-s3-cache/v1/names/known");
-    assert!(fs::metadata(&known).expect("there").len() > 1 << 20);
+    let names = scene.cache.path().join("mount-s3-cache/v1/names");
+    let files = fs::read_dir(names).expect("there");
+    let sizes = files.map(|file| file.expect("an entry").metadata().expect("there").len());
+    assert!(sizes.sum::<u64>() > 16 << 20);
     let begun = Instant::now();
     let mount = scene.mount(&["--metadata-ttl", "indefinite"]);
     let ready = begun.elapsed();
