@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use s3_test_server::synthetic;
 use tempfile::TempDir;
 
+use crate::reading::Random;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
@@ -312,6 +313,60 @@ fn files_that_a_killed_mount_has_read_are_right() {
         }
         mount.kill();
     }
+}
+
+#[test]
+fn no_mount_shows_what_was_there_before_a_killed_one_changed_it() {
+    const OBJECTS: u64 = 6;
+    let indefinite = ["--metadata-ttl", "indefinite"];
+    let scene = Scene::new();
+    let mut random = Random(u64::from(std::process::id()));
+    let name = |object: u64| format!("d{}/o{object}", object % 2);
+    for object in 0..OBJECTS {
+        scene.plant(&name(object), 1);
+    }
+    let mut believed = 0;
+    for round in 0..20 {
+        let reading = scene.mount(&indefinite);
+        let mut changing = scene.mount(&[&indefinite[..], &["--allow-overwrite"]].concat());
+        let directory = changing.path().to_owned();
+        thread::scope(|scope| {
+            let mut random = Random(random.below(u64::MAX));
+            scope.spawn(move || {
+                loop {
+                    let seed = 2 + random.below(1000);
+                    let written =
+                        fs::write(directory.join(name(random.below(OBJECTS))), bytes(seed));
+                    if written.is_err() {
+                        return;
+                    }
+                }
+            });
+            for object in 0..OBJECTS {
+                _ = fs::read(reading.join(&name(object)));
+            }
+            thread::sleep(Duration::from_millis(50 + round * 7));
+            changing.kill();
+        });
+        drop(changing);
+        assert!(reading.unmount().success());
+        // What was asked for is done then.
+        scene.store.wait_for_no_connection();
+        let mount = scene.mount(&indefinite);
+        for object in 0..OBJECTS {
+            let name = name(object);
+            let mut read = Vec::new();
+            let asked = scene.asked(|| read = fs::read(mount.join(&name)).expect("read"));
+            assert!(
+                scene.store.body(&scene.bucket, &name) == Some(read),
+                "{name} in round {round}"
+            );
+            believed += u64::from(asked[0] + asked[1] == 0);
+        }
+        assert!(mount.unmount().success());
+    }
+    eprintln!("{believed} of {} were believed", 20 * OBJECTS);
+    assert!(believed > 0);
 }
 
 #[test]
