@@ -25,6 +25,8 @@ pub(super) struct Log {
     file: File,
     /// Whether it stands in it that this process has not closed it.
     is_told: bool,
+    /// Whether that is on the disk.
+    is_safe: bool,
 }
 
 /// What stands in the log.
@@ -70,6 +72,7 @@ impl Log {
                             path,
                             file,
                             is_told: false,
+                            is_safe: false,
                         });
                     }
                     fs::remove_file(&path)?;
@@ -94,7 +97,8 @@ impl Log {
         Ok(u32::try_from(entries).ok().filter(|_| found.nlink() > 0))
     }
 
-    /// Appends `entries`, for other processes to see from then on.
+    /// Appends `entries`, for other processes to see from then on. Nothing may be changed before
+    /// [`Self::is_safe`].
     ///
     /// # Errors
     /// The disk does not take them: the log is of no more use.
@@ -107,11 +111,26 @@ impl Log {
             bytes.extend(self.bytes_of(*entry));
         }
         self.write(&bytes)?;
-        if !self.is_told {
-            self.file.sync_data()?;
-            self.is_told = true;
-        }
+        self.is_told = true;
         Ok(())
+    }
+
+    /// Whether it is on the disk that this process has not closed the log.
+    pub(super) fn is_safe(&self) -> bool {
+        self.is_safe
+    }
+
+    /// Notes that what was appended is on the disk, by [`Self::sync`].
+    pub(super) fn note_safe(&mut self) {
+        self.is_safe = self.is_told;
+    }
+
+    /// Waits until what was appended is on the disk.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Notes that this process is done with it, until it appends more.
@@ -123,9 +142,9 @@ impl Log {
             return Ok(());
         }
         // What is said here has to be true before it is there.
-        self.file.sync_data()?;
+        self.sync()?;
         self.write(&self.bytes_of(Entry::Closed(boot)))?;
-        self.is_told = false;
+        (self.is_told, self.is_safe) = (false, false);
         Ok(())
     }
 
@@ -155,6 +174,7 @@ impl Log {
             path: self.path.clone(),
             file: self.file.try_clone()?,
             is_told: false,
+            is_safe: false,
         })
     }
 

@@ -182,11 +182,15 @@ impl Names {
         if (state.log.is_none() || is_long_ago) && self.look(&mut state).is_none() {
             return;
         }
+        // What was asked for before there was this log may have been changed before, too.
+        let Some(since) = state.length_at(asked) else {
+            return;
+        };
         let row = Row {
             id,
             above: state.above(path),
             asked: running.saturating_sub(age),
-            since: state.length_at(asked),
+            since,
             known,
         };
         row.write(&mut state.rows);
@@ -212,31 +216,53 @@ impl Names {
 
     /// Writes `entries` into the log of changes. Where that cannot be, nothing counts any more that was known.
     fn append(&self, entries: &[Entry]) {
-        let boot = self.clocks.now().boot;
         let mut state = self.state();
         for _ in 0..TRIES {
-            if self.look(&mut state).is_none() {
-                break;
-            }
-            let Some(log) = &mut state.log else { break };
-            let appended = log.append(boot, entries).and_then(|()| log.len());
-            match appended {
-                Ok(Some(len)) if len <= MOST_ENTRIES => {
-                    // What is asked for from here on is known to be later.
-                    self.look(&mut state);
-                    return;
+            let appended = self.try_append(&mut state, entries);
+            let synced = match appended {
+                Ok(None) => return,
+                Ok(Some(log)) => {
+                    // Others need not wait for that.
+                    drop(state);
+                    let synced = log.sync();
+                    state = self.state();
+                    match state.log.as_mut().filter(|known| known.id() == log.id()) {
+                        Some(known) if synced.is_ok() => return known.note_safe(),
+                        Some(_) => synced,
+                        // The entries are not in the one that was begun meanwhile.
+                        None => continue,
+                    }
                 }
-                // Somebody has just begun another one.
-                Ok(None) => state.lose(),
-                Ok(Some(_)) => self.renew(&mut state),
-                Err(error) => {
-                    log::debug!("the log of changes: {error}");
-                    self.renew(&mut state);
-                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = synced {
+                log::debug!("the log of changes: {error}");
+                self.renew(&mut state);
             }
         }
         log::debug!("changes are not noted in the cache");
         self.renew(&mut state);
+    }
+
+    /// Appends to the log, and gives a handle of it if it is to be [synced](Log::sync).
+    fn try_append(&self, state: &mut State, entries: &[Entry]) -> io::Result<Option<Log>> {
+        for _ in 0..TRIES {
+            self.look(state);
+            let log = state.log.as_mut().ok_or(io::ErrorKind::NotFound)?;
+            log.append(self.clocks.now().boot, entries)?;
+            match log.len()? {
+                // Somebody has just begun another one.
+                None => state.lose(),
+                Some(len) if len > MOST_ENTRIES => return Err(io::ErrorKind::FileTooLarge.into()),
+                Some(_) => {
+                    let handle = (!log.is_safe()).then(|| log.reader()).transpose()?;
+                    // What is asked for from here on is known to be later.
+                    self.look(state);
+                    return Ok(handle);
+                }
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
     }
 
     /// Opens the log of changes, if it is not, and takes in what others have changed. `None` when there is
@@ -312,7 +338,10 @@ impl Names {
                     state.memory = Memory::Here(table);
                 }
             }
-            Ok(None) => self.renew(&mut state),
+            Ok(None) => {
+                self.renew(&mut state);
+                self.look(&mut state);
+            }
             Err(error) => log::debug!("what is known of names cannot be read: {error}"),
         }
     }
@@ -425,10 +454,10 @@ impl State {
         *self = Self::new();
     }
 
-    /// How many entries the log had at `asked`, at least.
-    fn length_at(&self, asked: Instant) -> u32 {
+    /// How many entries the log had at `asked`, at least, if that is known.
+    fn length_at(&self, asked: Instant) -> Option<u32> {
         let known = self.lengths.iter().rev().find(|(at, _)| *at <= asked);
-        known.map_or(0, |(_, len)| *len)
+        known.map(|(_, len)| *len)
     }
 }
 
