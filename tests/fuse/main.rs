@@ -17,6 +17,7 @@ mod namespace_local;
 mod passthrough;
 mod prefetching;
 mod reading;
+mod remembering;
 mod renaming;
 mod sharing;
 mod staging;
