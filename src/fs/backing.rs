@@ -167,7 +167,8 @@ impl Backings {
     /// has it open, or from this process.
     ///
     /// # Errors
-    /// [`Conflict`] when others read it from a file, and this one, with `can_share` false, cannot.
+    /// [`Conflict`] when others read it from a file, and this one cannot, with `can_share` false, or should
+    /// not, as the disk has failed since.
     pub(super) fn enter(
         &self,
         ino: InodeNo,
@@ -180,7 +181,9 @@ impl Backings {
                     *readers += 1;
                     Ok(None)
                 }
-                Slot::Backed(backing, readers) if can_share => {
+                Slot::Backed(backing, readers)
+                    if can_share && self.cache.is_trusted(&backing.file) =>
+                {
                     *readers += 1;
                     Ok(Some(Arc::clone(backing)))
                 }
