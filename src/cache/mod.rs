@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `store` | the store: which GET goes where |
 //! | `get` | a GET under way: from files as long as they have it, then from the store |
-//! | `claim` | who fetches what at the moment |
+//! | `claim`, `follow` | who fetches what at the moment, and who waits for it |
 //! | `fill` | bytes on their way from the store, and into files |
 //! | `entry`, `entries` | one version of one object, and those that are open |
 //! | `place` | where its files are |
@@ -47,6 +47,7 @@ mod entry;
 mod evict;
 mod failures;
 mod fill;
+mod follow;
 mod get;
 mod holdings;
 mod keeper;
@@ -71,7 +72,7 @@ mod whole;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use futures::executor::ThreadPool;
@@ -93,6 +94,7 @@ use buffers::Buffers;
 use directory::Directory;
 use entries::Entries;
 use failures::Failures;
+use follow::Followers;
 use keeper::Keeper;
 use probe::Probes;
 use proof::Proven;
@@ -124,7 +126,7 @@ struct Shared {
     /// Write them.
     writers: ThreadPool,
     /// GETs that wait for what others fetch.
-    waiting: AtomicUsize,
+    followers: Followers,
     /// Bytes that wait to be written.
     queued: AtomicU64,
     /// Pays for them.
@@ -216,7 +218,7 @@ impl Cache {
             metrics,
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
             writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
-            waiting: AtomicUsize::new(0),
+            followers: Followers::start().map_err(OpenError::Thread)?,
             queued: AtomicU64::new(0),
             account: OnceLock::new(),
             buffers: Arc::default(),
