@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
-use crate::shared_cache::SharedCacheStore;
+use crate::shared_cache::{SharedCache, SharedCacheStore};
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::{Tree, TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
@@ -40,6 +40,7 @@ use crate::write::{Places, SendWindow, WriteConfig};
 #[derive(Debug)]
 pub(super) struct Mounted {
     session: Session,
+    shared_cache: Option<SharedCache>,
     observers: Observers,
     // Outlives the session, so that no signal kills the process before it has unmounted.
     signals: Forwarding,
@@ -81,13 +82,14 @@ pub(super) fn start(
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
-    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, observers)| {
+    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, cache, seen)| {
         let signals = listen(held, &session, log_level, manager.clone())?;
-        Ok((session, signals, observers))
+        Ok((session, signals, cache, seen))
     });
     match mounted {
-        Ok((session, signals, observers)) => Ok(Mounted {
+        Ok((session, signals, shared_cache, observers)) => Ok(Mounted {
             session,
+            shared_cache,
             observers,
             signals,
             runtime,
@@ -107,12 +109,16 @@ impl Mounted {
     pub(super) fn serve(self) {
         let Self {
             session,
+            shared_cache,
             observers,
             signals,
             runtime,
         } = self;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
+        }
+        if let Some(cache) = shared_cache {
+            shared_cache::settle(&cache);
         }
         drop(observers);
         // What does not end in time ends with the process.
@@ -134,7 +140,7 @@ fn mount(
     place: MountPoint,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, HeldSignals, Observers), Failure> {
+) -> Result<(Session, HeldSignals, Option<SharedCache>, Observers), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
     let metrics = Metrics::default();
@@ -257,8 +263,9 @@ fn mount(
         }
     };
     let session = session.map_err(|error| session_failure(&error))?;
+    let shared_cache = caches.bucket.clone();
     let observers = Observers::start(config, runtime, directory, session.figures(), told, caches)?;
-    Ok((session, signals, observers))
+    Ok((session, signals, shared_cache, observers))
 }
 
 /// Lets signals end the mount, and change what is logged.
