@@ -1,7 +1,8 @@
 //! A file system without a store: what the kernel's FUSE path allows, for benchmarks.
 //!
-//! Usage: `null_fs DIRECTORY`. Every name that ends in `.bin` is a file of 100 GiB of zeros, every
-//! other name a directory. Mounted with the settings of the command.
+//! Usage: `null_fs DIRECTORY`. Every name that ends in `.bin` is a file of 100 GiB of zeros, which takes
+//! what is written to it and forgets it, every other name a directory. Mounted with the settings of the
+//! command.
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,8 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEntry, ReplyOpen,
-    Request,
+    KernelConfig, LockOwner, MountOption, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyEntry,
+    ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
 
 fn main() -> ExitCode {
@@ -39,7 +40,6 @@ fn serve(directory: &OsStr) -> io::Result<()> {
         MountOption::FSName("null".into()),
         MountOption::DefaultPermissions,
         MountOption::NoAtime,
-        MountOption::RO,
     ];
     config.n_threads = Some(16);
     config.clone_fd = true;
@@ -66,7 +66,10 @@ impl Filesystem for NullFs {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // What the kernel lacks is not asked for again: it does without.
         let _refused = config.add_capabilities(
-            InitFlags::FUSE_ASYNC_READ | InitFlags::FUSE_ASYNC_DIO | InitFlags::FUSE_MAX_PAGES,
+            InitFlags::FUSE_ASYNC_READ
+                | InitFlags::FUSE_ASYNC_DIO
+                | InitFlags::FUSE_MAX_PAGES
+                | InitFlags::FUSE_ATOMIC_O_TRUNC,
         );
         let _capped = config.set_max_background(64);
         let _capped = config.set_max_write(MAX_REQUEST_BYTES);
@@ -87,8 +90,30 @@ impl Filesystem for NullFs {
         reply.attr(&FOREVER, &attr(ino.0));
     }
 
-    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+    fn open(&self, _req: &Request, _ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let how = match flags.acc_mode() {
+            OpenAccMode::O_RDONLY => FopenFlags::FOPEN_KEEP_CACHE,
+            OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => FopenFlags::FOPEN_DIRECT_IO,
+        };
+        reply.opened(FileHandle(0), how);
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _file: FileHandle,
+        _offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match u32::try_from(data.len()) {
+            Ok(size) => reply.written(size),
+            Err(_) => reply.error(Errno::EINVAL),
+        }
     }
 
     fn read(
@@ -124,7 +149,7 @@ fn attr(ino: u64) -> FileAttr {
         } else {
             FileType::Directory
         },
-        perm: if is_file { 0o444 } else { 0o555 },
+        perm: if is_file { 0o644 } else { 0o755 },
         nlink: 1,
         uid: 0,
         gid: 0,

@@ -113,7 +113,11 @@ def _selected(case: Case, options: argparse.Namespace) -> bool:
 
 
 def _takes_part(client: Client, case: Case) -> bool:
-    return (case.null_ceiling or not client.ceiling) and (case.observed or not client.observed)
+    return (
+        (case.null_ceiling or not client.ceiling)
+        and (case.observed or not client.observed)
+        and (case.gathering or not client.gathering)
+    )
 
 
 def _matches(name: str, patterns: list[str]) -> bool:

@@ -52,6 +52,8 @@ class Client:
     ceiling: bool = False
     observed: bool = False
     """Whether its figures are fetched and sent meanwhile."""
+    gathering: bool = False
+    """Whether the kernel gathers what is written; measured only where that is of interest."""
 
 
 class Mounted:
@@ -135,7 +137,11 @@ class Mounted:
 def find(release: Path, tools: Path, peers: Path) -> tuple[list[Client], list[str]]:
     """The clients that are installed, ours first, and a line for each one that is not."""
     ours = _ours(str(release / "mount-s3"))
-    clients = [Client(OURS, ours), Client(f"{OURS}-observed", ours, observed=True)]
+    clients = [
+        Client(OURS, ours),
+        Client(f"{OURS}-observed", ours, observed=True),
+        Client(f"{OURS}-gathering", _gathering(ours), gathering=True),
+    ]
     missing = []
 
     mountpoint = os.environ.get("PEER_MOUNTPOINT") or str(peers / "mountpoint/release/peer-mountpoint")
@@ -162,6 +168,10 @@ def find(release: Path, tools: Path, peers: Path) -> tuple[list[Client], list[st
     else:
         missing.append("null-fuse is left out: not built (scripts/bench/setup.sh builds it)")
     return clients, missing
+
+
+def _gathering(ours: Callable[[Store, Path, Options], list[str]]) -> Callable[[Store, Path, Options], list[str]]:
+    return lambda store, directory, options: [*ours(store, directory, options), "--writeback-cache"]
 
 
 def _ours(program: str) -> Callable[[Store, Path, Options], list[str]]:

@@ -65,13 +65,14 @@ impl SharedCacheArgs {
 }
 
 /// What writes, and what an index does not say.
-const NOT_WITH_INDEX: [&str; 10] = [
+const NOT_WITH_INDEX: [&str; 11] = [
     "allow_delete",
     "allow_overwrite",
     "allow_rename",
     "keep_directories",
     "incremental_upload",
     "stage",
+    "writeback_cache",
     "posix_metadata",
     "xattrs",
     "metadata_ttl",

@@ -48,6 +48,13 @@ pub(super) struct MountArgs {
     #[arg(long, help_heading = MOUNT, value_name = "DIRECTORY")]
     pub(super) stage: Option<PathBuf>,
 
+    /// Let the kernel gather what is written to new files and hand it over in large pieces: small
+    /// writes are several times faster, but what is wrong with one is told by fsync or close, not
+    /// by the write
+    #[arg(long, help_heading = MOUNT)]
+    #[arg(conflicts_with_all = ["read_only", "incremental_upload", "stage", "posix_metadata"])]
+    pub(super) writeback_cache: bool,
+
     /// Unmount when the process ends, however it ends
     #[arg(long, help_heading = MOUNT)]
     pub(super) auto_unmount: bool,

@@ -210,6 +210,7 @@ fn mount(
             rename_by_copy: options.allow_rename,
             keep_directories: options.keep_directories,
             infer_content_type: config.objects.infer_content_type,
+            writeback_cache: options.writeback_cache,
             posix_metadata: options.posix_metadata,
             xattrs: options.xattrs,
         },

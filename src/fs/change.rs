@@ -1,7 +1,7 @@
 //! Operations that change the namespace.
 
 use std::ffi::OsStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::attr::Entry;
 use super::errno::Error;
@@ -10,7 +10,7 @@ use super::pins::Pinned;
 use super::posix::Creator;
 use super::process::Pid;
 use super::rename::{Name, Outcome, has_local};
-use super::{Fs, Opened, open};
+use super::{Fs, OpenKind, Opened, open};
 use crate::tree::{self, InodeNo, Named, NodeKind};
 
 /// What `setattr` is asked to change.
@@ -80,7 +80,13 @@ impl Fs {
         }
         let opened = opened?;
         // As it is now: opening may have truncated it.
-        Ok((self.getattr(node.ino).await?, opened))
+        let Entry { attr, .. } = self.getattr(node.ino).await?;
+        // The name, and not only its attributes, is believed for so long.
+        let valid_for = match opened.kind {
+            OpenKind::Reads | OpenKind::ReadsUntilClosed => node.valid_for,
+            OpenKind::Writes | OpenKind::WritesInPages | OpenKind::Staged => Duration::ZERO,
+        };
+        Ok((Entry { attr, valid_for }, opened))
     }
 
     /// Makes the file `name` in `parent`, which is local until it is opened, written and closed,
@@ -291,7 +297,14 @@ impl Fs {
                 }
                 file.set_times(change.accessed, change.modified);
                 self.keep_change(&file, &change);
-                Ok(self.local_entry(ino, &file))
+                let mut entry = self.local_entry(ino, &file);
+                if let Some(size) = change.size
+                    && self.config.writeback_cache
+                {
+                    // It may have bytes that were not handed over, and drops what is beyond this.
+                    entry.attr.size = size;
+                }
+                Ok(entry)
             }
             Err(tree::Error::IsDirectory) if keeps || self.tree.is_local_directory(ino)? => {
                 self.getattr(ino).await

@@ -30,6 +30,9 @@ pub struct FsConfig {
     pub keep_directories: bool,
     /// Whether new objects get a `Content-Type` after the ending of their names.
     pub infer_content_type: bool,
+    /// Whether the kernel gathers in its page cache what is written to new files. Not where files are
+    /// written by appending or staged, nor where the times of files are kept, which the kernel then changes.
+    pub writeback_cache: bool,
     /// Whether modes, owners, times and symbolic links are kept in user metadata.
     pub posix_metadata: bool,
     /// Whether there are extended attributes. Without them the kernel asks for one once; with them,
@@ -54,6 +57,7 @@ impl FsConfig {
             rename_by_copy: false,
             keep_directories: false,
             infer_content_type: false,
+            writeback_cache: false,
             posix_metadata: false,
             xattrs: false,
         }

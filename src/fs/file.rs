@@ -17,7 +17,7 @@ use super::handles::HandleNo;
 use super::opens::{Entrance, Writer};
 use super::pins::Pinned;
 use super::process::Pid;
-use super::{Attr, Fs, OpenFile, OpenKind, Opened, content_type, posix};
+use super::{Attr, Fs, OpenFile, OpenKind, Opened, PINNED_VALID_FOR, content_type, posix};
 use crate::s3::{Key, ObjectInfo, PutRequest};
 use crate::tree::{self, InodeNo, LocalFile};
 use crate::write::{self, Progress, Target, WriteHandle};
@@ -171,6 +171,12 @@ impl Fs {
         }
     }
 
+    /// Bytes of a file that is being written, which the kernel needs again to write the rest of a page.
+    pub(super) async fn read_page(&self, writer: &Writer, offset: u64) -> Result<Bytes, Error> {
+        let page = writer.handle.read_page(offset).await;
+        page.ok_or(Error::NotOpenForReading)
+    }
+
     /// Opens the file `ino`, whose key is `key`, for writing on behalf of the thread `by`. Makes no
     /// request, unless a writer that has closed the file has to be finished first.
     pub(super) async fn open_writer(
@@ -180,7 +186,8 @@ impl Fs {
         kind: WriterKind,
         by: Pid,
     ) -> Result<Opened, Error> {
-        let is_new = matches!(kind, WriterKind::New);
+        let is_new = matches!(kind, WriterKind::New { .. });
+        let in_pages = matches!(kind, WriterKind::New { in_pages: true });
         let opening = match self.opens.write(&key, is_new)? {
             Entrance::Free(opening) => opening,
             Entrance::Closed(writer) => {
@@ -191,8 +198,10 @@ impl Fs {
         self.check_not_backed(ino)?;
         let place = self.write.places.take().ok_or(Error::TooManyWriters)?;
         let (target, size, replaced) = match kind {
-            WriterKind::New if self.config.incremental_upload => (Target::AppendToNew, 0, None),
-            WriterKind::New => (Target::Whole, 0, None),
+            WriterKind::New { .. } if self.config.incremental_upload => {
+                (Target::AppendToNew, 0, None)
+            }
+            WriterKind::New { .. } => (Target::Whole, 0, None),
             WriterKind::Replace(info) if self.config.incremental_upload => {
                 (Target::AppendToNew, 0, Some(info))
             }
@@ -212,13 +221,19 @@ impl Fs {
         if self.config.posix_metadata {
             handle = posix::describing(handle, Arc::clone(&file), replaced, is_appended);
         }
+        if in_pages {
+            handle = handle.in_pages();
+        }
         let file_use = self.metrics.files.open(key.as_str());
         let writer = Writer::new(ino, key, Arc::clone(&file), handle, is_new, by);
         opening.take(&writer);
         self.pins.add(ino, Pinned::Local(file));
         Ok(Opened {
             file: self.files.insert(OpenFile::Writer { writer, file_use }),
-            kind: OpenKind::Writes,
+            kind: match in_pages {
+                true => OpenKind::WritesInPages,
+                false => OpenKind::Writes,
+            },
             backing: None,
         })
     }
@@ -250,12 +265,16 @@ impl Fs {
         }
     }
 
-    /// What `stat` says of a file that is local.
+    /// What `stat` says of a file that is local. A name that leads to it may lead to another inode at any
+    /// time, when the file is complete.
     pub(super) fn local_entry(&self, ino: InodeNo, file: &LocalFile) -> Entry {
         Entry {
             attr: Attr::of_local(ino, &file.attr(), &self.config),
-            // It may be complete, and then be another inode, at any time.
-            valid_for: Duration::ZERO,
+            // A kernel that gathers bytes knows better how many there are, and would ask before each write.
+            valid_for: match self.config.writeback_cache {
+                true => PINNED_VALID_FOR,
+                false => Duration::ZERO,
+            },
         }
     }
 }
@@ -264,7 +283,10 @@ impl Fs {
 #[derive(Debug)]
 pub(super) enum WriterKind {
     /// It was made here, and nobody has opened it yet.
-    New,
+    New {
+        /// Whether the kernel may gather what is written in its page cache.
+        in_pages: bool,
+    },
     /// An object that is to be replaced.
     Replace(ObjectInfo),
     /// An object that is to be appended to.
@@ -283,6 +305,6 @@ fn written(
     result: Result<(), write::Error>,
 ) -> Result<(), Error> {
     result.map_err(Error::Write)?;
-    writer.file.set_size(offset + length as u64);
+    writer.file.grow_to(offset + length as u64);
     Ok(())
 }

@@ -127,6 +127,8 @@ pub enum OpenKind {
     ReadsUntilClosed,
     /// It writes.
     Writes,
+    /// It writes, and the kernel may gather what is written in its page cache, which is the inode's alone.
+    WritesInPages,
     /// It reads and writes a staged file.
     Staged,
 }
@@ -284,7 +286,9 @@ impl Fs {
                 return Err(tree::Error::Stale.into());
             }
             open::check_new(flags)?;
-            return self.open_writer(ino, key, WriterKind::New, by).await;
+            let in_pages = self.config.writeback_cache && flags.only_writes();
+            let kind = WriterKind::New { in_pages };
+            return self.open_writer(ino, key, kind, by).await;
         }
         let (freshness, is_append) = match open::intent(flags, &self.config)? {
             Intent::Read(freshness) => {
@@ -394,7 +398,7 @@ impl Fs {
                 ..
             } => (ino, reader, reading, visit),
             OpenFile::Staged(handle) => return handle.staged.read(offset, size).await,
-            OpenFile::Writer { .. } => return Err(Error::NotOpenForReading),
+            OpenFile::Writer { writer, .. } => return self.read_page(writer, offset).await,
         };
         // Somebody else may have opened it for writing since.
         if let Some(staged) = self.staged_of(*ino) {
@@ -489,6 +493,12 @@ impl Fs {
     /// pays to read many at a time.
     pub fn has_costly_attributes(&self) -> bool {
         self.config.posix_metadata
+    }
+
+    /// Whether the kernel gathers what is written to new files. It then believes itself alone about the
+    /// lengths and times of files that it knows.
+    pub fn has_writeback_cache(&self) -> bool {
+        self.config.writeback_cache
     }
 
     fn entry(&self, node: &Node) -> Entry {

@@ -31,6 +31,11 @@ impl OpenFlags {
         !self.asks_for_change() && !self.contains(libc::O_DIRECT)
     }
 
+    /// Whether it can do nothing but write, by way of the page cache.
+    pub(super) fn only_writes(self) -> bool {
+        self.mode() == libc::O_WRONLY && !self.contains(libc::O_DIRECT)
+    }
+
     fn mode(self) -> i32 {
         self.0 & libc::O_ACCMODE
     }

@@ -3,6 +3,7 @@
 mod ahead;
 mod directories;
 mod foretaste;
+mod gathering;
 mod keeping;
 mod model;
 mod renaming;

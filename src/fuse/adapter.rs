@@ -25,7 +25,7 @@ use super::change::time;
 use super::convert::{handle, inode};
 use super::directory::directory_reply;
 use super::executor::Executor;
-use super::revealed::Revealed;
+use super::notices::Notices;
 use super::served::Served;
 use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
 use crate::metrics::Operation;
@@ -35,7 +35,7 @@ use crate::metrics::Operation;
 pub(super) struct Adapter {
     pub(super) served: Arc<Served>,
     pub(super) executor: Executor,
-    pub(super) revealed: Revealed,
+    pub(super) notices: Notices,
     background: Background,
 }
 
@@ -43,13 +43,13 @@ impl Adapter {
     /// Starts the threads that operations continue on after a wait.
     pub(super) fn new(
         served: Arc<Served>,
-        revealed: Revealed,
+        notices: Notices,
         background: Background,
     ) -> io::Result<Self> {
         Ok(Self {
             executor: Executor::new(Arc::clone(&served.metrics.fuse))?,
             served,
-            revealed,
+            notices,
             background,
         })
     }
@@ -69,9 +69,13 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let (is_costly, stack_depth) = match self.served.fs() {
-            Ok(fs) => (fs.has_costly_attributes(), fs.stack_depth()),
-            Err(_closed) => (false, None),
+        let (is_costly, writes_back, stack_depth) = match self.served.fs() {
+            Ok(fs) => (
+                fs.has_costly_attributes(),
+                fs.has_writeback_cache(),
+                fs.stack_depth(),
+            ),
+            Err(_closed) => (false, false, None),
         };
         // Attributes come with the names where the kernel sees that they are used: three times
         // faster for `ls -l`, and without cost to `find`, which would be slowed down otherwise.
@@ -80,8 +84,9 @@ impl Filesystem for Adapter {
             Some(InitFlags::FUSE_DO_READDIRPLUS),
             (!is_costly).then_some(InitFlags::FUSE_READDIRPLUS_AUTO),
         ];
-        let readdirplus = readdirplus.into_iter().flatten();
-        for capability in WANTED_CAPABILITIES.into_iter().chain(readdirplus) {
+        let writeback = writes_back.then_some(InitFlags::FUSE_WRITEBACK_CACHE);
+        let chosen = readdirplus.into_iter().flatten().chain(writeback);
+        for capability in WANTED_CAPABILITIES.into_iter().chain(chosen) {
             if config.add_capabilities(capability).is_err() {
                 debug!("the kernel lacks {capability:?}");
             }
@@ -173,12 +178,12 @@ impl Filesystem for Adapter {
         file: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: WriteFlags,
+        _open_flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.do_write(ino, file, offset, data, reply);
+        self.do_write(ino, file, offset, data, flags, reply);
     }
 
     fn flush(

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use fuser::{
     FileHandle, FopenFlags, INodeNo, RenameFlags, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry,
-    ReplyWrite, Request, TimeOrNow,
+    ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::adapter::Adapter;
 use super::convert::{GENERATION, creator, file_attr, handle, inode};
+use super::notices;
 use crate::fs::{Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
 use crate::metrics::Operation;
 
@@ -24,15 +25,21 @@ impl Adapter {
         file: FileHandle,
         offset: u64,
         data: &[u8],
+        flags: WriteFlags,
         reply: ReplyWrite,
     ) {
         // A request has no more bytes than it has room for their number.
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let served = Arc::clone(&self.served);
+        let (served, notices) = (Arc::clone(&self.served), self.notices.clone());
+        let is_of_pages = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let answer = move |result: Result<(), Error>, reply: ReplyWrite| match result {
             Ok(()) => {
                 served.metrics.fuse.note_written(size);
                 reply.written(size);
+                if is_of_pages {
+                    let size = u64::from(size);
+                    notices.tell(notices::behind(ino, offset + size, size));
+                }
             }
             Err(error) => reply.error(served.fail(
                 Operation::Write,
@@ -189,12 +196,14 @@ impl Adapter {
 /// one version of an object: the pages of another version belong to another inode. A close of a
 /// handle that reads is not told unless somebody waits for it, which spares a request. What is
 /// written passes by the cache: it could only be read after the file was closed, as another inode,
-/// and whole requests come in the order in which they were written.
+/// and whole requests come in the order in which they were written. Where the kernel gathers what is
+/// written, the cache of the new inode is where it does so.
 pub(super) fn open_reply(kind: OpenKind) -> FopenFlags {
     match kind {
         OpenKind::Reads => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
         OpenKind::ReadsUntilClosed => FopenFlags::FOPEN_KEEP_CACHE,
         OpenKind::Writes => FopenFlags::FOPEN_DIRECT_IO,
+        OpenKind::WritesInPages => FopenFlags::empty(),
         // All who have it open, and memory that maps it, share its pages.
         OpenKind::Staged => FopenFlags::FOPEN_KEEP_CACHE,
     }

@@ -68,6 +68,11 @@ impl LocalFile {
         self.size.store(size, Ordering::Relaxed);
     }
 
+    /// Notes that the file has at least `size` bytes.
+    pub fn grow_to(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::Relaxed);
+    }
+
     /// Sets the times that are given.
     pub fn set_times(&self, accessed: Option<SystemTime>, modified: Option<SystemTime>) {
         let mut set = self.set();

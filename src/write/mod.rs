@@ -12,6 +12,9 @@
 //! * In a handle that appends, each full buffer is put at the end of the object by a request of
 //!   its own, on the condition that nobody else has changed the object since the last one.
 //!
+//! A handle that takes pages ([`WriteHandle::in_pages`]) puts in order what the kernel hands over
+//! from its page cache.
+//!
 //! User metadata that may change while the file is written ([`WriteHandle::describing`]) goes up
 //! with the first request that can carry it. What has changed when the file is complete is made
 //! up for by a copy of the object onto itself.
@@ -25,7 +28,9 @@ mod config;
 mod describe;
 mod error;
 mod funds;
+mod pages;
 mod streaming;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -45,6 +50,7 @@ use crate::s3::{ETag, Key, PutCondition, PutRequest, Store, Stored};
 use buffer::Buffer;
 use describe::Description;
 use funds::Funds;
+use pages::Pages;
 use streaming::Streaming;
 
 /// A file that is being written. Every method may be called from any thread. Dropping the handle
@@ -119,6 +125,7 @@ impl WriteHandle {
             start,
             inner: Mutex::new(Inner {
                 end: start,
+                pages: None,
                 stage: Stage::Buffering {
                     buffer: Buffer::default(),
                     append,
@@ -126,6 +133,14 @@ impl WriteHandle {
                 },
             }),
         }
+    }
+
+    /// Takes the pages of a new object as the kernel writes them back: nearly in order, and the one in
+    /// which the file ends more than once.
+    #[must_use]
+    pub fn in_pages(mut self) -> Self {
+        self.inner.get_mut().pages = Some(Pages::new(&self.config.budget));
+        self
     }
 
     /// Lets the object have the user metadata that `metadata` gives, as it is when the file is
@@ -146,6 +161,9 @@ impl WriteHandle {
     /// Those of [`Self::write`].
     pub fn write_now(&self, offset: u64, data: &[u8]) -> Option<Result<(), Error>> {
         let mut inner = self.inner.try_lock()?;
+        if inner.pages.is_some() && (offset != inner.end || inner.early().is_some()) {
+            return None;
+        }
         if let Err(error) = self.admit(&mut inner, offset, data.len()) {
             return Some(Err(error));
         }
@@ -158,7 +176,7 @@ impl WriteHandle {
             _ => return None,
         };
         match &taken {
-            Ok(()) => inner.end += data.len() as u64,
+            Ok(()) => inner.took(data),
             Err(error) => inner.stage = Stage::Failed(error.clone()),
         }
         Some(taken)
@@ -177,20 +195,27 @@ impl WriteHandle {
     /// another call to end.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<(), Error> {
         let mut inner = self.inner.lock().await;
-        self.admit(&mut inner, offset, data.len())?;
-        let length = data.len() as u64;
-        let stage = inner.take();
-        inner.stage = match self.take_in(stage, data).await {
-            Ok(stage) => {
-                inner.end += length;
-                stage
+        let mut next = Some((offset, data));
+        while let Some((offset, data)) = next {
+            self.admit(&mut inner, offset, data.len())?;
+            let data = inner.sort(offset, data)?;
+            if !data.is_empty() {
+                let stage = inner.take();
+                let taken = self.take_in(stage, data.clone()).await;
+                inner.stage = taken.inspect_err(|error| inner.fail(error))?;
+                inner.took(&data);
             }
-            Err(error) => {
-                inner.stage = Stage::Failed(error.clone());
-                return Err(error);
-            }
-        };
+            next = inner.next();
+        }
         Ok(())
+    }
+
+    /// The bytes of a page from `offset` on that was taken, and of which the kernel needs the rest again
+    /// before more can be written into it; `None` if they are not here any more. Waits for a write that
+    /// is under way. Only of a handle that takes pages.
+    pub async fn read_page(&self, offset: u64) -> Option<Bytes> {
+        let inner = self.inner.lock().await;
+        inner.pages.as_ref()?.read(inner.end, offset)
     }
 
     /// Makes sure that S3 has every byte so far, and lets writing go on if the handle appends;
@@ -251,7 +276,9 @@ impl WriteHandle {
         match &inner.stage {
             Stage::Failed(error) => Progress::Failed(error.clone()),
             Stage::Stored => Progress::Stored,
-            Stage::Buffering { .. } if inner.end == self.start => Progress::Untouched,
+            Stage::Buffering { .. } if inner.end == self.start && inner.early().is_none() => {
+                Progress::Untouched
+            }
             Stage::Buffering { .. } | Stage::Streaming(_) => Progress::Written,
         }
     }
@@ -262,11 +289,11 @@ impl WriteHandle {
         let error = match &inner.stage {
             Stage::Failed(error) => return Err(error.clone()),
             Stage::Stored => return Err(Error::Stored),
-            _ if offset != end => Error::NotAtEnd { offset, end },
+            _ if offset != end && inner.pages.is_none() => Error::NotAtEnd { offset, end },
             Stage::Buffering {
                 append: Some(_), ..
             } => return Ok(()),
-            _ if end.saturating_add(length as u64) > largest => Error::TooLarge { largest },
+            _ if offset.saturating_add(length as u64) > largest => Error::TooLarge { largest },
             _ => return Ok(()),
         };
         inner.stage = Stage::Failed(error.clone());
@@ -323,6 +350,7 @@ impl WriteHandle {
     }
 
     async fn settle(&self, inner: &mut Inner, keep_open: bool) -> Result<(), Error> {
+        inner.check_no_gap()?;
         let result = match inner.take() {
             Stage::Buffering {
                 mut buffer,
@@ -433,6 +461,7 @@ impl fmt::Debug for WriteHandle {
 struct Inner {
     /// Where the next write has to begin.
     end: u64,
+    pages: Option<Pages>,
     stage: Stage,
 }
 
@@ -454,6 +483,55 @@ impl Inner {
     /// middle leaves a failed file behind.
     fn take(&mut self) -> Stage {
         std::mem::replace(&mut self.stage, Stage::Failed(Error::GivenUp))
+    }
+
+    /// What of `data` is to be taken now. What is wrong makes the file fail.
+    fn sort(&mut self, offset: u64, data: Bytes) -> Result<Bytes, Error> {
+        let Some(pages) = &mut self.pages else {
+            return Ok(data);
+        };
+        let sorted = pages.sort(self.end, offset, data);
+        if let Err(error) = &sorted {
+            self.fail(error);
+        }
+        sorted
+    }
+
+    /// Notes that `data` was taken.
+    fn took(&mut self, data: &[u8]) {
+        self.end += data.len() as u64;
+        if let Some(pages) = &mut self.pages {
+            pages.took(data);
+        }
+    }
+
+    /// What came too early, and may be taken now.
+    fn next(&mut self) -> Option<(u64, Bytes)> {
+        self.pages.as_mut()?.next(self.end)
+    }
+
+    /// Where bytes begin that came too early.
+    fn early(&self) -> Option<u64> {
+        self.pages.as_ref()?.first_early()
+    }
+
+    /// Makes the file fail if bytes are missing before others that were written.
+    fn check_no_gap(&mut self) -> Result<(), Error> {
+        match self.early() {
+            Some(offset) if !matches!(self.stage, Stage::Failed(_)) => {
+                let error = Error::NotAtEnd {
+                    offset,
+                    end: self.end,
+                };
+                self.fail(&error);
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.stage = Stage::Failed(error.clone());
     }
 }
 

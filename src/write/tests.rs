@@ -9,6 +9,8 @@ use crate::memory::Budget;
 use crate::s3::fake::{FakeStore, Op};
 use crate::s3::{ErrorKind, Key};
 
+mod pages;
+
 const PART: u64 = 4 << 20;
 
 fn config(budget: Arc<Budget>) -> WriteConfig {

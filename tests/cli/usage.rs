@@ -38,6 +38,7 @@ const HELP: &[(&str, &[&str])] = &[
             "--incremental-upload",
             "--write-mode",
             "--stage",
+            "--writeback-cache",
             "--auto-unmount",
             "--allow-root",
             "--allow-other",

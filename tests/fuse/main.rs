@@ -24,4 +24,5 @@ mod staging;
 #[path = "../support/mod.rs"]
 mod support;
 mod upload_faults;
+mod writeback;
 mod writing;

@@ -41,6 +41,7 @@ pub(in crate::cli) struct MountOptions {
     pub(in crate::cli) allow_rename: bool,
     pub(in crate::cli) keep_directories: bool,
     pub(in crate::cli) incremental_upload: bool,
+    pub(in crate::cli) writeback_cache: bool,
     /// Where files are staged that are written in any order.
     pub(in crate::cli) stage: Option<StageOptions>,
     /// Whether the bucket is a directory bucket, which can append and rename.
@@ -119,7 +120,8 @@ impl MountOptions {
             read_only: args.read_only || caching.index.is_some(),
             index: caching.index,
             cache: cache(caching.cache, caching.max_cache_size).map(|cache| CacheOptions {
-                passthrough: !environment.no_passthrough,
+                // The kernel does one or the other.
+                passthrough: !(environment.no_passthrough || args.writeback_cache),
                 ..cache
             }),
             cache_bucket: caching.shared.cache_xz,
@@ -130,6 +132,7 @@ impl MountOptions {
             allow_rename: args.allow_rename,
             keep_directories: args.keep_directories,
             incremental_upload: args.incremental_upload,
+            writeback_cache: args.writeback_cache,
             stage: args.stage.map(|directory| StageOptions {
                 directory,
                 environment: environment.for_origin(),

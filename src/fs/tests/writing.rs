@@ -9,7 +9,7 @@ const WRITE: i32 = libc::O_WRONLY;
 const REPLACE: i32 = libc::O_WRONLY | libc::O_TRUNC;
 const CREATE: i32 = libc::O_WRONLY | libc::O_CREAT;
 
-fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> Fs {
+pub(super) fn allowing(store: &FakeStore, ttl: Ttl, allow: impl FnOnce(&mut FsConfig)) -> Fs {
     let tree = TreeConfig {
         prefix: crate::s3::Prefix::default(),
         ttl,

@@ -1,6 +1,6 @@
 //! The rows: one a flag, in the order of `--help`. Here: what is mounted, and how it looks.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::time::Duration;
@@ -238,13 +238,38 @@ fn mount() -> Vec<Row> {
             "--stage",
             "--write-mode staged --stage {dir}",
             Mounted(|run| {
-                let file = fs::File::create(run.path("new")).expect("it opens");
+                let file = File::create(run.path("new")).expect("it opens");
                 file.write_all_at(b"text", 0).expect("written");
                 let staged = fs::read_dir(run.directory()).expect("the stage").count();
                 assert!(staged > 0);
             }),
         )
         .refused(&[("--stage /tmp", "--write-mode staged")]),
+        Row::new(
+            "--writeback-cache",
+            "--writeback-cache",
+            Mounted(|run| {
+                let mut file = File::create(run.path("gathered")).expect("it opens");
+                file.write_all(b"length 1").expect("written");
+                // In the kernel still, and not refused as out of order.
+                file.write_all_at(b"2", 7).expect("written");
+                file.sync_all().expect("stored");
+                let stored = fs::read_to_string(run.path("gathered"));
+                assert_eq!(stored.expect("it is read"), "length 2");
+            }),
+        )
+        .refused(&[
+            ("--writeback-cache --read-only", "cannot be used with"),
+            ("--writeback-cache --posix-metadata", "cannot be used with"),
+            (
+                "--writeback-cache --incremental-upload",
+                "cannot be used with",
+            ),
+            (
+                "--writeback-cache --write-mode staged --stage {dir}",
+                "cannot be used with",
+            ),
+        ]),
         Row::new(
             "--auto-unmount",
             "--auto-unmount",
@@ -357,7 +382,7 @@ fn mode(run: &Run, name: &str) -> u32 {
 }
 
 fn written_backwards(run: &Run) {
-    let file = fs::File::create(run.path("new")).expect("it opens");
+    let file = File::create(run.path("new")).expect("it opens");
     file.write_all_at(b"you", 6).expect("written");
     file.write_all_at(b"hello ", 0).expect("written");
     drop(file);

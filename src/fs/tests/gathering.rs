@@ -1,0 +1,79 @@
+//! Files that the kernel gathers before it hands them over, and names that are believed.
+
+use super::*;
+
+fn gathering(store: &FakeStore) -> Fs {
+    writing::allowing(store, Ttl::For(Duration::from_secs(60)), |config| {
+        config.writeback_cache = true;
+        config.allow_overwrite = true;
+    })
+}
+
+fn create(fs: &Fs, name: &str, flags: i32) -> (Entry, Opened) {
+    let flags = OpenFlags(flags | libc::O_CREAT);
+    block_on(fs.create(ROOT, OsStr::new(name), CREATOR, flags, ME)).expect("it opens")
+}
+
+#[test]
+fn only_new_files_that_are_but_written_are_gathered() {
+    let store = FakeStore::new();
+    store.put("old", "old");
+    let fs = gathering(&store);
+    for (name, flags, kind) in [
+        ("a", libc::O_WRONLY, OpenKind::WritesInPages),
+        ("b", libc::O_RDWR, OpenKind::Writes),
+        ("c", libc::O_WRONLY | libc::O_DIRECT, OpenKind::Writes),
+        ("old", libc::O_WRONLY | libc::O_TRUNC, OpenKind::Writes),
+    ] {
+        let (entry, opened) = create(&fs, name, flags);
+        assert_eq!(opened.kind, kind, "{name}");
+        assert_eq!(
+            entry.valid_for,
+            Duration::ZERO,
+            "{name} is another inode when it is stored"
+        );
+        let attr = block_on(fs.getattr(entry.attr.ino)).expect("it is open");
+        assert!(
+            attr.valid_for > Duration::ZERO,
+            "{name}: asked before each write otherwise"
+        );
+        block_on(fs.release(opened.file)).expect("it is stored");
+    }
+}
+
+#[test]
+fn name_of_an_object_that_create_opens_is_believed_as_long_as_any() {
+    let store = FakeStore::new();
+    store.put("old", "old");
+    let ttl = Duration::from_secs(60);
+    let fs = gathering(&store);
+    let (entry, opened) = create(&fs, "old", libc::O_RDONLY);
+    assert_eq!(opened.kind, OpenKind::ReadsUntilClosed);
+    assert!(entry.valid_for <= ttl, "{:?}", entry.valid_for);
+}
+
+#[test]
+fn pages_are_stored_in_order_and_a_length_is_answered_as_it_was_set() {
+    let store = FakeStore::new();
+    let fs = gathering(&store);
+    let (entry, opened) = create(&fs, "a", libc::O_WRONLY);
+    let write = |offset, data: &'static [u8]| {
+        let now = fs.write_now(opened.file, offset, data);
+        now.unwrap_or_else(|| block_on(fs.write(opened.file, offset, Bytes::from_static(data))))
+    };
+    write(4, b"behind").expect("kept");
+    let size = |size| SetAttr {
+        size: Some(size),
+        ..SetAttr::default()
+    };
+    let ino = entry.attr.ino;
+    let longer = block_on(fs.setattr(ino, size(20))).expect("the kernel may have more");
+    assert_eq!(longer.attr.size, 20);
+    let shorter = block_on(fs.setattr(ino, size(9))).expect_err("it was handed over");
+    assert_eq!(shorter.errno(), Errno::EPERM);
+    write(0, b"now ").expect("taken");
+    let again = block_on(fs.read(opened.file, 0, 4096)).expect("the page is there");
+    assert_eq!(&again[..], b"now behind");
+    block_on(fs.flush(opened.file, ME)).expect("stored");
+    assert_eq!(store.body("a").as_deref(), Some(&b"now behind"[..]));
+}

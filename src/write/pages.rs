@@ -1,0 +1,126 @@
+//! Bytes of a file that the kernel gathers in its page cache before it hands them over.
+//!
+//! The kernel hands over the pages of a file that is written from start to end nearly in that order, and not
+//! quite: requests overtake each other, and the page in which the file ends comes again when it has more bytes,
+//! sometimes with pages before it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::Error;
+use super::taken::Taken;
+use crate::memory::{Budget, Lease};
+
+/// Puts pages in order. What came too early is paid for, even beyond the budget: the kernel holds back the
+/// pages before it no longer than it takes to write what it holds, and would have kept the memory itself.
+pub(super) struct Pages {
+    /// What came before its turn, by offset. No two overlap.
+    early: BTreeMap<u64, Bytes>,
+    lease: Lease,
+    taken: Taken,
+}
+
+impl Pages {
+    /// Nothing came yet.
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            early: BTreeMap::new(),
+            lease: budget.open_without_holder().empty_lease(),
+            taken: Taken::default(),
+        }
+    }
+
+    /// What of `data`, which begins at `offset`, continues the file that ends at `end`. What came too early
+    /// is kept for its turn.
+    ///
+    /// # Errors
+    /// [`Error::NotAtEnd`]: bytes that were taken before are to be others now.
+    pub(super) fn sort(&mut self, end: u64, offset: u64, mut data: Bytes) -> Result<Bytes, Error> {
+        // A page that comes again has all that it had before.
+        self.forget_early(offset..offset + data.len() as u64);
+        if offset > end {
+            self.keep(offset, data);
+            return Ok(Bytes::new());
+        }
+        let back = back(end, offset);
+        let again = data.split_to(back.min(data.len()));
+        if self.taken.has(&again, back) {
+            Ok(data)
+        } else {
+            Err(Error::NotAtEnd { offset, end })
+        }
+    }
+
+    /// Keeps what came too early, and is not empty.
+    fn keep(&mut self, offset: u64, data: Bytes) {
+        let more = data.len() as u64;
+        if !self.lease.grow(more) {
+            self.lease.overdraw(more);
+        }
+        self.early.insert(offset, data);
+    }
+
+    /// Drops what came too early of these bytes.
+    fn forget_early(&mut self, bytes: Range<u64>) {
+        while let Some((start, piece)) = self.early.range(..bytes.end).next_back() {
+            let (start, end) = (*start, *start + piece.len() as u64);
+            if end <= bytes.start {
+                return;
+            }
+            let within = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
+            let before = (start < bytes.start).then(|| piece.slice(..within(bytes.start)));
+            let behind = (end > bytes.end).then(|| piece.slice(within(bytes.end)..));
+            self.early.remove(&start);
+            self.lease.shrink(end - start);
+            for (start, piece) in [(start, before), (bytes.end, behind)] {
+                if let Some(piece) = piece {
+                    self.keep(start, piece);
+                }
+            }
+        }
+    }
+
+    /// Notes that `data` was taken.
+    pub(super) fn took(&mut self, data: &[u8]) {
+        self.taken.add(data);
+    }
+
+    /// What came too early, and is next in a file that ends at `end`: its offset and its bytes.
+    pub(super) fn next(&mut self, end: u64) -> Option<(u64, Bytes)> {
+        let first = self.early.first_entry()?;
+        if *first.key() > end {
+            return None;
+        }
+        let next = first.remove_entry();
+        self.lease.shrink(next.1.len() as u64);
+        Some(next)
+    }
+
+    /// Where the first bytes begin that came too early.
+    pub(super) fn first_early(&self) -> Option<u64> {
+        self.early.keys().next().copied()
+    }
+
+    /// The bytes from `offset` on of a file that ends at `end`, as far as they are still here: the rest of a
+    /// page, when the kernel has let go of it and needs it again.
+    pub(super) fn read(&self, end: u64, offset: u64) -> Option<Bytes> {
+        if let Some((start, bytes)) = self.early.range(..=offset).next_back()
+            && let Some(rest) = bytes.len().checked_sub(back(offset, *start))
+            && rest > 0
+        {
+            return Some(bytes.slice(bytes.len() - rest..));
+        }
+        if offset >= end {
+            return Some(Bytes::new());
+        }
+        self.taken.read(back(end, offset))
+    }
+}
+
+/// How many bytes `offset` is before `end`, in memory.
+fn back(end: u64, offset: u64) -> usize {
+    usize::try_from(end - offset).unwrap_or(usize::MAX)
+}

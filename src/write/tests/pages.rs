@@ -1,0 +1,185 @@
+//! Handles that take pages, beside a page cache that writes back as the kernel's does.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::*;
+
+/// As the kernel's, of a machine with pages of this size or less.
+fn page() -> usize {
+    rustix::param::page_size()
+}
+
+fn paged(store: &FakeStore, config: &WriteConfig) -> WriteHandle {
+    open(store, Target::Whole, config).in_pages()
+}
+
+/// A file in a page cache.
+#[derive(Default)]
+struct Cached {
+    body: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+impl Cached {
+    fn append(&mut self, data: &[u8]) {
+        let pages =
+            self.body.len() / page()..=(self.body.len() + data.len()).saturating_sub(1) / page();
+        self.body.extend_from_slice(data);
+        if !data.is_empty() {
+            self.dirty.extend(pages);
+        }
+    }
+
+    /// The bytes of dirty pages, each request with up to `most` pages that follow each other, from page
+    /// `from` on, and, if it is to be `all`, then those before.
+    fn write_back(&mut self, from: usize, most: usize, all: bool) -> Vec<Range<usize>> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let (mut before, behind): (Vec<_>, Vec<_>) =
+            dirty.into_iter().partition(|page| *page < from);
+        if !all {
+            self.dirty.extend(before.drain(..));
+        }
+        let mut requests: Vec<Range<usize>> = Vec::new();
+        for page in behind.into_iter().chain(before) {
+            match requests.last_mut() {
+                Some(last) if last.end == page && last.len() < most => last.end += 1,
+                _ => requests.push(page..page + 1),
+            }
+        }
+        let bytes =
+            |pages: Range<usize>| pages.start * page()..(pages.end * page()).min(self.body.len());
+        requests.into_iter().map(bytes).collect()
+    }
+}
+
+proptest! {
+    /// Whatever the sizes of writes, and whenever and in whichever order pages are written back, the
+    /// object has the bytes of the file; and a page that the cache has dropped is had again.
+    #[test]
+    fn prop_object_is_what_the_page_cache_had(
+        steps in prop::collection::vec(
+            (prop_oneof![1usize..200, 1usize..40_000], any::<bool>(), 0usize..12, 1usize..9, any::<u64>()),
+            1..30,
+        ),
+        part_size in 200usize..60_000,
+    ) {
+        let store = FakeStore::deterministic();
+        store.set_upload_part_size(part_size);
+        let mut config = config(Budget::new(1 << 20, 1));
+        config.part_size = part_size as u64;
+        let handle = paged(&store, &config);
+        let mut file = Cached::default();
+        for (index, (size, written_back, from, most, order)) in steps.iter().enumerate() {
+            file.append(&bytes(*size as u64, index as u64));
+            if !written_back && index + 1 < steps.len() {
+                continue;
+            }
+            let all = order % 3 > 0 || index + 1 == steps.len();
+            let mut requests = file.write_back(*from, *most, all);
+            let count = requests.len().max(1);
+            requests.rotate_left(usize::try_from(*order).unwrap_or_default() % count);
+            if order % 2 == 0 {
+                requests.reverse();
+            }
+            for request in requests {
+                write(&handle, request.start as u64, &file.body[request]).expect("it is taken");
+            }
+            if !all {
+                continue;
+            }
+            let last = file.body.len() / page() * page();
+            let again = block_on(handle.read_page(last as u64)).expect("it is there");
+            prop_assert_eq!(&again[..], &file.body[last..]);
+        }
+        block_on(handle.complete()).expect("it is stored");
+        prop_assert!(store.body("f").expect("stored")[..] == file.body[..]);
+        prop_assert_eq!(config.budget.used(), 0);
+    }
+}
+
+#[test]
+fn gap_is_a_failure_at_the_end_and_not_before() {
+    for start in [0, 100] {
+        let store = store();
+        let handle = paged(&store, &config(Budget::unlimited()));
+        write(&handle, 0, &bytes(start, 1)).expect("taken");
+        write(&handle, 9000, b"far").expect("kept");
+        assert!(matches!(block_on(handle.progress()), Progress::Written));
+        let error = block_on(handle.complete()).expect_err("a gap");
+        assert!(
+            matches!(error, Error::NotAtEnd { offset: 9000, end } if end == start),
+            "{error}"
+        );
+        assert_eq!(store.log(), []);
+        assert!(matches!(block_on(handle.progress()), Progress::Failed(_)));
+    }
+}
+
+#[test]
+fn bytes_that_were_taken_cannot_be_others_afterwards() {
+    let size = 3 * page() as u64 + 10;
+    let body = bytes(size, 1);
+    let last = 3 * page();
+    let other = [!body[last]; 20];
+    let other_page = [&body[page()..2 * page()], &vec![!body[2 * page()]; page()]].concat();
+    for (offset, data, is_taken) in [
+        (last, &body[last..], true),
+        (last, &body[last..last + 3], true),
+        (last + 4, &body[last + 4..], true),
+        (last, &other[..], false),
+        (2 * page(), &body[2 * page()..], true),
+        (page(), &other_page[..], false),
+    ] {
+        let store = store();
+        let handle = paged(&store, &config(Budget::unlimited()));
+        write(&handle, 0, &body).expect("taken");
+        let again = write(&handle, offset as u64, data);
+        assert_eq!(again.is_ok(), is_taken, "{offset}");
+        assert_eq!(block_on(handle.complete()).is_ok(), is_taken, "{offset}");
+        assert_eq!(store.body("f").is_some(), is_taken, "{offset}");
+    }
+}
+
+#[test]
+fn what_came_early_is_not_lost_to_a_part_of_it_that_comes_again() {
+    let body = bytes(4 * page() as u64, 1);
+    let store = store();
+    let handle = paged(&store, &config(Budget::unlimited()));
+    let early = page() as u64;
+    write(&handle, early, &body[page()..]).expect("kept");
+    write(&handle, early, &body[page()..2 * page()]).expect("known");
+    write(&handle, 0, &body[..page()]).expect("taken");
+    block_on(handle.complete()).expect("stored");
+    assert!(store.body("f").expect("stored") == body);
+}
+
+#[test]
+fn what_came_early_may_still_be_changed() {
+    let mut body = bytes(4 * page() as u64, 1).to_vec();
+    let store = store();
+    let handle = paged(&store, &config(Budget::unlimited()));
+    write(&handle, page() as u64, &body[page()..]).expect("kept");
+    body[2 * page()..3 * page()].fill(7);
+    write(&handle, 2 * page() as u64, &body[2 * page()..3 * page()]).expect("kept");
+    // All of it in one piece, with what was kept in part.
+    body[page()..2 * page()].fill(8);
+    write(&handle, 0, &body[..2 * page()]).expect("taken");
+    block_on(handle.complete()).expect("stored");
+    assert!(store.body("f").expect("stored") == body);
+}
+
+#[test]
+fn early_bytes_are_paid_for_until_they_are_taken() {
+    let store = store();
+    let config = config(Budget::new(4096, 1));
+    let handle = paged(&store, &config);
+    let body = bytes(100_000, 1);
+    write(&handle, 50_000, &body[50_000..]).expect("kept");
+    assert_eq!(config.budget.used(), 50_000);
+    write(&handle, 60_000, &body[60_000..]).expect("kept");
+    assert_eq!(config.budget.used(), 50_000);
+    drop(handle);
+    assert_eq!(config.budget.used(), 0);
+    assert_eq!(store.log(), []);
+}
