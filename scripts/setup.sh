@@ -31,6 +31,7 @@ need 'command -v rsync' rsync rsync
 need 'command -v curl' curl curl-minimal
 need 'command -v groff' groff-base groff-base
 need 'PATH=$PATH:/usr/sbin command -v ip' iproute2 iproute
+need 'PATH=$PATH:/usr/sbin command -v mkfs.ext4' e2fsprogs e2fsprogs
 need 'python3 -c "import venv, ensurepip"' python3-venv python3
 # What scripts/programs.py runs.
 need 'command -v vim' vim vim-enhanced

@@ -8,13 +8,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::BLOCK;
 use super::entry::Entry;
 use super::notes::place_of;
 
@@ -39,8 +35,8 @@ impl Entry {
         Some(claim)
     }
 
-    /// Whether somebody else fetches this block.
-    fn is_claimed(&self, block: u64) -> bool {
+    /// Whether somebody fetches this block.
+    pub(super) fn is_claimed(&self, block: u64) -> bool {
         let mut lock = lock(block..block + 1);
         let asked = fcntl(self.notes().file(), FcntlArg::F_OFD_GETLK(&mut lock));
         asked.is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
@@ -72,68 +68,3 @@ fn lock(blocks: Range<u64>) -> libc::flock {
         l_pid: 0,
     }
 }
-
-/// Waits for what others fetch, as long as they are fast.
-#[derive(Debug)]
-pub(super) struct Follower {
-    waited: Duration,
-    followed: u64,
-}
-
-impl Follower {
-    /// One that has not waited yet.
-    pub(super) fn new() -> Self {
-        Self {
-            waited: Duration::ZERO,
-            followed: 0,
-        }
-    }
-
-    /// Waits until the block that has the byte at `offset` is in `entry`, if somebody fetches it.
-    /// `waiting` counts those who wait. Returns whether it is there.
-    pub(super) fn wait(&mut self, entry: &Entry, offset: u64, waiting: &AtomicUsize) -> bool {
-        let block = offset / BLOCK;
-        if !entry.is_claimed(block) {
-            return false;
-        }
-        // Each of them keeps a thread that others read with.
-        let is_one_of_few = waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING;
-        let is_there = is_one_of_few && self.wait_for(entry, block);
-        waiting.fetch_sub(1, Ordering::Relaxed);
-        if is_there {
-            self.followed += BLOCK;
-        }
-        is_there
-    }
-
-    fn wait_for(&mut self, entry: &Entry, block: u64) -> bool {
-        let began = Instant::now();
-        let patience = PATIENCE + Duration::from_micros(self.followed / LEAST_RATE);
-        let left = patience.saturating_sub(self.waited);
-        let is_there = loop {
-            // Written, and then given up.
-            let is_claimed = entry.is_claimed(block);
-            if entry.has(block) {
-                break true;
-            }
-            if !is_claimed || began.elapsed() >= left {
-                break false;
-            }
-            thread::sleep(NAP);
-        };
-        self.waited += began.elapsed();
-        is_there
-    }
-}
-
-/// How long a GET waits for others, all in all, before it fetches by itself what they do not.
-const PATIENCE: Duration = Duration::from_millis(200);
-
-/// Bytes in a microsecond that others have to bring for a GET to wait longer: about what a GET has on
-/// one connection.
-const LEAST_RATE: u64 = 100;
-
-const NAP: Duration = Duration::from_millis(1);
-
-/// Half of the threads.
-const MOST_WAITING: usize = super::READERS / 2;

@@ -41,7 +41,7 @@ impl Entries {
     /// # Errors
     /// The disk does not have it, and does not take it.
     pub(super) fn get(&self, name: &Name, size: u64) -> io::Result<Option<Arc<Entry>>> {
-        if let Some(entry) = self.known(name).filter(|entry| entry.is_linked()) {
+        if let Some(entry) = self.known(name).filter(|entry| entry.is_current()) {
             return Ok(Some(entry));
         }
         let Some(entry) = Entry::open(&self.directory, &self.prover, name, size)? else {

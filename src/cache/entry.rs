@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::BLOCK;
 use super::direct::Direct;
@@ -11,7 +12,7 @@ use super::directory::Directory;
 use super::name::{Name, Short};
 use super::notes::Notes;
 use super::place::{self, Layout, NEW, Place};
-use super::proof::{Proof, Stamp};
+use super::proof::{Era, Proof, Stamp};
 use super::prover::Prover;
 use super::record::{self, HEAD};
 use super::uses::{self, note_use};
@@ -27,6 +28,8 @@ pub(super) struct Entry {
     notes: Notes,
     name: Short,
     proof: Proof,
+    /// When it was opened.
+    era: Era,
     prover: Prover,
 }
 
@@ -47,7 +50,7 @@ impl Entry {
         name: &Name,
         size: u64,
     ) -> io::Result<Option<Self>> {
-        let place = directory.place(name, size);
+        let (place, era) = (directory.place(name, size), prover.era());
         // Of two tries the second one meets what another process has done to the first.
         for _ in 0..TRIES {
             let opened = match place.layout() {
@@ -61,6 +64,7 @@ impl Entry {
                     notes,
                     name: name.short(),
                     proof: Proof::new(size.div_ceil(BLOCK)),
+                    era,
                     prover: prover.clone(),
                 }));
             }
@@ -141,7 +145,7 @@ impl Entry {
             if let Ok(metadata) = self.data.metadata()
                 && metadata.len() == self.size()
             {
-                self.prover.whole(self.name, Stamp::of(&metadata));
+                self.prover.whole(self.name, Stamp::of(&metadata), self.era);
             }
         }
     }
@@ -157,15 +161,22 @@ impl Entry {
         sums.is_ok_and(|sums| sums.iter().all(Option::is_some))
     }
 
-    /// Whether its files still have their names.
-    pub(super) fn is_linked(&self) -> bool {
+    /// Whether what was seen of it counts: its files still have their names, and the disk has not failed
+    /// since they were opened.
+    pub(super) fn is_current(&self) -> bool {
+        self.era == self.prover.era() && self.is_linked()
+    }
+
+    fn is_linked(&self) -> bool {
         let linked = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
         linked(&self.data) && (self.notes.are_in(&self.data) || linked(self.notes.file()))
     }
 
     fn forget(&self, number: u64) -> io::Result<()> {
         self.proof.note_bad(number);
-        self.notes.forget(number)
+        self.notes.forget(number)?;
+        // Whoever has seen the file to be good looks again.
+        self.data.set_modified(SystemTime::now())
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Evicted {
     pub bytes: u64,
     /// Entries that are left, as the kernel reads their files by itself for somebody.
     pub in_use: u64,
-    /// Entries that could not be removed.
+    /// Entries that could not be removed, and what could not be looked at.
     pub stuck: u64,
     /// Bytes of the disk that the rest takes.
     pub left: u64,
@@ -59,11 +59,12 @@ impl Holdings {
     /// # Errors
     /// The directory cannot be read.
     pub fn evict(&self, what: &Eviction) -> io::Result<Evicted> {
-        let mut found = look_through(&self.directory)?;
-        let mut evicted = Evicted {
-            left: found.iter().map(|candidate| candidate.bytes).sum(),
-            ..Evicted::default()
-        };
+        let mut evicted = Evicted::default();
+        let mut found = look_through(&self.directory, |path, error| {
+            log::warn!("{}: {error}", path.display());
+            evicted.stuck += 1;
+        })?;
+        evicted.left = found.iter().map(|candidate| candidate.bytes).sum();
         match what {
             Eviction::All => {
                 if let Err(error) = names::remove(&self.directory) {

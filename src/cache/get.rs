@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-use super::claim::{Claim, Follower};
+use super::claim::Claim;
 use super::entry::{Entry, Found, block_len};
 use super::fill::Filling;
 use super::name::Name;
@@ -130,8 +130,12 @@ impl Get {
         }
     }
 
-    /// Delivers what is allowed.
-    fn run(&self) {
+    /// Whether nobody waits for anything any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    fn run(self: &Arc<Self>) {
         let entry = match self.shared.entries.get(&self.name, self.request.size) {
             Ok(entry) => entry,
             Err(error) => {
@@ -139,7 +143,18 @@ impl Get {
                 None
             }
         };
-        let mut follower = Follower::new();
+        self.deliver(entry, true);
+    }
+
+    /// Lets another thread deliver what is allowed: see [`Self::deliver`].
+    pub(super) fn go_on(self: Arc<Self>, entry: Arc<Entry>, is_patient: bool) {
+        let shared = Arc::clone(&self.shared);
+        let go_on = async move { self.deliver(Some(entry), is_patient) };
+        shared.readers.spawn_ok(go_on);
+    }
+
+    /// Delivers what is allowed. With `is_patient`, what somebody else fetches just now is waited for.
+    fn deliver(self: &Arc<Self>, entry: Option<Arc<Entry>>, is_patient: bool) {
         loop {
             let step = self.state().step(self.request.range.end);
             let range = match step {
@@ -151,6 +166,7 @@ impl Get {
                 Some(entry) => self.read(entry, &range),
                 None => Ok((Bytes::new(), Found::Missing)),
             };
+            let is_read = read.is_ok();
             let (bytes, found) = read.unwrap_or_else(|error| {
                 self.shared.failed("read", &error);
                 (Bytes::new(), Found::Missing)
@@ -169,14 +185,32 @@ impl Get {
                 self.sink.part(range.start, bytes);
             }
             let next = range.start + len;
-            if next < range.end {
-                let waiting = &self.shared.waiting;
-                match &entry {
-                    Some(entry) if follower.wait(entry, next, waiting) => {}
-                    _ => return self.hand_over(entry, next),
+            if next == range.end {
+                continue;
+            }
+            let Some(entry) = &entry else {
+                return self.hand_over(None, next);
+            };
+            let block = next / BLOCK;
+            let claim = self.claim(entry, next);
+            match claim {
+                // Somebody has written it just now.
+                Some(_) if is_read && entry.has(block) => {}
+                None if is_read && is_patient && entry.is_claimed(block) => {
+                    let (get, entry) = (Arc::clone(self), Arc::clone(entry));
+                    return self.shared.followers.wait(get, entry, block);
                 }
+                claim => return self.hand_over(Some((entry, claim)), next),
             }
         }
+    }
+
+    /// Claims what may be delivered from `next` on. `None` when others have claimed some of it.
+    fn claim(&self, entry: &Entry, next: u64) -> Option<Claim> {
+        let allowed = self.state().allowed;
+        let end = self.request.range.end.next_multiple_of(BLOCK);
+        let end = allowed.min(end).min(self.request.size);
+        entry.claim(next / BLOCK..end.div_ceil(BLOCK))
     }
 
     /// Reads the bytes `range` of an object, as far as they are there and good; of what is not good
@@ -197,24 +231,23 @@ impl Get {
         ))
     }
 
-    /// Lets the store deliver all from `next` on.
-    fn hand_over(&self, entry: Option<Arc<Entry>>, next: u64) {
+    /// Lets the store deliver all from `next` on, for `entry` to keep it, with what is claimed of that.
+    fn hand_over(&self, entry: Option<(&Arc<Entry>, Option<Claim>)>, next: u64) {
         let GetRequest { range, size, .. } = &self.request;
         let wanted = next..range.end;
         self.shared.metrics.misses.add(wanted.end - wanted.start);
         let allowed = self.state().allowed;
         let (fetched, sink, claim) = match entry {
-            Some(entry) => {
+            Some((entry, claim)) => {
                 let start = next / BLOCK * BLOCK;
                 let end = range.end.next_multiple_of(BLOCK).min(*size);
-                let claimed = start / BLOCK..allowed.min(end).div_ceil(BLOCK);
-                let claim = entry.claim(claimed).map(Arc::new);
+                let claim = claim.map(Arc::new);
                 let held = claim.as_ref().map(Arc::downgrade).unwrap_or_default();
                 let sink = Arc::clone(&self.sink);
                 let filling = Filling::new(
                     &self.shared,
                     self.name,
-                    &entry,
+                    entry,
                     start,
                     wanted.clone(),
                     sink,

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::directory::Directory;
 use super::name::object_of;
-use super::notes::Notes;
+use super::notes::{Notes, has_block_at};
 use super::parallel::map_all;
 use super::place::{Layout, Place};
 use super::usage::Free;
@@ -152,14 +152,18 @@ fn survey(place: &Path) -> io::Result<Survey> {
 fn survey_entry(file: &DirEntry, place: &Place, sum: &mut Survey) -> io::Result<bool> {
     let found = file.metadata()?;
     let (size, missing) = match place.layout() {
-        // Its bytes and its notes come and go together, so that these need not be read.
         Layout::Attribute if found.len() == 0 => return Err(ErrorKind::NotFound.into()),
         Layout::Attribute => {
             sum.bytes += found.blocks() * SECTOR;
             if !found.is_file() || found.len() > BLOCK {
                 return Ok(false);
             }
-            (found.len(), 0)
+            match has_block_at(place)? {
+                Some(true) => (found.len(), 0),
+                // A crash has left bytes without notes.
+                Some(false) => (found.len(), found.len()),
+                None => return Ok(false),
+            }
         }
         Layout::Map => {
             let data = fs::symlink_metadata(place.data());
@@ -198,7 +202,10 @@ const SECTOR: u64 = 512;
 mod tests {
     use std::time::Duration;
 
+    use rustix::fs::{XattrFlags, removexattr, setxattr};
+
     use super::*;
+    use crate::cache::notes::ATTRIBUTE_NAME;
     use crate::cache::tests::{Fixture, MIB, damage};
 
     #[test]
@@ -253,6 +260,28 @@ mod tests {
         assert_eq!(found.complete + found.partial, 1);
         let disk = holdings.disk().expect("told");
         assert!(disk.free > 0 && disk.free < disk.total, "{disk:?}");
+    }
+
+    #[test]
+    fn small_object_without_notes_is_not_there() {
+        let fixture = Fixture::new();
+        let etag = fixture.fake.put_synthetic("k", 100, 7);
+        fixture.read(&etag, 100, 0..100).expect("read");
+        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let counted = || {
+            let found = holdings.survey().expect("read");
+            let versions = (found.complete, found.partial, found.unusable);
+            (versions, found.object_bytes, found.present_bytes)
+        };
+        assert_eq!(counted(), ((1, 0, 0), 100, 100));
+        let file = fixture.files("block").remove(0);
+        setxattr(&file, ATTRIBUTE_NAME, b"damaged", XattrFlags::REPLACE).expect("written");
+        assert_eq!(counted(), ((0, 0, 1), 0, 0));
+        // As a crash leaves it.
+        removexattr(&file, ATTRIBUTE_NAME).expect("removed");
+        assert_eq!(counted(), ((0, 1, 0), 100, 0));
+        fixture.read(&etag, 100, 0..100).expect("read");
+        assert_eq!(counted(), ((1, 0, 0), 100, 100));
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! and after every crash. It is looked through when the cache opens and when room is needed.
 
 use std::fs::{self, DirEntry, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::directory::Directory;
+use super::failures::Failures;
 use super::name::object_of;
 use super::place::{Layout, Place, is_new};
 use super::usage::Usage;
@@ -33,12 +35,14 @@ impl Keeper {
         directory: Arc<Directory>,
         usage: Arc<Usage>,
         metrics: Arc<CacheMetrics>,
+        failures: Arc<Failures>,
     ) -> io::Result<Self> {
         let (wishes, wanted) = sync_channel(1);
         let work = Work {
             directory,
             usage,
             metrics,
+            failures,
         };
         thread::Builder::new()
             .name("cache-keeper".into())
@@ -63,6 +67,7 @@ struct Work {
     directory: Arc<Directory>,
     usage: Arc<Usage>,
     metrics: Arc<CacheMetrics>,
+    failures: Arc<Failures>,
 }
 
 /// An entry as the directory shows it.
@@ -83,10 +88,14 @@ impl Work {
         let mut is_asked = false;
         loop {
             let began = Instant::now();
-            if let Err(error) = self.make_room(is_asked) {
-                // Also when the directory was deleted: the next GET makes it again.
-                log::debug!("the cache was not looked through: {error}");
-                _ = self.usage.counted(0, is_asked, self.directory.root());
+            match self.make_room(is_asked) {
+                Ok(()) => {}
+                // The directory was deleted: the next GET makes it again.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    _ = self.usage.counted(0, is_asked, self.directory.root());
+                }
+                // Its files are still there.
+                Err(error) => self.unreadable(self.directory.root(), &error),
             }
             // A cache that is full all the time is not looked through all the time.
             let pause = began.elapsed() * PAUSE;
@@ -98,8 +107,15 @@ impl Work {
         }
     }
 
+    fn unreadable(&self, path: &Path, error: &io::Error) {
+        let text = format!("{} cannot be read", path.display());
+        self.failures.note(&text, error);
+    }
+
     fn make_room(&self, is_asked: bool) -> io::Result<()> {
-        let mut candidates = look_through(&self.directory)?;
+        let mut candidates = look_through(&self.directory, |path, error| {
+            self.unreadable(path, error);
+        })?;
         let used = candidates.iter().map(|found| found.bytes).sum();
         let mut excess = self.usage.counted(used, is_asked, self.directory.root());
         if excess == 0 {
@@ -128,22 +144,42 @@ impl Work {
     }
 }
 
-/// All entries in the directory. What is half there, and old, is removed.
+/// All entries in the directory. What is half there, and old, is removed. `unreadable` gets to know what
+/// the disk does not give.
 ///
 /// # Errors
 /// The directory cannot be read.
-pub(super) fn look_through(directory: &Directory) -> io::Result<Vec<Candidate>> {
+pub(super) fn look_through(
+    directory: &Directory,
+    mut unreadable: impl FnMut(&Path, &io::Error),
+) -> io::Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for place in directory.places()? {
-        let Ok(files) = fs::read_dir(&place) else {
-            continue;
+        let files = match fs::read_dir(&place) {
+            Ok(files) => files,
+            Err(error) => {
+                // Somebody else has put it there, or removed it.
+                if !matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) {
+                    unreadable(&place, &error);
+                }
+                continue;
+            }
         };
         let begin = found.len();
-        for file in files.flatten() {
+        for file in files {
+            let file = match file {
+                Ok(file) => file,
+                Err(error) => {
+                    unreadable(&place, &error);
+                    // There may be no end of it.
+                    break;
+                }
+            };
             match look_at(&file) {
                 Ok(candidate) => found.extend(candidate),
                 // Somebody else removes things, too.
-                Err(error) => log::debug!("{}: {error}", file.path().display()),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => unreadable(&file.path(), &error),
             }
         }
         mark_replaced(&mut found[begin..]);
@@ -237,8 +273,6 @@ const ABANDONED: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::cache::place;
 
@@ -298,7 +332,8 @@ mod tests {
                 file.set_modified(long_ago).expect("set");
             }
         }
-        let found = look_through(&directory).expect("read");
+        let found =
+            look_through(&directory, |path, error| panic!("{path:?}: {error}")).expect("read");
         assert_eq!(names(&found), ["ab-3"]);
         let exists = [&new, &old, &filled].map(|place| place.data().exists());
         assert_eq!(exists, [true, false, true]);

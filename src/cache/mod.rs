@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `store` | the store: which GET goes where |
 //! | `get` | a GET under way: from files as long as they have it, then from the store |
-//! | `claim` | who fetches what at the moment |
+//! | `claim`, `follow` | who fetches what at the moment, and who waits for it |
 //! | `fill` | bytes on their way from the store, and into files |
 //! | `entry`, `entries` | one version of one object, and those that are open |
 //! | `place` | where its files are |
@@ -22,6 +22,7 @@
 //! | `names` | what is known of names, kept for the next mount |
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
 //! | `proof`, `prover` | which files these are |
+//! | `probe`, `failures` | when the disk gives no longer what it has |
 //! | `usage`, `keeper` | how much they take, and what makes room |
 //! | `warm` | filling it before anybody reads |
 //! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
@@ -45,7 +46,9 @@ mod directory;
 mod entries;
 mod entry;
 mod evict;
+mod failures;
 mod fill;
+mod follow;
 mod get;
 mod holdings;
 mod keeper;
@@ -54,6 +57,7 @@ mod names;
 mod notes;
 mod parallel;
 mod place;
+mod probe;
 mod proof;
 mod prover;
 mod record;
@@ -67,9 +71,10 @@ mod warm;
 mod watch;
 mod whole;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use futures::executor::ThreadPool;
@@ -91,7 +96,10 @@ use crate::metrics::{CacheMetrics, Snapshot};
 use buffers::Buffers;
 use directory::Directory;
 use entries::Entries;
+use failures::Failures;
+use follow::Followers;
 use keeper::Keeper;
+use probe::Probes;
 use proof::Proven;
 use prover::Prover;
 use usage::Usage;
@@ -121,28 +129,22 @@ struct Shared {
     /// Write them.
     writers: ThreadPool,
     /// GETs that wait for what others fetch.
-    waiting: AtomicUsize,
+    followers: Followers,
     /// Bytes that wait to be written.
     queued: AtomicU64,
     /// Pays for them.
     account: OnceLock<Arc<Account>>,
     buffers: Arc<Buffers>,
     keeper: Keeper,
-    /// Whether the disk has failed lately, which is told once.
-    has_failed: AtomicBool,
+    probes: Probes,
+    failures: Arc<Failures>,
 }
 
 impl Shared {
-    /// Takes note of a failure of the disk: reads go on from the store.
+    /// Takes note of a failure of the disk.
     fn failed(&self, what: &str, error: &io::Error) {
-        self.metrics.errors.add(1);
-        if !self.has_failed.swap(true, Ordering::Relaxed) {
-            log::warn!(
-                "a file of the cache cannot be {what}: {error}; more of this is logged as debug"
-            );
-        } else {
-            log::debug!("a file of the cache cannot be {what}: {error}");
-        }
+        let text = format!("a file of the cache cannot be {what}");
+        self.failures.note(&text, error);
     }
 }
 
@@ -184,20 +186,27 @@ impl Cache {
     /// [`OpenError`] says what is wrong with the directory.
     pub fn open(directory: &Path, limits: CacheLimits) -> Result<Self, OpenError> {
         let metrics = Arc::<CacheMetrics>::default();
+        let proven = Arc::<Proven>::default();
+        let failures = Arc::new(Failures::new(Arc::clone(&metrics), Arc::clone(&proven)));
         let directory = Arc::new(Directory::open(directory)?);
         let usage = Arc::new(Usage::new(limits));
         let keeper = Keeper::start(
             Arc::clone(&directory),
             Arc::clone(&usage),
             Arc::clone(&metrics),
+            Arc::clone(&failures),
         )
         .map_err(OpenError::Thread)?;
         let is_stacked = directory.is_stacked().unwrap_or_default();
-        let proven = Arc::<Proven>::default();
+        let root = File::open(directory.root()).map_err(|source| OpenError::Io {
+            path: directory.root().to_owned(),
+            source,
+        })?;
         let prover = Prover::start(
             Arc::clone(&directory),
+            root,
             Arc::clone(&proven),
-            Arc::clone(&metrics),
+            Arc::clone(&failures),
         )
         .map_err(OpenError::Thread)?;
         let pool = |name: &str, threads| {
@@ -212,12 +221,13 @@ impl Cache {
             metrics,
             readers: pool("cache-read", READERS).map_err(OpenError::Thread)?,
             writers: pool("cache-write", WRITERS).map_err(OpenError::Thread)?,
-            waiting: AtomicUsize::new(0),
+            followers: Followers::start().map_err(OpenError::Thread)?,
             queued: AtomicU64::new(0),
             account: OnceLock::new(),
             buffers: Arc::default(),
             keeper,
-            has_failed: AtomicBool::new(false),
+            probes: Probes::default(),
+            failures,
         })))
     }
 

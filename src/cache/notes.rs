@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr, lgetxattr};
 use rustix::io::Errno;
 
 use super::BLOCK;
@@ -244,10 +244,30 @@ impl Notes {
     }
 }
 
+/// Whether the attribute of the file at `place`, which is not opened, says that its block is there. `None`
+/// when it is damaged.
+///
+/// # Errors
+/// The disk does not give it.
+pub(super) fn has_block_at(place: &Place) -> io::Result<Option<bool>> {
+    let attribute = attribute_by(|buffer| lgetxattr(place.notes(), ATTRIBUTE_NAME, buffer))?;
+    Ok(match attribute {
+        Some(attribute) => record::read_attribute(place.stem(), &attribute).map(|_| true),
+        None => Some(false),
+    })
+}
+
 /// What the attribute of `file` holds, if there is one: as much as can be of use.
 fn attribute(file: &File) -> io::Result<Option<Vec<u8>>> {
+    attribute_by(|buffer| fgetxattr(file, ATTRIBUTE_NAME, buffer))
+}
+
+/// The same, of what `get` gets.
+fn attribute_by(
+    get: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; ATTRIBUTE];
-    match fgetxattr(file, ATTRIBUTE_NAME, &mut buffer) {
+    match get(&mut buffer) {
         Ok(len) => Ok(Some(buffer[..len].to_vec())),
         Err(Errno::NODATA) => Ok(None),
         // It is longer than any of ours.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs::Metadata;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -124,7 +124,15 @@ impl Stamp {
 
 /// The versions of which all blocks are good, and are on the disk. Any thread may use it.
 #[derive(Debug, Default)]
-pub(super) struct Proven(Mutex<HashMap<Short, Known>>);
+pub(super) struct Proven {
+    known: Mutex<HashMap<Short, Known>>,
+    /// Changes while the above is locked.
+    era: AtomicU64,
+}
+
+/// A time in which the disk did not fail. What was seen in an earlier one may not be there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Era(u64);
 
 #[derive(Debug)]
 struct Known {
@@ -134,9 +142,27 @@ struct Known {
 }
 
 impl Proven {
-    /// Notes that the file of `name` is good as long as it is as `stamp` says.
-    pub(super) fn insert(&self, name: Short, stamp: Stamp) {
+    /// The time that it is.
+    pub(super) fn era(&self) -> Era {
+        Era(self.era.load(Ordering::Acquire))
+    }
+
+    /// Notes that the disk has failed: nothing is known of any file any more.
+    pub(super) fn begin_era(&self) {
         let mut proven = self.lock();
+        self.era.fetch_add(1, Ordering::Release);
+        let before = std::mem::take(&mut *proven);
+        drop(proven);
+        drop(before);
+    }
+
+    /// Notes that the file of `name` is good as long as it is as `stamp` says, if all of it was seen in
+    /// `era`, and that is not over.
+    pub(super) fn insert(&self, name: Short, stamp: Stamp, era: Era) {
+        let mut proven = self.lock();
+        if era != self.era() {
+            return;
+        }
         if proven.len() >= MOST_PROVEN
             && let Some(any) = proven.keys().next().copied()
         {
@@ -171,7 +197,7 @@ impl Proven {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Short, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -34,6 +34,11 @@ impl CachedStore {
         self.shared.whole(&self.name(key, etag, size), size)
     }
 
+    /// Whether the disk has not failed since `file` was found.
+    pub fn is_trusted(&self, file: &WholeFile) -> bool {
+        file.era() == self.shared.proven.era()
+    }
+
     /// Whether its files lie on a file system that lies on others, such as overlayfs: of which
     /// the kernel allows only so many on top of each other.
     pub fn is_stacked(&self) -> bool {

@@ -29,7 +29,7 @@ pub struct Verified {
     pub bad_blocks: u64,
     /// Entries that could not be used at all. They were removed.
     pub unusable: u64,
-    /// Entries that are as they were, as the disk refuses to change them.
+    /// Entries that are as they were, as the disk refuses to change them, and what it does not give.
     pub stuck: u64,
 }
 
@@ -58,10 +58,14 @@ impl Holdings {
     /// # Errors
     /// The directory cannot be read.
     pub fn verify<W: Watch>(&self, begin: impl FnOnce(u64) -> W) -> io::Result<Verified> {
-        let entries = look_through(&self.directory)?;
+        let mut unreadable = Verified::default();
+        let entries = look_through(&self.directory, |path, error| {
+            log::warn!("{}: {error}", path.display());
+            unreadable.stuck += 1;
+        })?;
         let watch = begin(entries.iter().map(|entry| entry.bytes).sum());
         let parts = map_all(&entries, |entry| check(entry, &watch));
-        Ok(parts.into_iter().fold(Verified::default(), Verified::add))
+        Ok(parts.into_iter().fold(unreadable, Verified::add))
     }
 }
 

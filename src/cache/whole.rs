@@ -1,33 +1,47 @@
 //! Files that have all of a version, for the kernel to read them by itself.
 
 use std::fs::{File, Metadata, TryLockError};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use log::debug;
 use rustix::fs::{Advice, fadvise};
 
 use super::name::Name;
 use super::place::{Layout, Place, open_to_read};
-use super::proof::Stamp;
+use super::proof::{Era, Stamp};
 use super::uses::note_use;
 use super::{BLOCK, Shared};
 
 /// A file that has all bytes of one version of an object. As long as this, or a file that the kernel
 /// has opened from it, is open, nobody removes it to make room.
 #[derive(Debug)]
-pub struct WholeFile(File);
+pub struct WholeFile {
+    file: File,
+    /// When it was proven.
+    era: Era,
+}
+
+impl WholeFile {
+    /// When it was proven.
+    pub(super) fn era(&self) -> Era {
+        self.era
+    }
+}
 
 impl AsFd for WholeFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
 impl Shared {
     /// The file of the version `name` of `size` bytes, if all its blocks were good when this process saw
     /// them last, and it was not written since. Waits for the disk no longer than opening a file takes.
-    pub(super) fn whole(&self, name: &Name, size: u64) -> Option<WholeFile> {
+    pub(super) fn whole(self: &Arc<Self>, name: &Name, size: u64) -> Option<WholeFile> {
         let short = name.short();
+        let era = self.proven.era();
         let stamp = self.proven.get(&short)?;
         let place = self.entries.place(name, size);
         let found = open_to_read(&place.data()).and_then(|file| {
@@ -42,7 +56,8 @@ impl Shared {
                         note_use_at(&place, &file, &now);
                     }
                     self.metrics.whole.add(1);
-                    return Some(WholeFile(file));
+                    self.probe(place, short, size);
+                    return Some(WholeFile { file, era });
                 }
                 // It is being removed.
                 Err(TryLockError::WouldBlock) => {}
@@ -52,7 +67,8 @@ impl Shared {
             },
             // Somebody has written to it, or put another one in its place.
             Ok(_) => {}
-            Err(error) => debug!("a file of the cache cannot be opened: {error}"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => self.failed("opened", &error),
         }
         self.proven.remove(&short);
         self.entries.forget(name);

@@ -12,9 +12,10 @@
 mod follow;
 mod place;
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,8 +34,14 @@ use crate::s3::Prefix;
 #[derive(Debug)]
 pub(super) struct Channel {
     path: PathBuf,
+    /// The socket at the path.
+    made: Identity,
+    listener: UnixListener,
     ends: Arc<AtomicBool>,
 }
+
+/// What a file is told from others by that had its name.
+type Identity = (u64, i64, i64);
 
 /// What a mount does for those who ask.
 pub(super) struct Services {
@@ -52,13 +59,18 @@ impl Channel {
     /// # Errors
     /// The socket cannot be made.
     pub(super) fn open(place: Place, services: Services) -> io::Result<Self> {
-        let path = place::prepare(place)?;
-        // One of a mount that was killed. No other one that lives has this number.
+        Self::open_at(place::prepare(place)?, services)
+    }
+
+    fn open_at(path: PathBuf, services: Services) -> io::Result<Self> {
+        // One of a mount that was killed, or is about to end: it is not mounted, as this one has its number.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
+        let made = identity(&fs::symlink_metadata(&path)?);
+        let incoming = listener.try_clone()?;
         let ends = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&ends);
         let services = Arc::new(services);
@@ -66,7 +78,7 @@ impl Channel {
             .name("channel".into())
             .spawn(move || {
                 let clients = Arc::<AtomicUsize>::default();
-                for client in listener.incoming() {
+                for client in incoming.incoming() {
                     if is_over.load(Ordering::Acquire) {
                         return;
                     }
@@ -76,17 +88,35 @@ impl Channel {
                     }
                 }
             })?;
-        Ok(Self { path, ends })
+        Ok(Self {
+            path,
+            made,
+            listener,
+            ends,
+        })
     }
+}
+
+fn identity(found: &Metadata) -> Identity {
+    (found.ino(), found.ctime(), found.ctime_nsec())
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Release);
         // Wakes the thread, which is not waited for.
-        let woken = UnixStream::connect(&self.path).map(drop);
-        if let Err(error) = woken.and_then(|()| fs::remove_file(&self.path)) {
-            log::debug!("{}: {error}", self.path.display());
+        let woken = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        if let Err(error) = woken {
+            log::debug!("the channel of the mount: {error}");
+        }
+        // Another mount may have this number by now.
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if identity(&found) == self.made => {
+                if let Err(error) = fs::remove_file(&self.path) {
+                    log::debug!("{}: {error}", self.path.display());
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -188,3 +218,42 @@ const MOST_CLIENTS: usize = 16;
 
 /// How long a client, or a mount, may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// What nobody asks for, and what tells whether it is still held.
+    fn services() -> (Services, Weak<()>) {
+        let held = Arc::new(());
+        let is_held = Arc::downgrade(&held);
+        let services = Services {
+            prefix: Prefix::default(),
+            prefetcher: None,
+            status: Box::new(move || panic!("nobody asks: {held:?}")),
+        };
+        (services, is_held)
+    }
+
+    #[test]
+    fn mount_that_ends_spares_the_socket_of_the_one_that_has_its_number_now() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let (old, is_old_held) = services();
+        let old = Channel::open_at(path.clone(), old).expect("opened");
+        let (new, is_new_held) = services();
+        let new = Channel::open_at(path.clone(), new).expect("opened");
+        drop(old);
+        let until = Instant::now() + Duration::from_secs(60);
+        while is_old_held.strong_count() > 0 {
+            assert!(Instant::now() < until, "its thread goes on");
+            thread::sleep(Duration::from_millis(1));
+        }
+        UnixStream::connect(&path).expect("the other one listens");
+        assert_eq!(is_new_held.strong_count(), 1);
+        drop(new);
+        assert!(!path.exists());
+    }
+}

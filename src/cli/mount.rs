@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
-use crate::shared_cache::SharedCacheStore;
+use crate::shared_cache::{SharedCache, SharedCacheStore};
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::{TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
@@ -41,12 +41,19 @@ use crate::write::{Places, SendWindow, WriteConfig};
 #[derive(Debug)]
 pub(super) struct Mounted {
     session: Session,
-    observers: Observers,
-    names: Remembered,
+    beside: Beside,
     // Outlives the session, so that no signal kills the process before it has unmounted.
     signals: Forwarding,
     // Outlives everything that makes requests.
     runtime: Runtime,
+}
+
+/// What goes on beside the session, and is brought to an end after it.
+#[derive(Debug)]
+struct Beside {
+    observers: Observers,
+    names: Remembered,
+    shared_cache: Option<SharedCache>,
 }
 
 /// Makes the mount, and tells `stage` of each step before it begins.
@@ -83,15 +90,14 @@ pub(super) fn start(
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
-    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, rest)| {
+    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, beside)| {
         let signals = listen(held, &session, log_level, manager.clone())?;
-        Ok((session, signals, rest))
+        Ok((session, signals, beside))
     });
     match mounted {
-        Ok((session, signals, (observers, names))) => Ok(Mounted {
+        Ok((session, signals, beside)) => Ok(Mounted {
             session,
-            observers,
-            names,
+            beside,
             signals,
             runtime,
         }),
@@ -110,16 +116,18 @@ impl Mounted {
     pub(super) fn serve(self) {
         let Self {
             session,
-            observers,
-            names,
+            beside,
             signals,
             runtime,
         } = self;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        names.save();
-        drop(observers);
+        beside.names.save();
+        if let Some(cache) = &beside.shared_cache {
+            shared_cache::settle(cache);
+        }
+        drop(beside.observers);
         // What does not end in time ends with the process.
         if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
             log::warn!("{error}");
@@ -139,7 +147,7 @@ fn mount(
     place: MountPoint,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, HeldSignals, (Observers, Remembered)), Failure> {
+) -> Result<(Session, HeldSignals, Beside), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
     let metrics = Metrics::default();
@@ -265,8 +273,14 @@ fn mount(
         }
     };
     let session = session.map_err(|error| session_failure(&error))?;
+    let shared_cache = caches.bucket.clone();
     let observers = Observers::start(config, runtime, directory, session.figures(), told, caches)?;
-    Ok((session, signals, (observers, names)))
+    let beside = Beside {
+        observers,
+        names,
+        shared_cache,
+    };
+    Ok((session, signals, beside))
 }
 
 /// Lets signals end the mount, and change what is logged.

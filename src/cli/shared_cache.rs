@@ -38,6 +38,15 @@ pub(super) fn open(
     opened.map(Some).map_err(|error| failure(bucket, &error))
 }
 
+/// Waits at the end of a mount until what it has read last is stored, if that takes no longer than a
+/// while.
+pub(super) fn settle(cache: &SharedCache) {
+    let left = cache.settle(SETTLE_DEADLINE);
+    if left > 0 {
+        log::info!("{left} blocks are not stored in the shared cache");
+    }
+}
+
 /// How the bucket of the cache is reached: as the one that is mounted in `region`, which `s3` says, as
 /// far as that fits. What fails is not tried for long, as the bucket that is mounted has the bytes, too.
 pub(super) fn cache_config(mut s3: S3Config, bucket: &BucketName, region: &str) -> S3Config {
@@ -86,6 +95,8 @@ fn remedy(error: &s3::Error) -> &'static str {
 
 /// Twice, as the CRT has no way to try once.
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+
+const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 

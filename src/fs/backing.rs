@@ -8,14 +8,16 @@
 //! does not count again when another one is used: a writer may replace the object, and the handle
 //! goes on with the version that it has.
 
+mod refusals;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use crate::cache::{CachedStore, WholeFile};
 use crate::s3::{Key, ObjectInfo};
@@ -23,6 +25,7 @@ use crate::tree::{self, FileVersion, InodeNo};
 
 use super::Fs;
 use super::errno::Error;
+use refusals::Refusals;
 
 impl Fs {
     /// A file that has all of `version`, which `ino` stands for, if whoever opens it can share that with
@@ -84,8 +87,7 @@ impl Fs {
 pub(super) struct Backings {
     cache: Arc<CachedStore>,
     open: Mutex<HashMap<InodeNo, Slot>>,
-    /// Whether the kernel has refused a file.
-    refused: Arc<AtomicBool>,
+    refusals: Arc<Refusals>,
 }
 
 /// How those read who have an inode open.
@@ -106,7 +108,7 @@ pub struct Backing {
     file: WholeFile,
     /// What the kernel knows it by, once it was asked; `None` when it has refused it.
     registered: OnceLock<Option<Box<dyn Any + Send + Sync>>>,
-    refused: Arc<AtomicBool>,
+    refusals: Arc<Refusals>,
 }
 
 impl Backing {
@@ -120,13 +122,12 @@ impl Backing {
         let registered = self
             .registered
             .get_or_init(|| match register(self.file.as_fd()) {
-                Ok(registered) => Some(Box::new(registered)),
+                Ok(registered) => {
+                    self.refusals.taken();
+                    Some(Box::new(registered))
+                }
                 Err(error) => {
-                    if !self.refused.swap(true, Ordering::Relaxed) {
-                        log::info!(
-                            "the kernel does not read files of the cache by itself: {error}"
-                        );
-                    }
+                    self.refusals.refused(&error, Instant::now());
                     None
                 }
             });
@@ -148,7 +149,7 @@ impl Backings {
         Self {
             cache,
             open: Mutex::default(),
-            refused: Arc::default(),
+            refusals: Arc::default(),
         }
     }
 
@@ -156,7 +157,7 @@ impl Backings {
     /// takes such files, also of this inode: not while others read it from this process.
     fn find(&self, ino: InodeNo, key: &Key, info: &ObjectInfo) -> Option<WholeFile> {
         let is_served = || matches!(self.lock().get(&ino), Some(Slot::Served(_)));
-        if self.refused.load(Ordering::Relaxed) || is_served() {
+        if !self.refusals.may_ask(Instant::now()) || is_served() {
             return None;
         }
         self.cache.whole(key, &info.etag, info.size)
@@ -166,7 +167,8 @@ impl Backings {
     /// has it open, or from this process.
     ///
     /// # Errors
-    /// [`Conflict`] when others read it from a file, and this one, with `can_share` false, cannot.
+    /// [`Conflict`] when others read it from a file, and this one cannot, with `can_share` false, or should
+    /// not, as the disk has failed since.
     pub(super) fn enter(
         &self,
         ino: InodeNo,
@@ -179,7 +181,9 @@ impl Backings {
                     *readers += 1;
                     Ok(None)
                 }
-                Slot::Backed(backing, readers) if can_share => {
+                Slot::Backed(backing, readers)
+                    if can_share && self.cache.is_trusted(&backing.file) =>
+                {
                     *readers += 1;
                     Ok(Some(Arc::clone(backing)))
                 }
@@ -190,7 +194,7 @@ impl Backings {
                     let backing = Arc::new(Backing {
                         file,
                         registered: OnceLock::new(),
-                        refused: Arc::clone(&self.refused),
+                        refusals: Arc::clone(&self.refusals),
                     });
                     slot.insert(Slot::Backed(Arc::clone(&backing), 1));
                     Ok(Some(backing))

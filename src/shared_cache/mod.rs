@@ -167,6 +167,12 @@ impl SharedCache {
         })))
     }
 
+    /// Waits until what was read is stored, for no longer than `limit`, and not for a bucket that takes
+    /// nothing at the moment. Returns how many blocks are left out.
+    pub fn settle(&self, limit: Duration) -> usize {
+        self.0.settle(limit)
+    }
+
     /// Adds what it has counted to `snapshot`.
     pub fn report(&self, snapshot: &mut Snapshot) {
         self.0.metrics.report(self.0.uploads.count(), snapshot);

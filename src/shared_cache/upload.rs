@@ -4,7 +4,8 @@
 //! left out.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,7 +16,10 @@ use crate::s3::ErrorKind;
 
 /// Blocks that are being stored.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<Inner>);
+pub(super) struct Uploads {
+    inner: Mutex<Inner>,
+    fewer: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -38,8 +42,28 @@ impl Uploads {
         self.lock().blocks.len()
     }
 
+    /// Waits until there are none, but not after `until`, and not once none has ended for `patience` or
+    /// `is_of_use` says no. Returns how many there are.
+    fn wait(&self, until: Instant, patience: Duration, is_of_use: impl Fn() -> bool) -> usize {
+        let mut inner = self.lock();
+        loop {
+            let before = inner.blocks.len();
+            if before == 0 || !is_of_use() {
+                return before;
+            }
+            let limit = patience.min(until.saturating_duration_since(Instant::now()));
+            let are_as_many = |inner: &mut Inner| inner.blocks.len() >= before;
+            let waited = self.fewer.wait_timeout_while(inner, limit, are_as_many);
+            let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                return now.blocks.len();
+            }
+            inner = now;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,7 +100,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.uploads.lock().blocks.remove(&self.block);
+        let uploads = &self.shared.uploads;
+        uploads.lock().blocks.remove(&self.block);
+        uploads.fewer.notify_all();
     }
 }
 
@@ -99,6 +125,14 @@ pub(super) fn offer(shared: &Arc<Shared>, block: Block, pieces: Vec<Bytes>) {
 }
 
 impl Shared {
+    /// Waits for what is being stored, for no longer than `limit`, and as long as the bucket takes blocks.
+    /// Returns how many are left.
+    pub(super) fn settle(&self, limit: Duration) -> usize {
+        let patience = self.clock.patience();
+        let until = Instant::now() + limit;
+        self.uploads.wait(until, patience, || self.writes.is_well())
+    }
+
     async fn store(&self, block: Block, body: Bytes) {
         let Some(request) = block.put(&body) else {
             return;

@@ -1,13 +1,16 @@
 //! Mounts with a cache on the disk: the same bytes, fewer requests, whatever becomes of the files.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use s3_test_server::{Model, synthetic};
 use tempfile::TempDir;
 
@@ -263,4 +266,93 @@ fn two_mounts_that_read_at_the_same_time_fetch_once() {
         sent[round] < OBJECTS * MIB * 5 / 4
     });
     assert!(is_fetched_once, "{sent:?} for {OBJECTS} MiB each");
+}
+
+/// Reads all of it past the page cache, 1 MiB at a time.
+fn read_directly(path: &Path) -> Vec<u8> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_DIRECT).open(path);
+    let mut file = file.expect("opened");
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).expect("read") {
+            0 => return bytes,
+            len => bytes.extend_from_slice(&buffer[..len]),
+        }
+    }
+}
+
+#[test]
+fn direct_readers_of_one_object_fetch_once() {
+    const LARGE: u64 = 64 * MIB;
+    const READERS: u64 = 8;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    let directory = tempfile::tempdir().expect("a directory");
+    // Mounts, bytes in a second that a connection brings, and milliseconds between readers.
+    let rounds = [(1, 50, 0), (2, 50, 0), (1, 10, 0), (2, 10, 0), (2, 50, 20)];
+    for round in 0..rounds.len() {
+        store.plant(&bucket, &format!("large{round}"), LARGE, 7);
+    }
+    // Nothing is fetched ahead of opens.
+    let options = ["--read-only", "--metadata-ttl", "minimal"];
+    let mounts = [0, 1].map(|_| with_cache(&store, &bucket, &directory, &options).mount());
+    let mut expected = vec![0; usize::try_from(LARGE).expect("small")];
+    synthetic::fill(7, 0, &mut expected);
+    for (round, (count, megabytes, pause)) in rounds.into_iter().enumerate() {
+        store.set_model(Model {
+            first_byte_ms: 10,
+            bandwidth: megabytes * 1_000_000,
+            ..Model::default()
+        });
+        let before = store.body_bytes_sent();
+        thread::scope(|scope| {
+            for (reader, mount) in (0..READERS).zip(mounts[..count].iter().cycle()) {
+                let path = mount.join(&format!("large{round}"));
+                let expected = &expected;
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_millis(reader * pause));
+                    assert!(read_directly(&path) == *expected);
+                });
+            }
+        });
+        let sent = store.body_bytes_sent() - before;
+        assert!(
+            sent < LARGE + LARGE / 4,
+            "round {round}: {sent} for {LARGE}"
+        );
+    }
+}
+
+#[test]
+fn mount_that_is_stopped_does_not_hold_up_another() {
+    const LARGE: u64 = 64 * MIB;
+    let store = Local::start();
+    let bucket = store.fresh_bucket();
+    store.plant(&bucket, "large", LARGE, 7);
+    store.set_model(Model {
+        first_byte_ms: 10,
+        bandwidth: 10_000_000,
+        ..Model::default()
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let [stopped, other] = [0, 1].map(|_| {
+        let options = ["--read-only", "--metadata-ttl", "minimal"];
+        with_cache(&store, &bucket, &directory, &options).mount()
+    });
+    let path = stopped.join("large");
+    let reading = thread::spawn(move || fs::read(path));
+    thread::sleep(Duration::from_millis(300));
+    let daemon = Pid::from_raw(i32::try_from(stopped.pid()).expect("a number"));
+    kill(daemon, Signal::SIGSTOP).expect("stopped");
+    let began = Instant::now();
+    let bytes = fs::read(other.join("large")).expect("read");
+    let took = began.elapsed();
+    kill(daemon, Signal::SIGCONT).expect("continued");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(reading.join().expect("no panic").expect("read") == bytes);
+    let mut expected = vec![0; usize::try_from(LARGE).expect("small")];
+    synthetic::fill(7, 0, &mut expected);
+    assert!(bytes == expected);
 }

@@ -5,6 +5,7 @@ mod cache_commands;
 mod caching;
 mod crashing;
 mod credentials;
+mod failing_disk;
 mod faults;
 mod indexing;
 mod keeping;

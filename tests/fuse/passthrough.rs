@@ -1,9 +1,9 @@
 //! Files that the kernel reads by itself from the cache: the right bytes, whatever else is done with
 //! them at the same time.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -81,13 +81,13 @@ fn read_all(file: &File) -> Vec<u8> {
 }
 
 /// Forgets what the kernel has read.
-fn drop_pages() {
+pub(crate) fn drop_pages() {
     fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
 }
 
 /// Whether the bytes of `file` can be read while its daemon is stopped, with nothing of them in the
 /// page cache.
-fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
+pub(crate) fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
     let daemon = Pid::from_raw(i32::try_from(mount.pid()).expect("a number"));
     let middle = file.metadata().expect("known").len() / 3;
     drop_pages();
@@ -107,7 +107,7 @@ fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
 }
 
 /// Reads `path` until the kernel can read it by itself, and gives the file that it reads so.
-fn wait_until_backed(mount: &Mount, path: &Path) -> File {
+pub(crate) fn wait_until_backed(mount: &Mount, path: &Path) -> File {
     wait_for("the kernel reads it", Duration::from_secs(60), || {
         drop(fs::read(path).expect("read"));
         thread::sleep(Duration::from_millis(300));
@@ -353,35 +353,75 @@ fn kernel_that_must_not_read_by_itself_does_not() {
     assert_eq!(fixture.store.count("GetObject"), gets);
 }
 
+/// A file system that lies on others; unmounted when dropped.
+struct Overlay<'a>(&'a Path);
+
+impl<'a> Overlay<'a> {
+    /// Puts it on `directory`, with what is in `lower`; changes go to `parts`.
+    fn on(directory: &'a Path, lower: &Path, parts: &Path) -> Self {
+        for part in ["upper", "work"] {
+            fs::create_dir(parts.join(part)).expect("made");
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            parts.join("upper").display(),
+            parts.join("work").display()
+        );
+        let status = Command::new("mount")
+            .args(["-t", "overlay", "-o", &options, "none"])
+            .arg(directory)
+            .status();
+        assert!(status.expect("mount runs").success());
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).expect("set");
+        Self(directory)
+    }
+}
+
+impl Drop for Overlay<'_> {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("--lazy").arg(self.0).status();
+        assert!(status.expect("umount runs").success());
+    }
+}
+
 #[test]
 fn cache_may_lie_on_a_file_system_that_lies_on_another() {
     let fixture = Fixture::new();
-    let parts = tempfile::tempdir().expect("a directory");
-    for part in ["lower", "upper", "work"] {
-        fs::create_dir(parts.path().join(part)).expect("made");
-    }
-    let part = |name: &str| parts.path().join(name).display().to_string();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        part("lower"),
-        part("upper"),
-        part("work")
-    );
-    let status = Command::new("mount")
-        .args(["-t", "overlay", "-o", &options, "none"])
-        .arg(fixture.cache.path())
-        .status();
-    assert!(status.expect("mount runs").success());
-    fs::set_permissions(
-        fixture.cache.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o700),
-    )
-    .expect("set");
+    let [lower, parts] = [0, 1].map(|_| tempfile::tempdir().expect("a directory"));
+    let _overlay = Overlay::on(fixture.cache.path(), lower.path(), parts.path());
     let mount = fixture.mounting(&[]).mount();
     let file = wait_until_backed(&mount, &mount.join("k"));
     assert!(read_all(&file) == content(1));
     drop(file);
     assert!(mount.unmount().success());
-    let status = Command::new("umount").arg(fixture.cache.path()).status();
-    assert!(status.expect("umount runs").success());
+}
+
+#[test]
+fn files_that_the_kernel_refuses_are_read_from_the_daemon() {
+    let fixture = Fixture::new();
+    // More file systems on top of each other than the kernel takes.
+    let [lowest, middle, parts, more_parts] =
+        [0; 4].map(|_| tempfile::tempdir().expect("a directory"));
+    let _middle = Overlay::on(middle.path(), lowest.path(), parts.path());
+    let _topmost = Overlay::on(fixture.cache.path(), middle.path(), more_parts.path());
+    let logs = tempfile::tempdir().expect("a directory");
+    let path = logs.path().to_str().expect("UTF-8");
+    let mount = fixture
+        .mounting(&["--debug", "--log-directory", path])
+        .mount();
+    let mut gets = 0;
+    // It is asked for the first two files, and then not for a while.
+    for round in 0..6 {
+        assert!(fs::read(mount.join("k")).expect("read") == content(1));
+        if round > 0 {
+            assert_eq!(fixture.store.count("GetObject"), gets);
+        }
+        gets = fixture.store.count("GetObject");
+        thread::sleep(Duration::from_millis(500));
+    }
+    let log = fs::read_dir(logs.path()).expect("there").flatten().next();
+    let log = fs::read_to_string(log.expect("a log").path()).expect("text");
+    assert_eq!(log.matches("it will be asked again").count(), 1, "{log}");
+    assert!(mount.unmount().success());
 }

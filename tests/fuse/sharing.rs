@@ -224,6 +224,36 @@ fn bucket_that_fails_never_fails_a_read() {
 }
 
 #[test]
+fn what_was_read_before_the_unmount_is_stored() {
+    let place = Place::new();
+    place.harm(vec![Rule::new(Fault::Latency { ms: 1000 }).on("PutObject")]);
+    let mount = place.mounting(&["--read-only"]).mount();
+    assert_right(&fs::read(mount.join("large")).expect("read"), 7, SIZE);
+    assert_right(&fs::read(mount.join("small")).expect("read"), 8, SMALL);
+    assert_eq!(place.blocks().len(), 0, "it takes a second");
+    assert!(mount.unmount().success());
+    assert_eq!(place.blocks().len(), BLOCKS + 1);
+    let before = place.gets();
+    place.read();
+    assert_eq!(place.gets(), before);
+}
+
+#[test]
+fn unmount_does_not_wait_for_a_bucket_that_takes_nothing() {
+    for fault in [Fault::Latency { ms: 60_000 }, Fault::Deny] {
+        let place = Place::new();
+        place.harm(vec![Rule::new(fault.clone()).on("PutObject")]);
+        let mount = place.mounting(&["--read-only"]).mount();
+        assert_right(&fs::read(mount.join("large")).expect("read"), 7, SIZE);
+        let began = Instant::now();
+        assert!(mount.unmount().success());
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(4), "{fault:?}: {took:?}");
+        assert_eq!(place.blocks().len(), 0);
+    }
+}
+
+#[test]
 fn blocks_may_vanish_under_the_mount() {
     let place = Place::filled();
     let mount = place.mounting(&[]).mount();

@@ -117,3 +117,65 @@ fn file_that_is_used_as_a_whole_is_not_removed_to_make_room() {
         assert!(round < 20, "it is not removed");
     }
 }
+
+/// Damages the file with this ending as a disk does, which leaves no trace.
+fn rot(fixture: &Fixture, ending: &str, place: u64) {
+    let path = fixture.files(ending).remove(0);
+    let modified = path.metadata().expect("there").modified().expect("known");
+    damage(&path, place, 1 << 40);
+    let file = File::options().write(true).open(path).expect("there");
+    file.set_modified(modified).expect("set");
+}
+
+#[test]
+fn file_of_which_a_block_was_bad_is_not_whole_any_more() {
+    let fixture = Fixture::new();
+    let size = 2 * MIB;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    fixture.read(&etag, size, 0..size).expect("read");
+    drop(fixture.wait_until_whole(&etag, size));
+    rot(&fixture, "data", MIB + 5);
+    // Whoever finds it has nothing to mend it with.
+    fixture.fake.put_synthetic("k", size, SEED + 1);
+    fixture.read(&etag, size, 0..size).expect_err("it is gone");
+    assert!(fixture.whole(&etag, size).is_none());
+}
+
+#[test]
+fn bad_block_is_found_of_a_file_that_nobody_reads_here() {
+    for (size, ending) in [(BLOCK, "block"), (BLOCK + 1, "data")] {
+        let fixture = Fixture::new();
+        let etag = fixture.fake.put_synthetic("k", size, SEED);
+        fixture.read(&etag, size, 0..size).expect("read");
+        drop(fixture.wait_until_whole(&etag, size));
+        rot(&fixture, ending, 5);
+        let until = Instant::now() + Duration::from_secs(60);
+        while fixture.whole(&etag, size).is_some() {
+            assert!(Instant::now() < until, "it is still whole after a minute");
+            thread::sleep(Duration::from_millis(100));
+        }
+        let body = fixture.read(&etag, size, 0..size).expect("read");
+        assert!(body == synthetic(SEED, 0..size));
+        assert_eq!(fixture.cache.0.metrics.bad_blocks.get(), 1);
+        fixture.wait_until_whole(&etag, size);
+    }
+}
+
+#[test]
+fn file_is_not_trusted_after_the_disk_has_failed_until_it_was_read_again() {
+    let fixture = Fixture::new();
+    let size = 2 * MIB;
+    let etag = fixture.fake.put_synthetic("k", size, SEED);
+    fixture.read(&etag, size, 0..size).expect("read");
+    let file = fixture.wait_until_whole(&etag, size);
+    assert!(fixture.store.is_trusted(&file));
+    let error = rustix::io::Errno::IO.into();
+    fixture.cache.0.failures.note("something", &error);
+    assert!(!fixture.store.is_trusted(&file));
+    thread::sleep(Duration::from_millis(1500));
+    assert!(fixture.whole(&etag, size).is_none(), "nobody has read it");
+    fixture.read(&etag, size, 0..size).expect("read");
+    let again = fixture.wait_until_whole(&etag, size);
+    assert!(fixture.store.is_trusted(&again) && !fixture.store.is_trusted(&file));
+    assert_eq!(fixture.gets(), 1);
+}

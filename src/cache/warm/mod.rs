@@ -94,7 +94,10 @@ impl CachedStore {
         let needed: u64 = wanted.iter().map(Wanted::price).sum();
         let mut room = usage.room(directory.root());
         if room < needed {
-            let mut candidates = look_through(directory)?;
+            let mut candidates = look_through(directory, |path, error| {
+                let text = format!("{} cannot be read", path.display());
+                self.shared.failures.note(&text, error);
+            })?;
             candidates.retain(|candidate| candidate.last_use < since);
             order(&mut candidates);
             for candidate in candidates {
