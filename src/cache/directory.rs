@@ -96,11 +96,26 @@ impl Directory {
 
     /// Makes the directory that `place` is in, and those above it, if they are gone.
     pub(super) fn make_place(&self, place: &Place) -> io::Result<()> {
+        self.make_root()?;
+        make(place.directory())
+    }
+
+    fn make_root(&self) -> io::Result<()> {
         if let Some(above) = self.root.parent() {
             make(above)?;
         }
-        make(&self.root)?;
-        make(place.directory())
+        make(&self.root)
+    }
+
+    /// The directory of what is known of names, which may not be there.
+    pub(super) fn names(&self) -> PathBuf {
+        self.root.join(NAMES)
+    }
+
+    /// Makes it, and those above it, if they are gone.
+    pub(super) fn make_names(&self) -> io::Result<()> {
+        self.make_root()?;
+        make(&self.names())
     }
 
     /// The directories that files are in.
@@ -172,6 +187,9 @@ fn check_own(found: &Metadata) -> Result<(), Refused> {
 
 /// The directory in the one that was named: that may be one with other contents.
 const NAME: &str = "mount-s3-cache";
+
+/// The directory in it of what is known of names.
+const NAMES: &str = "names";
 
 /// Changes with the format of the files.
 const FORMAT: &str = "v1";

@@ -64,7 +64,7 @@ impl Entries {
     }
 
     /// Where the files are.
-    pub(super) fn directory(&self) -> &Directory {
+    pub(super) fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 

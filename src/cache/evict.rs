@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::holdings::Holdings;
 use super::keeper::{Candidate, look_through, order};
 use super::name::{object_of, object_stem};
+use super::names;
 
 /// What to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,12 @@ impl Holdings {
         })?;
         evicted.left = found.iter().map(|candidate| candidate.bytes).sum();
         match what {
-            Eviction::All => {}
+            Eviction::All => {
+                if let Err(error) = names::remove(&self.directory) {
+                    log::warn!("what is known of names: {error}");
+                    evicted.stuck += 1;
+                }
+            }
             Eviction::UnusedSince(time) => found.retain(|candidate| candidate.last_use < *time),
             Eviction::ToBytes(_) => order(&mut found),
             Eviction::Objects(objects) => found.retain(|candidate| objects.has(candidate)),

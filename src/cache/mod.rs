@@ -19,6 +19,7 @@
 //! | `record` | what the notes look like |
 //! | `name` | which files belong to a version |
 //! | `directory` | where they are, and whom they may belong to |
+//! | `names` | what is known of names, kept for the next mount |
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
 //! | `proof`, `prover` | which files these are |
 //! | `probe`, `failures` | when the disk gives no longer what it has |
@@ -31,7 +32,7 @@
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
 //! `NAME.map` notes for each block whether it is there, and its checksum. An object of one block has
 //! a single file, `NAME.block`, with its notes in an attribute, where the file system takes attributes:
-//! data sets have millions of them. `NAME` is made of hashes of the store, the bucket, the key and the
+//! data sets have millions of them. What is [known of names](names) is beside these, in `names`. `NAME` is made of hashes of the store, the bucket, the key and the
 //! version: keys cannot be read off it. Several processes may use the same directory: whoever removes
 //! files removes names only, so that who has them open goes on.
 //!
@@ -52,6 +53,7 @@ mod get;
 mod holdings;
 mod keeper;
 mod name;
+mod names;
 mod notes;
 mod parallel;
 mod place;
@@ -82,6 +84,7 @@ pub use evict::{Evicted, Eviction, ObjectSet};
 pub use holdings::{Disk, Holdings, Survey};
 pub use name::Source;
 pub(crate) use name::{Name, hex};
+pub use names::{Known, Names, NotingStore};
 pub use store::CachedStore;
 pub use verify::Verified;
 pub use warm::{End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};

@@ -19,6 +19,12 @@ impl Source {
         Self { store, bucket }
     }
 
+    /// What it is told from other buckets by, as a part of a hash.
+    pub(super) fn short(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = hash(&[self.store.as_bytes(), self.bucket.as_bytes()]);
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The name of the version `etag` of `size` bytes of `key`.
     pub(crate) fn name(&self, key: &Key, etag: &ETag, size: u64) -> Name {
         Name::new(&self.store, &self.bucket, key.as_str(), &etag.text(), size)
@@ -101,7 +107,7 @@ pub(super) fn object_of(stem: &str) -> &str {
 }
 
 /// The hash of texts, and of where each of them ends.
-fn hash(texts: &[&[u8]]) -> [u8; 32] {
+pub(super) fn hash(texts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for text in texts {
         hash.update((text.len() as u64).to_le_bytes());

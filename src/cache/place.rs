@@ -151,6 +151,23 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
+/// Opens a file that is read, and only ever written at its end.
+///
+/// # Errors
+/// There is none, or it is a symbolic link.
+pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
+    options().append(true).open(path)
+}
+
+/// As [`open_to_append`], or makes an empty one.
+///
+/// # Errors
+/// It can be neither opened nor made.
+pub(super) fn append_or_create(path: &Path) -> io::Result<File> {
+    let mut options = options();
+    options.append(true).create(true).mode(MODE).open(path)
+}
+
 /// What is read is no use by itself: see [`super::uses`].
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -166,7 +183,11 @@ pub(super) fn is_new(path: &Path) -> bool {
     name.as_encoded_bytes().starts_with(NEW.as_bytes())
 }
 
-fn remove_file(path: &Path) -> io::Result<()> {
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// It is still there.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),

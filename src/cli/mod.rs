@@ -63,6 +63,7 @@ mod notify;
 mod observed;
 mod prefetch;
 mod progress;
+mod remembered;
 mod shared_cache;
 mod signals;
 mod staged;

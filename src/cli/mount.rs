@@ -20,6 +20,7 @@ use super::log_level::LogLevel;
 use super::logging;
 use super::notify::ServiceManager;
 use super::observed::{Caches, Observers};
+use super::remembered::Remembered;
 use super::shared_cache;
 use super::signals::{Forwarding, HeldSignals, Signal};
 use crate::cache::{Cache, CacheLimits, CachedStore, Source};
@@ -33,20 +34,22 @@ use crate::read::{HedgeConfig, Hedger, ReadConfig};
 use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
 use crate::shared_cache::{SharedCache, SharedCacheStore};
 use crate::stage::{Origin, Remote, Stage, leftovers};
-use crate::tree::{Tree, TreeConfig, Ttl};
+use crate::tree::{TreeConfig, Ttl};
 use crate::write::{Places, SendWindow, WriteConfig};
 
 /// A mount that answers.
 #[derive(Debug)]
 pub(super) struct Mounted {
     session: Session,
-    shared_cache: Option<SharedCache>,
-    observers: Observers,
+    rest: Rest,
     // Outlives the session, so that no signal kills the process before it has unmounted.
     signals: Forwarding,
     // Outlives everything that makes requests.
     runtime: Runtime,
 }
+
+/// What is ended after the session.
+type Rest = (Option<SharedCache>, Remembered, Observers);
 
 /// Makes the mount, and tells `stage` of each step before it begins.
 ///
@@ -82,15 +85,14 @@ pub(super) fn start(
         max_fragment_bytes: Some(FRAGMENT_BYTES),
     })
     .map_err(|error| Failure::new("Failed to start the AWS Common Runtime").caused_by(&error))?;
-    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, cache, seen)| {
+    let mounted = mount(config, place, &runtime, stage).and_then(|(session, held, rest)| {
         let signals = listen(held, &session, log_level, manager.clone())?;
-        Ok((session, signals, cache, seen))
+        Ok((session, signals, rest))
     });
     match mounted {
-        Ok((session, signals, shared_cache, observers)) => Ok(Mounted {
+        Ok((session, signals, rest)) => Ok(Mounted {
             session,
-            shared_cache,
-            observers,
+            rest,
             signals,
             runtime,
         }),
@@ -109,17 +111,15 @@ impl Mounted {
     pub(super) fn serve(self) {
         let Self {
             session,
-            shared_cache,
-            observers,
+            rest: (shared_cache, names, observers),
             signals,
             runtime,
         } = self;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        if let Some(cache) = shared_cache {
-            shared_cache::settle(&cache);
-        }
+        names.save();
+        shared_cache::settle(shared_cache);
         drop(observers);
         // What does not end in time ends with the process.
         if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
@@ -140,7 +140,7 @@ fn mount(
     place: MountPoint,
     runtime: &Runtime,
     stage: &mut dyn FnMut(&str),
-) -> Result<(Session, HeldSignals, Option<SharedCache>, Observers), Failure> {
+) -> Result<(Session, HeldSignals, Rest), Failure> {
     let index = index::open(config)?;
     stage("connecting to S3");
     let metrics = Metrics::default();
@@ -166,10 +166,12 @@ fn mount(
         bucket: shared_cache::open(config, runtime, region, &budget, &metrics.s3)?,
         disk: config.mount.cache.as_ref().map(open_cache).transpose()?,
     };
-    let (store, cached) = layered(&config.client, store, &caches);
+    let source = cache_source(&config.client, &store);
+    let names = Remembered::open(config, &caches, &source);
+    let (store, cached) = layered(store, source, &caches);
     let (store, tree) = match index {
         Some(index) => index::names(Arc::new(index), store, config),
-        None => (Arc::clone(&store), Tree::new(store, tree_config(config))),
+        None => names.tree(store, tree_config(config)),
     };
 
     stage("mounting");
@@ -266,7 +268,7 @@ fn mount(
     let session = session.map_err(|error| session_failure(&error))?;
     let shared_cache = caches.bucket.clone();
     let observers = Observers::start(config, runtime, directory, session.figures(), told, caches)?;
-    Ok((session, signals, shared_cache, observers))
+    Ok((session, signals, (shared_cache, names, observers)))
 }
 
 /// Lets signals end the mount, and change what is logged.
@@ -328,11 +330,10 @@ pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
 /// The store, of which what was read is kept in `caches`, and looked for on the disk first; and the
 /// part of it that does so.
 fn layered(
-    client: &ClientOptions,
     store: S3Store,
+    source: Source,
     caches: &Caches,
 ) -> (Arc<dyn Store>, Option<Arc<CachedStore>>) {
-    let source = cache_source(client, &store);
     let mut store: Arc<dyn Store> = Arc::new(store);
     if let Some(cache) = &caches.bucket {
         store = Arc::new(SharedCacheStore::new(store, cache, source.clone()));
@@ -355,7 +356,8 @@ pub(super) fn cached(
     Arc::new(CachedStore::new(store, cache, source))
 }
 
-fn cache_source(client: &ClientOptions, store: &S3Store) -> Source {
+/// What tells the bucket of `store` apart in a cache.
+pub(super) fn cache_source(client: &ClientOptions, store: &S3Store) -> Source {
     Source::new(cache_origin(client, store), store.bucket().to_owned())
 }
 

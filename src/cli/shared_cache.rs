@@ -38,10 +38,10 @@ pub(super) fn open(
     opened.map(Some).map_err(|error| failure(bucket, &error))
 }
 
-/// Waits at the end of a mount until what it has read last is stored, if that takes no longer than a
-/// while.
-pub(super) fn settle(cache: &SharedCache) {
-    let left = cache.settle(SETTLE_DEADLINE);
+/// Waits at the end of a mount until what it has read last is stored in `cache`, if that takes no longer
+/// than a while.
+pub(super) fn settle(cache: Option<SharedCache>) {
+    let left = cache.map_or(0, |cache| cache.settle(SETTLE_DEADLINE));
     if left > 0 {
         log::info!("{left} blocks are not stored in the shared cache");
     }

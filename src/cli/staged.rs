@@ -13,7 +13,9 @@ use super::args_staged::{Action, Choice, Recover, StagedArgs};
 use super::config::{Config, Environment};
 use super::diagnosis::connect_failure;
 use super::exit::Failure;
-use super::mount::{read_config, s3_config, write_config};
+use super::mount::{cache_source, open_cache, read_config, s3_config, write_config};
+use super::observed::Caches;
+use super::remembered::Remembered;
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::s3::S3Store;
 use crate::stage::{FileId, Leftover, LeftoverSession, Origin, Remote, leftovers};
@@ -86,7 +88,7 @@ fn run(recover: &Recover) -> Result<bool, Failure> {
         Failure::new("Failed to start the AWS Common Runtime").caused_by(&error)
     })?;
     // Files of one mount follow each other, and share its connection.
-    let mut connected: Option<(Origin, Remote)> = None;
+    let mut connected: Option<(Origin, Connected)> = None;
     let done = each(&recover.stage, &recover.choice, |session, file| {
         if file.is_in_doubt && !recover.force {
             return Err(Failure::new(
@@ -94,15 +96,17 @@ fn run(recover: &Recover) -> Result<bool, Failure> {
             )
             .with_remedy("store it nevertheless with --force, or discard it"));
         }
-        let remote = match &connected {
-            Some((origin, remote)) if *origin == session.origin => remote.clone(),
+        let Connected { remote, names } = match &connected {
+            Some((origin, connected)) if *origin == session.origin => connected.clone(),
             _ => {
-                let remote = connect(&session.origin, &runtime)?;
-                connected = Some((session.origin.clone(), remote.clone()));
-                remote
+                let new = connect(&session.origin, &runtime)?;
+                connected = Some((session.origin.clone(), new.clone()));
+                new
             }
         };
-        block_on(file.recover(remote, recover.force))
+        let recovered = block_on(file.recover(remote, recover.force));
+        names.save();
+        recovered
             .map(|()| "stored")
             .map_err(|error| Failure::new("it could not be stored, and stays").caused_by(&error))
     });
@@ -154,8 +158,16 @@ fn each(
     Ok(all_done)
 }
 
+/// What a mount that is gone was connected to.
+#[derive(Clone)]
+struct Connected {
+    remote: Remote,
+    /// What was known of names, which are changed.
+    names: Remembered,
+}
+
 /// Reaches S3 as the mount did that is gone.
-fn connect(origin: &Origin, runtime: &Runtime) -> Result<Remote, Failure> {
+fn connect(origin: &Origin, runtime: &Runtime) -> Result<Connected, Failure> {
     let words = ["mount-s3"].into_iter();
     let words = words.chain(origin.arguments.iter().map(String::as_str));
     let args = Args::parse_words(words.map(Into::into)).map_err(|refusal| {
@@ -164,13 +176,29 @@ fn connect(origin: &Origin, runtime: &Runtime) -> Result<Remote, Failure> {
     let config = Config::new(args, Environment::of_origin(&origin.environment))?;
     let store = block_on(S3Store::connect(runtime, s3_config(&config)))
         .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
+    let names = names(&config, &store);
     let budget = config.memory.plan.budget();
     let read = read_config(&config, Arc::clone(&budget));
-    Ok(Remote {
-        store: Arc::new(store),
+    let remote = Remote {
+        store: names.noting(Arc::new(store)),
         write: write_config(&config, &read, budget),
         read,
-    })
+    };
+    Ok(Connected { remote, names })
+}
+
+/// What the cache of the mount knows of names. The files are stored also without it.
+fn names(config: &Config, store: &S3Store) -> Remembered {
+    let mut caches = Caches::default();
+    if let Some(options) = &config.mount.cache {
+        match open_cache(options) {
+            Ok(cache) => caches.disk = Some(cache),
+            Err(failure) => complain(&format!(
+                "mounts with the cache may show files as they were before: {failure}"
+            )),
+        }
+    }
+    Remembered::open(config, &caches, &cache_source(&config.client, store))
 }
 
 fn say(line: &str) {

@@ -74,6 +74,13 @@ impl Moment {
             .filter(|left| !left.is_zero())
     }
 
+    /// The moment that was `age` before this one.
+    pub(super) fn before(self, age: Duration) -> Self {
+        let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        let micros = self.0.get().saturating_sub(age);
+        NonZeroU64::new(micros).map_or(Self::OLDEST, Self)
+    }
+
     /// How long after `earlier` this moment is.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
@@ -107,8 +114,14 @@ impl Clock {
         let elapsed = (self.read)().saturating_duration_since(self.start);
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let least = self.least.load(Ordering::Acquire);
-        let now = NonZeroU64::MIN.saturating_add(micros);
+        let now = NonZeroU64::MIN.saturating_add(START.saturating_add(micros));
         Moment(now.max(NonZeroU64::new(least).unwrap_or(now)))
+    }
+
+    /// When `moment` was; the start of the clock for what was before.
+    pub(super) fn instant(&self, moment: Moment) -> Instant {
+        let micros = moment.0.get().saturating_sub(START + NonZeroU64::MIN.get());
+        self.start + Duration::from_micros(micros)
     }
 
     /// The moment of a change: every moment that is read later is after it.
@@ -194,6 +207,10 @@ impl<const MOST: usize> Moments<MOST> {
     }
 }
 
+/// Microseconds at the start of a clock. Before it is room for what was known before, however long that is
+/// believed.
+const START: u64 = 1 << 62;
+
 const MINIMAL_FILE: Duration = Duration::from_millis(100);
 const MINIMAL_DIRECTORY: Duration = Duration::from_secs(1);
 const MINIMAL_LISTED: Duration = Duration::from_secs(1);
@@ -217,6 +234,21 @@ mod tests {
         assert_eq!(moment(5).remaining(ttl, moment(15)), None);
         assert_eq!(moment(5).remaining(Duration::ZERO, moment(5)), None);
         assert!(moment(5).remaining(Duration::MAX, moment(15)).is_some());
+    }
+
+    #[test]
+    fn moments_are_also_before_the_start_of_a_clock() {
+        let start = Instant::now();
+        let clock = Clock::new(move || start);
+        let now = clock.now();
+        let century = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+        assert_eq!(now.since(now.before(century)), century);
+        assert_eq!(now.before(Duration::MAX), Moment::OLDEST);
+        assert!(Moment::OLDEST < now.before(century));
+        assert_eq!(clock.instant(now), start);
+        assert_eq!(clock.instant(now.before(century)), start);
+        let later = moment(START + 7);
+        assert_eq!(clock.instant(later), start + Duration::from_micros(7));
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub struct Doubt {
 
 /// What S3 says that a name is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub enum Found {
     /// Some key starts with the name and a `/`.
     Directory,
     /// An object.

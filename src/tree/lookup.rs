@@ -30,11 +30,10 @@ impl Core {
             }
             (prefix, key)
         };
-        let Said {
-            found,
-            asked,
-            on_page,
-        } = self.find(parent, &name, &prefix, key, now).await?;
+        let Said { found, asked, by } = self.find(parent, &name, &prefix, &key, now).await?;
+        if by != By::Memory {
+            self.remember(&key, found.clone(), asked);
+        }
         let mut table = self.table();
         let Some(found) = found else {
             table.learn_absence(parent, &name, asked);
@@ -52,44 +51,41 @@ impl Core {
         let inode = table.get(ino)?;
         // From here on the kernel believes it as long as if S3 had answered just now.
         let ttl = self.ttl_of(&inode.content);
-        let valid_for = if on_page {
-            self.listed_valid_for(asked, now, ttl)
-        } else {
-            asked.remaining(ttl, now).unwrap_or_default()
+        let valid_for = match by {
+            By::Page => self.listed_valid_for(asked, now, ttl),
+            By::Asking | By::Memory => asked.remaining(ttl, now).unwrap_or_default(),
         };
         Ok(self.node(ino, inode, valid_for))
     }
 
     /// What `name` in `parent`, which is `key` and whose siblings start with `prefix`, leads to: by
-    /// a page that is at hand, by the page around it, or by itself.
+    /// a page that is at hand, by what was known before this mount, by the page around it, or by itself.
     async fn find(
         self: &Arc<Self>,
         parent: InodeNo,
         name: &Arc<str>,
         prefix: &str,
-        key: Key,
+        key: &Key,
         now: Moment,
     ) -> Result<Said, Error> {
-        let mut on_page = self.recall_page(parent, name, now);
-        if on_page.is_some() {
+        let said = |by| move |(found, asked)| Said { found, asked, by };
+        if let Some(on_page) = self.recall_page(parent, name, now) {
             self.pages().note_hit(parent);
             self.lookups.page.add(1);
-        } else {
-            self.lookups.asked.add(1);
-            on_page = self.ask_around(parent, name, prefix, now).await?;
+            return Ok(said(By::Page)(on_page));
         }
-        let (found, asked, on_page) = match on_page {
-            Some((found, asked)) => (found, asked, true),
+        if let Some((found, asked)) = self.recall_from_before(parent, name, key, now)? {
+            self.lookups.known.add(1);
+            return Ok(said(By::Memory)((Some(found), asked)));
+        }
+        self.lookups.asked.add(1);
+        match self.ask_around(parent, name, prefix, now).await? {
+            Some(on_page) => Ok(said(By::Page)(on_page)),
             None => {
-                let (found, asked) = self.ask_for(parent, name, key, now).await?;
-                (found, asked, false)
+                let answer = self.ask_for(parent, name, key.clone(), now).await?;
+                Ok(said(By::Asking)(answer))
             }
-        };
-        Ok(Said {
-            found,
-            asked,
-            on_page,
-        })
+        }
     }
 
     /// What S3 says that `name` in `parent`, which is `key`, leads to, and when it was asked. It
@@ -150,13 +146,8 @@ impl Core {
         } else {
             self.head(&key).await?.map(Found::File)
         };
-        let mut table = self.table();
-        self.take_in(
-            &mut table,
-            ino,
-            &found.map_or(Answer::Gone, Answer::Is),
-            now,
-        )?;
+        self.take_in(ino, &found.map_or(Answer::Gone, Answer::Is), now)?;
+        let table = self.table();
         let inode = table.get(ino)?;
         Ok(self.node(ino, inode, self.ttl_of(&inode.content)))
     }
@@ -244,14 +235,8 @@ impl Core {
     pub(super) async fn ask(&self, key: &Key, doubt: Doubt) -> Result<ObjectInfo, Error> {
         let found = self.head(key).await?.map(Found::File);
         let Doubt { ino, since, .. } = doubt;
-        let mut table = self.table();
-        self.take_in(
-            &mut table,
-            ino,
-            &found.map_or(Answer::Gone, Answer::Is),
-            since,
-        )?;
-        match &table.get(ino)?.content {
+        self.take_in(ino, &found.map_or(Answer::Gone, Answer::Is), since)?;
+        match &self.table().get(ino)?.content {
             Content::File(info) => Ok(info.clone()),
             Content::Directory(_) => Err(Error::IsDirectory),
             Content::Local(_) => Err(Error::Stale),
@@ -274,7 +259,7 @@ impl Core {
                 _ => return Err(error.into()),
             },
         };
-        self.take_in(&mut self.table(), ino, &answer, since)?;
+        self.take_in(ino, &answer, since)?;
         // A later answer outweighs this one in the table, but not for who asked.
         otherwise.map_or(Ok(()), Err)
     }
@@ -283,14 +268,16 @@ impl Core {
     /// older than every question that is asked from here on.
     pub(super) fn take_in(
         &self,
-        table: &mut Table,
         ino: InodeNo,
         answer: &Answer,
         asked: Moment,
     ) -> Result<(), Error> {
+        let mut table = self.table();
         let settled = table.settle(ino, answer, asked);
         if settled.is_err() {
             self.clock.tick();
+            drop(table);
+            self.forget_for_others(ino);
         }
         settled
     }
@@ -299,6 +286,7 @@ impl Core {
     pub(super) fn note_replaced(&self, ino: InodeNo) {
         let now = self.clock.tick();
         self.table().note_other(ino, now);
+        self.forget_for_others(ino);
     }
 
     /// What is known of `name` in `parent` and still counts. Counts a reference if it is an inode.
@@ -355,8 +343,18 @@ impl Core {
 struct Said {
     found: Option<Found>,
     asked: Moment,
-    /// Whether a page of a listing said it.
-    on_page: bool,
+    by: By,
+}
+
+/// What it was said by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// A page of a listing.
+    Page,
+    /// What was known before this mount.
+    Memory,
+    /// The answer to a question of its own.
+    Asking,
 }
 
 /// How long details are repeated without asking again, at least: whoever lists extended attributes

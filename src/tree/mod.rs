@@ -26,7 +26,8 @@
 //! changes, and what follows does not apply.
 //!
 //! What S3 said is believed for a time ([`Ttl`]) and then asked for again. Nothing is kept of an
-//! inode that the kernel has forgotten, unless it is local.
+//! inode that the kernel has forgotten, unless it is local; but a [`Memory`] may know what S3 said of
+//! names before there was this tree.
 
 mod answered;
 mod around;
@@ -41,6 +42,7 @@ mod listing;
 mod local;
 mod lookup;
 mod marker;
+mod memory;
 mod name;
 mod pager;
 mod pages;
@@ -63,8 +65,9 @@ pub use change::Named;
 pub use dir::DirHandle;
 pub use error::Error;
 pub use expiry::{Clock, Ttl};
-pub use inode::{Belief, Doubt, FileVersion, InodeNo, Node, NodeKind, ROOT};
+pub use inode::{Belief, Doubt, FileVersion, Found, InodeNo, Node, NodeKind, ROOT};
 pub use local::{LocalAttr, LocalFile};
+pub use memory::Memory;
 pub use posix::PosixAttr;
 pub use readdir::{DirEntry, Emit};
 
@@ -79,7 +82,7 @@ use answered::Lookups;
 use around::Nearby;
 use expiry::Moment;
 use indexed::{FOREVER, IndexDir, Indexed};
-use inode::{Content, Found, Inode};
+use inode::{Content, Inode};
 use pages::Pages;
 use readdir::BucketDir;
 use resolve::Flights;
@@ -135,13 +138,29 @@ impl Tree {
         Self::with_clock(store, config, Clock::system())
     }
 
+    /// As [`Self::new`], with what `memory` knows. Not for a tree that shows files only with their
+    /// [details](TreeConfig::details), which nobody remembers.
+    pub fn remembering(store: Arc<dyn Store>, config: TreeConfig, memory: Arc<dyn Memory>) -> Self {
+        Self::build(store, config, Clock::system(), Some(memory))
+    }
+
     /// As [`Self::new`], with a clock of the caller's own for the expiry of what is known.
     pub fn with_clock(store: Arc<dyn Store>, config: TreeConfig, clock: Clock) -> Self {
+        Self::build(store, config, clock, None)
+    }
+
+    fn build(
+        store: Arc<dyn Store>,
+        config: TreeConfig,
+        clock: Clock,
+        memory: Option<Arc<dyn Memory>>,
+    ) -> Self {
         let table = Mutex::new(Table::new(clock.now()));
         let core = Core {
             store,
             config,
             clock,
+            memory,
             made: SystemTime::now(),
             table,
             flights: Flights::default(),
@@ -371,6 +390,7 @@ struct Core {
     store: Arc<dyn Store>,
     config: TreeConfig,
     clock: Clock,
+    memory: Option<Arc<dyn Memory>>,
     /// The modification time of every directory.
     made: SystemTime,
     table: Mutex<Table>,

@@ -225,9 +225,7 @@ impl BucketDir {
         };
         // An open directory that has vanished reads as an empty one; its name is asked for again.
         if self.ino != ROOT
-            && let Err(error) =
-                self.core
-                    .take_in(&mut self.core.table(), self.ino, &answer, page.asked)
+            && let Err(error) = self.core.take_in(self.ino, &answer, page.asked)
         {
             log::debug!("inode {} while it is read: {error}", self.ino);
         }
@@ -321,7 +319,10 @@ impl BucketDir {
             table.refresh(self.ino, name, found, stream.asked)?
         };
         if let Some(ino) = known {
-            return Ok(self.core.node(ino, table.get(ino)?, valid_for));
+            let node = self.core.node(ino, table.get(ino)?, valid_for);
+            drop(table);
+            self.remember(stream, entry);
+            return Ok(node);
         }
         let kind = match found {
             Found::Directory => self.core.directory(),
@@ -332,6 +333,18 @@ impl BucketDir {
             kind,
             valid_for,
         })
+    }
+
+    /// Lets others know what an entry stands for. Of a store that lists in no order, a directory may come
+    /// that hides a file.
+    fn remember(&self, stream: &Stream, entry: &Entry) {
+        let Entry { name, found } = entry;
+        let is_certain = self.core.config.ordered && stream.listing.is_ordered();
+        if (is_certain || *found == Found::Directory)
+            && let Ok(key) = Key::new(format!("{}{name}", stream.prefix))
+        {
+            self.core.remember(&key, Some(found.clone()), stream.asked);
+        }
     }
 }
 

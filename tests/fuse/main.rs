@@ -18,6 +18,7 @@ mod namespace_local;
 mod passthrough;
 mod prefetching;
 mod reading;
+mod remembering;
 mod renaming;
 mod sharing;
 mod staging;

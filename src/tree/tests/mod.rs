@@ -2,6 +2,7 @@
 
 mod answers;
 mod indexed;
+mod memory;
 mod names;
 mod pages;
 mod properties;
@@ -45,7 +46,22 @@ impl Fixture {
         Self::looking_up(keys, "", ttls, true)
     }
 
+    /// One with a memory, below `d/`.
+    fn remembering(keys: &[&str], ttls: (Ttl, Ttl), memory: Arc<dyn Memory>) -> Self {
+        Self::build(keys, "d/", ttls, false, Some(memory))
+    }
+
     fn looking_up(keys: &[&str], prefix: &str, ttls: (Ttl, Ttl), pages: bool) -> Self {
+        Self::build(keys, prefix, ttls, pages, None)
+    }
+
+    fn build(
+        keys: &[&str],
+        prefix: &str,
+        ttls: (Ttl, Ttl),
+        pages: bool,
+        memory: Option<Arc<dyn Memory>>,
+    ) -> Self {
         let (ttl, negative_ttl) = ttls;
         let store = FakeStore::deterministic();
         for key in keys {
@@ -62,7 +78,7 @@ impl Fixture {
             ordered: true,
         };
         let clock = Clock::new(move || *clock.lock().unwrap());
-        let tree = Tree::with_clock(Arc::new(store.clone()), config, clock);
+        let tree = Tree::build(Arc::new(store.clone()), config, clock, memory);
         Self { store, tree, now }
     }
 
