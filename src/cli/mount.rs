@@ -120,14 +120,20 @@ impl Mounted {
             signals,
             runtime,
         } = self;
+        // The runtime waits for whoever can still make requests.
+        let Beside {
+            observers,
+            names,
+            shared_cache,
+        } = beside;
         if let Err(error) = session.wait() {
             log::error!("the mount has ended: {error}");
         }
-        beside.names.save();
-        if let Some(cache) = &beside.shared_cache {
-            shared_cache::settle(cache);
+        names.save();
+        if let Some(cache) = shared_cache {
+            shared_cache::settle(&cache);
         }
-        drop(beside.observers);
+        drop(observers);
         // What does not end in time ends with the process.
         if let Err(error) = runtime.shutdown(SHUTDOWN_DEADLINE) {
             log::warn!("{error}");
