@@ -37,11 +37,15 @@ impl Pages {
     /// is kept for its turn.
     ///
     /// # Errors
-    /// [`Error::NotAtEnd`]: bytes that were taken before are to be others now.
+    /// [`Error::NotAtEnd`]: bytes that were taken before are to be others now; or so much came that this is no
+    /// matter of order any more, but a hole.
     pub(super) fn sort(&mut self, end: u64, offset: u64, mut data: Bytes) -> Result<Bytes, Error> {
         // A page that comes again has all that it had before.
         self.forget_early(offset..offset + data.len() as u64);
         if offset > end {
+            if self.lease.bytes() + data.len() as u64 > MOST_EARLY {
+                return Err(Error::NotAtEnd { offset, end });
+            }
             self.keep(offset, data);
             return Ok(Bytes::new());
         }
@@ -120,7 +124,29 @@ impl Pages {
     }
 }
 
+/// Bytes that may come before their turn. The kernel writes back what it has gathered in turns, each no more than
+/// half of what is written in a second.
+const MOST_EARLY: u64 = 1 << 30;
+
 /// How many bytes `offset` is before `end`, in memory.
 fn back(end: u64, offset: u64) -> usize {
     usize::try_from(end - offset).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_hole_is_not_kept_without_end() {
+        let mut pages = Pages::new(&Budget::unlimited());
+        let piece = Bytes::from(vec![7; 1 << 20]);
+        let fill = |pages: &mut Pages, number: u64| pages.sort(0, number << 20, piece.clone());
+        for number in 1..=1024 {
+            assert!(fill(&mut pages, number).expect("kept").is_empty());
+        }
+        assert!(fill(&mut pages, 1).is_ok(), "the same place again");
+        let error = fill(&mut pages, 1025).expect_err("too much");
+        assert!(matches!(error, Error::NotAtEnd { end: 0, .. }), "{error}");
+    }
 }
