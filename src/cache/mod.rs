@@ -32,9 +32,9 @@
 //! `DIRECTORY/mount-s3-cache/v1/XX/NAME.data` is the object, with holes where nothing was fetched;
 //! `NAME.map` notes for each block whether it is there, and its checksum. An object of one block has
 //! a single file, `NAME.block`, with its notes in an attribute, where the file system takes attributes:
-//! data sets have millions of them. What is [known of names](names) is beside these, in `names`. `NAME` is made of hashes of the store, the bucket, the key and the
-//! version: keys cannot be read off it. Several processes may use the same directory: whoever removes
-//! files removes names only, so that who has them open goes on.
+//! data sets have millions of them. What is known of names is beside these, in `names`. `NAME` is made of
+//! hashes of the store, the bucket, the key and the version: keys cannot be read off it. Several processes
+//! may use the same directory: whoever removes files removes names only, so that who has them open goes on.
 //!
 //! A block is written before its note, and a note is no more than a claim: after a crash, also of
 //! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
