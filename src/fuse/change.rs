@@ -30,15 +30,20 @@ impl Adapter {
     ) {
         // A request has no more bytes than it has room for their number.
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let (served, notices) = (Arc::clone(&self.served), self.notices.clone());
-        let is_of_pages = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let served = Arc::clone(&self.served);
+        let behind = if flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            let size = u64::from(size);
+            notices::behind(ino, offset + size, size)
+        } else {
+            None
+        };
+        let behind = behind.map(|notice| (self.notices.clone(), notice));
         let answer = move |result: Result<(), Error>, reply: ReplyWrite| match result {
             Ok(()) => {
                 served.metrics.fuse.note_written(size);
                 reply.written(size);
-                if is_of_pages {
-                    let size = u64::from(size);
-                    notices.tell(notices::behind(ino, offset + size, size));
+                if let Some((notices, notice)) = behind {
+                    notices.tell([notice]);
                 }
             }
             Err(error) => reply.error(served.fail(

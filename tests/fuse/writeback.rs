@@ -13,13 +13,18 @@ use s3_test_server::{Fault, Model, Rule};
 use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
-use crate::support::mount::{Mount, Mounting};
+use crate::support::mount::Mount;
 use crate::support::store::TestStore;
 use crate::support::wait::wait_for;
 use crate::writing::sh;
 
-fn mounting(local: &Local, bucket: &str) -> Mounting {
-    local.mounting(bucket).with(&["--writeback-cache"])
+/// A store, a bucket of it that is empty, and a mount of that, with these flags, too.
+fn mounted(flags: &[&str]) -> (Local, String, Mount) {
+    let local = Local::start();
+    let bucket = local.fresh_bucket();
+    let mounting = local.mounting(&bucket).with(&["--writeback-cache"]);
+    let mount = mounting.with(flags).mount();
+    (local, bucket, mount)
 }
 
 /// Ends a file as `close` does, and says what that says.
@@ -37,9 +42,7 @@ fn taken(mount: &Mount, what: &str) -> u64 {
 
 #[test]
 fn small_writes_become_few_requests_and_the_object_has_their_bytes() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     let size = 20 * MIB + 5;
     let body = bytes(7, 0, size);
     let before = taken(&mount, "syscr");
@@ -58,11 +61,7 @@ fn small_writes_become_few_requests_and_the_object_has_their_bytes() {
 
 #[test]
 fn programs_that_write_find_their_files_stored() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket)
-        .with(&["--allow-overwrite"])
-        .mount();
+    let (local, bucket, mount) = mounted(&["--allow-overwrite"]);
     let source = tempfile::NamedTempFile::new().unwrap();
     let body = bytes(5, 0, 20 * MIB + 5);
     fs::write(source.path(), &body).unwrap();
@@ -101,9 +100,7 @@ fn programs_that_write_find_their_files_stored() {
 
 #[test]
 fn pages_that_were_written_back_in_part_and_dropped_are_written_on() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     let root = File::open(mount.path()).unwrap();
     let size = 9 * MIB + 77;
     let body = bytes(3, 0, size);
@@ -126,9 +123,7 @@ fn pages_that_were_written_back_in_part_and_dropped_are_written_on() {
 
 #[test]
 fn many_writers_at_once_store_what_they_write() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     let root = File::open(mount.path()).unwrap();
     let size = |writer: u64| 6 * MIB + writer * (3 * MIB + 17);
     thread::scope(|scope| {
@@ -155,9 +150,7 @@ fn many_writers_at_once_store_what_they_write() {
 
 #[test]
 fn gap_is_told_at_the_end_and_leaves_nothing() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     for (name, size, offset) in [("gap", 10 * MIB, 12 * MIB), ("hole", 0, MIB)] {
         for fsync in [true, false] {
             let mut file = File::create(mount.join(name)).unwrap();
@@ -179,9 +172,7 @@ fn gap_is_told_at_the_end_and_leaves_nothing() {
 
 #[test]
 fn what_is_changed_after_it_was_handed_over_is_told_and_what_was_not_is_stored() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     let mut told = 0;
     for round in 0..20 {
         let name = format!("f{round}");
@@ -228,9 +219,7 @@ fn what_is_changed_after_it_was_handed_over_is_told_and_what_was_not_is_stored()
 
 #[test]
 fn bytes_that_were_not_handed_over_can_still_be_changed() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     let mut file = File::create(mount.join("header")).unwrap();
     file.write_all(b"length ?, then the rest").unwrap();
     file.seek(SeekFrom::Start(7)).unwrap();
@@ -242,9 +231,7 @@ fn bytes_that_were_not_handed_over_can_still_be_changed() {
 
 #[test]
 fn length_that_is_set_keeps_what_was_written_or_is_refused() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     let root = File::open(mount.path()).unwrap();
     for (length, expected) in [(10, &b"0123456789"[..]), (4, b"0123")] {
         let name = format!("f{length}");
@@ -270,11 +257,7 @@ fn length_that_is_set_keeps_what_was_written_or_is_refused() {
 
 #[test]
 fn handles_that_are_not_gathered_refuse_at_once_what_is_out_of_order() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket)
-        .with(&["--allow-overwrite"])
-        .mount();
+    let (_local, _bucket, mount) = mounted(&["--allow-overwrite"]);
     let read_write = || {
         OpenOptions::new()
             .read(true)
@@ -300,9 +283,7 @@ fn handles_that_are_not_gathered_refuse_at_once_what_is_out_of_order() {
 
 #[test]
 fn failure_of_an_upload_reaches_the_writer_and_leaves_nothing() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mount) = mounted(&[]);
     for (step, size) in [
         ("PutObject", MIB),
         ("CreateMultipartUpload", 30 * MIB),
@@ -344,12 +325,10 @@ fn failure_of_an_upload_reaches_the_writer_and_leaves_nothing() {
 
 #[test]
 fn objects_that_are_replaced_have_their_new_length() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
     let cache = tempfile::tempdir().unwrap();
     let cache = cache.path().to_str().expect("text");
     let flags = ["--cache", cache, "--metadata-ttl", "1"];
-    let mount = mounting(&local, &bucket).with(&flags).mount();
+    let (local, bucket, mount) = mounted(&flags);
     for size in [10, 3 * MIB, 5, 100_000] {
         local.plant(&bucket, "f", size, size);
         thread::sleep(Duration::from_millis(1100));
@@ -365,9 +344,7 @@ fn objects_that_are_replaced_have_their_new_length() {
 
 #[test]
 fn killed_mount_stores_nothing_of_what_was_gathered() {
-    let local = Local::start();
-    let bucket = local.fresh_bucket();
-    let mut mount = mounting(&local, &bucket).mount();
+    let (local, bucket, mut mount) = mounted(&[]);
     let mut file = File::create(mount.join("f")).unwrap();
     file.write_all(&bytes(1, 0, 20 * MIB)).unwrap();
     mount.kill();
