@@ -6,11 +6,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::Once;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::minor;
 use nix::unistd::Pid;
 use s3_test_server::synthetic;
 use tempfile::TempDir;
@@ -19,7 +21,7 @@ use crate::indexing::index;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 3 * MIB + 12_345;
@@ -85,30 +87,59 @@ pub(crate) fn drop_pages() {
     fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
 }
 
-/// Whether the bytes of `file` can be read while its daemon is stopped, with nothing of them in the
-/// page cache.
+/// Whether the bytes of `file` are read without asking its daemon, with nothing of them in the page
+/// cache. The daemon is stopped meanwhile: what it is asked stays unanswered, and can be counted.
 pub(crate) fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
     let daemon = Pid::from_raw(i32::try_from(mount.pid()).expect("a number"));
-    let middle = file.metadata().expect("known").len() / 3;
-    drop_pages();
-    let (send, done) = mpsc::channel();
+    let known = file.metadata().expect("known");
     let reader = file.try_clone().expect("a descriptor");
+    drop_pages();
     kill(daemon, Signal::SIGSTOP).expect("stopped");
-    let reading = thread::spawn(move || {
-        let result = reader.read_exact_at(&mut [0; 4096], middle);
-        // Nobody listens any more when it took too long.
-        _ = send.send(());
-        result
+    let before = unanswered(known.dev());
+    let reading = thread::spawn(move || reader.read_exact_at(&mut [0; 4096], known.len() / 3));
+    let mut asked = None;
+    let is_read = wait_for("a read or a question", LONG, || {
+        let is_read = reading.is_finished();
+        if unanswered(known.dev()) > before {
+            asked.get_or_insert_with(Instant::now);
+        }
+        // Somebody else may have asked: a process that is being started closes what it does not inherit.
+        let is_asked = asked.is_some_and(|at| at.elapsed() > Duration::from_secs(2));
+        (is_read || is_asked).then_some(is_read)
     });
-    let is_read = done.recv_timeout(Duration::from_secs(2)).is_ok();
     kill(daemon, Signal::SIGCONT).expect("continued");
     reading.join().expect("no panic").expect("read");
     is_read
 }
 
+/// How many requests to the daemon of the file system `device` have no answer yet.
+fn unanswered(device: u64) -> u64 {
+    const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+    static MOUNTED: Once = Once::new();
+    MOUNTED.call_once(|| {
+        let has_any = fs::read_dir(CONNECTIONS)
+            .expect("the module is loaded")
+            .next();
+        if has_any.is_none() {
+            let flags = MsFlags::empty();
+            mount(
+                Some("none"),
+                CONNECTIONS,
+                Some("fusectl"),
+                flags,
+                None::<&str>,
+            )
+            .expect("mounted");
+        }
+    });
+    let waiting = format!("{CONNECTIONS}/{}/waiting", minor(device));
+    let waiting = fs::read_to_string(waiting).expect("a connection");
+    waiting.trim().parse().expect("a number")
+}
+
 /// Reads `path` until the kernel can read it by itself, and gives the file that it reads so.
 pub(crate) fn wait_until_backed(mount: &Mount, path: &Path) -> File {
-    wait_for("the kernel reads it", Duration::from_secs(60), || {
+    wait_for("the kernel reads it", LONG, || {
         drop(fs::read(path).expect("read"));
         thread::sleep(Duration::from_millis(300));
         let file = File::open(path).expect("opened");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::wait::wait_for;
+use super::wait::{LONG, wait_for};
 
 /// How a test mounts.
 #[derive(Debug, Clone)]
@@ -158,17 +158,18 @@ impl Mount {
 
     /// Unmounts from outside and returns how the daemon ended.
     pub(crate) fn unmount(mut self) -> ExitStatus {
-        let status = Command::new("umount")
-            .arg(self.path())
-            .status()
-            .expect("run umount");
-        assert!(status.success(), "umount: {status}");
+        // A process that another test starts has files of this one open until it runs its program.
+        wait_for("umount", LONG, || {
+            let mut umount = Command::new("umount");
+            let status = umount.arg(self.path()).status().expect("run umount");
+            status.success().then_some(())
+        });
         self.wait()
     }
 
     /// Waits for the daemon's end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait_for("mount-s3 ends", Duration::from_secs(15), || {
+        wait_for("mount-s3 ends", LONG, || {
             self.child.try_wait().expect("ask for mount-s3")
         })
     }

@@ -2,6 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+/// How long what must happen may take on a machine that stands still for a while.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+/// Runs `round`, which gets the number of the try, until it gives `Ok`, at most five times; panics with
+/// what each one gave. For claims of speed and of economy: a machine that stands still for a while
+/// spoils a try, a defect spoils all.
+pub(crate) fn once_in_five(mut round: impl FnMut(usize) -> Result<(), String>) {
+    let mut failures = Vec::new();
+    while let Err(failure) = round(failures.len()) {
+        failures.push(failure);
+        assert!(failures.len() < 5, "{failures:#?}");
+    }
+}
+
 /// Asks `condition` every 10 ms until it gives a value; panics after `limit`, naming `what`.
 pub(crate) fn wait_for<T>(
     what: &str,
