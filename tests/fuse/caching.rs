@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
+use crate::support::wait::once_in_five;
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 20 * MIB + 12_345;

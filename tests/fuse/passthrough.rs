@@ -92,15 +92,16 @@ pub(crate) fn drop_pages() {
 pub(crate) fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
     let daemon = Pid::from_raw(i32::try_from(mount.pid()).expect("a number"));
     let known = file.metadata().expect("known");
+    let (device, middle) = (known.dev(), known.len() / 3);
     let reader = file.try_clone().expect("a descriptor");
     drop_pages();
     kill(daemon, Signal::SIGSTOP).expect("stopped");
-    let before = unanswered(known.dev());
-    let reading = thread::spawn(move || reader.read_exact_at(&mut [0; 4096], known.len() / 3));
+    let before = unanswered(device);
+    let reading = thread::spawn(move || reader.read_exact_at(&mut [0; 4096], middle));
     let mut asked = None;
     let is_read = wait_for("a read or a question", LONG, || {
         let is_read = reading.is_finished();
-        if unanswered(known.dev()) > before {
+        if unanswered(device) > before {
             asked.get_or_insert_with(Instant::now);
         }
         // Somebody else may have asked: a process that is being started closes what it does not inherit.
