@@ -25,7 +25,7 @@ use super::change::time;
 use super::convert::{handle, inode};
 use super::directory::directory_reply;
 use super::executor::Executor;
-use super::notices::Notices;
+use super::revealed::Revealed;
 use super::served::Served;
 use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
 use crate::metrics::Operation;
@@ -35,7 +35,7 @@ use crate::metrics::Operation;
 pub(super) struct Adapter {
     pub(super) served: Arc<Served>,
     pub(super) executor: Executor,
-    pub(super) notices: Notices,
+    pub(super) revealed: Revealed,
     background: Background,
 }
 
@@ -43,13 +43,13 @@ impl Adapter {
     /// Starts the threads that operations continue on after a wait.
     pub(super) fn new(
         served: Arc<Served>,
-        notices: Notices,
+        revealed: Revealed,
         background: Background,
     ) -> io::Result<Self> {
         Ok(Self {
             executor: Executor::new(Arc::clone(&served.metrics.fuse))?,
             served,
-            notices,
+            revealed,
             background,
         })
     }
@@ -178,12 +178,12 @@ impl Filesystem for Adapter {
         file: FileHandle,
         offset: u64,
         data: &[u8],
-        flags: WriteFlags,
+        _flags: WriteFlags,
         _open_flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.do_write(ino, file, offset, data, flags, reply);
+        self.do_write(ino, file, offset, data, reply);
     }
 
     fn flush(

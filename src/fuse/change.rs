@@ -7,12 +7,11 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use fuser::{
     FileHandle, FopenFlags, INodeNo, RenameFlags, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry,
-    ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyWrite, Request, TimeOrNow,
 };
 
 use super::adapter::Adapter;
 use super::convert::{GENERATION, creator, file_attr, handle, inode};
-use super::notices;
 use crate::fs::{Error, Fs, OpenFlags, OpenKind, Pid, RenameMode, SetAttr};
 use crate::metrics::Operation;
 
@@ -25,26 +24,15 @@ impl Adapter {
         file: FileHandle,
         offset: u64,
         data: &[u8],
-        flags: WriteFlags,
         reply: ReplyWrite,
     ) {
         // A request has no more bytes than it has room for their number.
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let served = Arc::clone(&self.served);
-        let behind = if flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            let size = u64::from(size);
-            notices::behind(ino, offset + size, size)
-        } else {
-            None
-        };
-        let behind = behind.map(|notice| (self.notices.clone(), notice));
         let answer = move |result: Result<(), Error>, reply: ReplyWrite| match result {
             Ok(()) => {
                 served.metrics.fuse.note_written(size);
                 reply.written(size);
-                if let Some((notices, notice)) = behind {
-                    notices.tell([notice]);
-                }
             }
             Err(error) => reply.error(served.fail(
                 Operation::Write,

@@ -7,7 +7,6 @@ use fuser::{FileHandle, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus,
 
 use super::adapter::Adapter;
 use super::convert::{GENERATION, absent_attr, file_attr, file_type, handle, inode};
-use super::notices::Notice;
 use crate::fs::{Caching, DirEntry, Emit, Entry, Fs, Lookup, Pid};
 use crate::metrics::Operation;
 
@@ -39,7 +38,7 @@ impl Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let (served, notices) = (Arc::clone(&self.served), self.notices.clone());
+        let (served, revealed) = (Arc::clone(&self.served), self.revealed.clone());
         self.executor.run(Operation::Readdir, async move {
             let mut emit = |entry: DirEntry<'_>| {
                 let attr = &entry.entry.attr;
@@ -62,8 +61,7 @@ impl Adapter {
             }
             // The reply has attributes of its own for the kernel where they were asked for.
             if let Ok(fs) = served.fs() {
-                let revealed = fs.take_revealed();
-                notices.tell(revealed.map(|(ino, name)| Notice::Revealed(INodeNo(ino.0), name)));
+                revealed.tell(fs.take_revealed().map(|(ino, name)| (INodeNo(ino.0), name)));
             }
         });
     }

@@ -13,8 +13,8 @@ mod convert;
 mod directory;
 mod executor;
 mod figures;
-mod notices;
 mod readahead;
+mod revealed;
 mod served;
 mod session;
 #[cfg(test)]

@@ -18,8 +18,8 @@ use nix::sys::statvfs::statvfs;
 use super::adapter::Adapter;
 use super::background::Background;
 use super::figures::Figures;
-use super::notices::Notices;
 use super::readahead;
+use super::revealed::Revealed;
 use super::served::Served;
 use super::unmount::{Event, Place, Unmounter};
 use crate::fs::Fs;
@@ -135,11 +135,11 @@ impl Session {
     /// [`MountError`] says what to do about it. Nothing stays mounted.
     pub fn mount(fs: Fs, config: &MountConfig) -> Result<Self, MountError> {
         check_device()?;
-        let (served, adapter, notices) = adapt(fs, config)?;
+        let (served, adapter, revealed) = adapt(fs, config)?;
         let session = fuser::Session::new(adapter, &config.directory, &session_config(config))
             .map_err(|error| diagnose(&config.directory, &error))?;
         let place = Place::at(&config.directory);
-        let this = Self::serve(session, served, &notices, config, place)?;
+        let this = Self::serve(session, served, &revealed, config, place)?;
         this.check_answer(&config.directory)?;
         this.unmounter.remember_device(&config.directory);
         readahead::raise(&config.directory);
@@ -156,7 +156,7 @@ impl Session {
     /// # Errors
     /// [`MountError`] says what to do about it.
     pub fn take_over(fs: Fs, device: OwnedFd, config: &MountConfig) -> Result<Self, MountError> {
-        let (served, adapter, notices) = adapt(fs, config)?;
+        let (served, adapter, revealed) = adapt(fs, config)?;
         let mut options = session_config(&MountConfig {
             auto_unmount: false,
             ..config.clone()
@@ -177,7 +177,7 @@ impl Session {
             auto_unmount: false,
             ..config.clone()
         };
-        let this = Self::serve(session, served, &notices, &config, Place::Elsewhere)?;
+        let this = Self::serve(session, served, &revealed, &config, Place::Elsewhere)?;
         info!("serving the mount of {}", config.directory.display());
         Ok(this)
     }
@@ -186,11 +186,11 @@ impl Session {
     fn serve(
         session: fuser::Session<Adapter>,
         served: Arc<Served>,
-        notices: &Notices,
+        revealed: &Revealed,
         config: &MountConfig,
         place: Place,
     ) -> Result<Self, MountError> {
-        notices
+        revealed
             .start(session.notifier())
             .map_err(MountError::Threads)?;
         // The helper unmounts what is dead when it sees its socket closed, and looks only once. Of
@@ -324,12 +324,12 @@ impl Drop for Session {
 }
 
 /// What answers the kernel, and what it shares with the session.
-fn adapt(fs: Fs, config: &MountConfig) -> Result<(Arc<Served>, Adapter, Notices), MountError> {
+fn adapt(fs: Fs, config: &MountConfig) -> Result<(Arc<Served>, Adapter, Revealed), MountError> {
     let served = Arc::new(Served::new(fs));
-    let notices = Notices::default();
-    let adapter = Adapter::new(Arc::clone(&served), notices.clone(), config.background)
+    let revealed = Revealed::default();
+    let adapter = Adapter::new(Arc::clone(&served), revealed.clone(), config.background)
         .map_err(MountError::Threads)?;
-    Ok((served, adapter, notices))
+    Ok((served, adapter, revealed))
 }
 
 /// Looks for `/dev/fuse` before anything is mounted.

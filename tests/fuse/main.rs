@@ -26,4 +26,5 @@ mod staging;
 mod support;
 mod upload_faults;
 mod writeback;
+mod writeback_ends;
 mod writing;

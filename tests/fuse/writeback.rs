@@ -19,7 +19,7 @@ use crate::support::wait::wait_for;
 use crate::writing::sh;
 
 /// A store, a bucket of it that is empty, and a mount of that, with these flags, too.
-fn mounted(flags: &[&str]) -> (Local, String, Mount) {
+pub(crate) fn mounted(flags: &[&str]) -> (Local, String, Mount) {
     let local = Local::start();
     let bucket = local.fresh_bucket();
     let mounting = local.mounting(&bucket).with(&["--writeback-cache"]);
@@ -28,7 +28,7 @@ fn mounted(flags: &[&str]) -> (Local, String, Mount) {
 }
 
 /// Ends a file as `close` does, and says what that says.
-fn close(file: File) -> std::io::Result<()> {
+pub(crate) fn close(file: File) -> std::io::Result<()> {
     nix::unistd::close(file).map_err(Into::into)
 }
 

@@ -1,0 +1,82 @@
+//! How files end that the kernel gathers (`--writeback-cache`): what their writers and others are told, also
+//! when the store hangs and the daemon is killed.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::io::Errno;
+use s3_test_server::{Fault, Model, Rule};
+
+use crate::namespace::assert_errno;
+use crate::reading::MIB;
+use crate::support::mount::Mount;
+use crate::support::wait::{LONG, wait_for};
+use crate::writeback::mounted;
+
+/// The kernel's end of a mount. It lets go of everybody when this is dropped, also of a daemon that cannot die.
+struct Connection(PathBuf);
+
+impl Connection {
+    fn of(mount: &Mount) -> Self {
+        let device = fs::metadata(mount.path()).expect("it answers").dev();
+        let minor = rustix::fs::minor(device);
+        Self(format!("/sys/fs/fuse/connections/{minor}/abort").into())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let _gone = fs::write(&self.0, "1");
+    }
+}
+
+fn slow_uploads(ms: u64) -> Model {
+    Model {
+        rules: vec![Rule::new(Fault::Latency { ms }).on("UploadPart")],
+        ..Model::default()
+    }
+}
+
+#[test]
+fn daemon_that_is_killed_while_the_store_hangs_ends_and_so_does_its_mount() {
+    for round in 0..3 {
+        let (local, bucket, mut mount) = mounted(&[]);
+        let connection = Connection::of(&mount);
+        // The writer is faster, so that its pages wait.
+        local.set_model(slow_uploads(200));
+        let (written, path) = (Arc::new(AtomicU64::new(0)), mount.join("f"));
+        let count = Arc::clone(&written);
+        let writer = thread::spawn(move || {
+            let mut file = File::create(path)?;
+            let block = vec![7; 1 << 20];
+            loop {
+                file.write_all(&block)?;
+                count.fetch_add(MIB, Ordering::Relaxed);
+            }
+        });
+        wait_for("it is written", LONG, || {
+            (written.load(Ordering::Relaxed) > (150 + 50 * round) * MIB).then_some(())
+        });
+        local.set_model(slow_uploads(3_600_000));
+        thread::sleep(Duration::from_secs(3));
+        kill(
+            Pid::from_raw(i32::try_from(mount.pid()).expect("a number")),
+            Signal::SIGKILL,
+        )
+        .expect("it runs");
+        mount.wait();
+        let ended: std::io::Result<()> = writer.join().expect("no panic");
+        ended.expect_err("nobody takes it");
+        assert_errno(fs::metadata(mount.path()), Errno::NOTCONN);
+        assert_eq!(local.keys(&bucket), [""; 0]);
+        drop(connection);
+    }
+}
