@@ -188,7 +188,9 @@ impl WriteHandle {
     /// # Errors
     /// [`Error::NotAtEnd`], [`Error::TooLarge`], [`Error::Stored`] after [`Self::complete`], and
     /// [`Error::S3`]. After an error (other than [`Error::Stored`]) the file has failed: what was
-    /// uploaded is aborted, and all that follows fails in the same way.
+    /// uploaded is aborted, and all that follows fails in the same way. A handle that takes pages fails
+    /// after [`Error::Stored`], too, and keeps its object: the kernel tells one of those who have the file open
+    /// that a page was refused, and once, so that each end of the file has to tell it again.
     ///
     /// # Cancel safety
     /// A dropped call makes the file fail with [`Error::GivenUp`], unless it still waited for
@@ -288,6 +290,8 @@ impl WriteHandle {
         let (end, largest) = (inner.end, self.config.largest_file());
         let error = match &inner.stage {
             Stage::Failed(error) => return Err(error.clone()),
+            // Whoever has written pages does not see this answer.
+            Stage::Stored if inner.pages.is_some() => Error::Stored,
             Stage::Stored => return Err(Error::Stored),
             _ if offset != end && inner.pages.is_none() => Error::NotAtEnd { offset, end },
             Stage::Buffering {

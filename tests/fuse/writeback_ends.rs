@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -19,7 +20,7 @@ use crate::namespace::assert_errno;
 use crate::reading::MIB;
 use crate::support::mount::Mount;
 use crate::support::wait::{LONG, wait_for};
-use crate::writeback::mounted;
+use crate::writeback::{close, mounted};
 
 /// The kernel's end of a mount. It lets go of everybody when this is dropped, also of a daemon that cannot die.
 struct Connection(PathBuf);
@@ -78,5 +79,30 @@ fn daemon_that_is_killed_while_the_store_hangs_ends_and_so_does_its_mount() {
         assert_errno(fs::metadata(mount.path()), Errno::NOTCONN);
         assert_eq!(local.keys(&bucket), [""; 0]);
         drop(connection);
+    }
+}
+
+/// Runs a program, which inherits every file that is open, and closes it.
+fn run_another() {
+    Command::new("true").status().expect("it runs");
+}
+
+#[test]
+fn write_after_fsync_is_told_by_the_last_close_whoever_has_heard_of_it_before() {
+    let (local, bucket, mount) = mounted(&[]);
+    let close_twin = |file: &File| drop(close(file.try_clone().expect("a twin")));
+    for (name, close_other) in [
+        ("none", &(|_: &File| ()) as &dyn Fn(&File)),
+        ("twin", &close_twin),
+        ("child", &|_| run_another()),
+    ] {
+        let mut file = File::create(mount.join(name)).unwrap();
+        file.write_all(b"one").unwrap();
+        file.sync_all().expect("it is stored");
+        file.write_all(b"two").expect("the kernel keeps it");
+        close_other(&file);
+        close_other(&file);
+        assert_errno(close(file), Errno::IO);
+        assert_eq!(local.body(&bucket, name).as_deref(), Some(&b"one"[..]));
     }
 }

@@ -183,3 +183,19 @@ fn early_bytes_are_paid_for_until_they_are_taken() {
     assert_eq!(config.budget.used(), 0);
     assert_eq!(store.log(), []);
 }
+
+#[test]
+fn page_that_comes_after_the_end_is_told_by_every_later_end() {
+    let store = store();
+    let handle = paged(&store, &config(Budget::unlimited()));
+    write(&handle, 0, b"one").expect("taken");
+    block_on(handle.complete()).expect("stored");
+    block_on(handle.complete()).expect("stored already");
+    let refused = write(&handle, 0, b"onetwo").expect_err("too late");
+    assert!(matches!(refused, Error::Stored), "{refused}");
+    for _ in 0..2 {
+        let error = block_on(handle.complete()).expect_err("not all is stored");
+        assert!(matches!(error, Error::Stored), "{error}");
+    }
+    assert_eq!(store.body("f").as_deref(), Some(&b"one"[..]));
+}
