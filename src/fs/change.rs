@@ -273,7 +273,8 @@ impl Fs {
 
     /// Changes attributes. Of what is local the times can be changed, and the rest is ignored. Where
     /// attributes are kept in metadata, all but the length can be changed of every file, and
-    /// nothing of directories, which is ignored.
+    /// nothing of directories, which is ignored. Where the kernel gathers bytes, the time of modification
+    /// of an object can be given, and is ignored: the kernel does that by itself, and takes a refusal for lost bytes.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::NotPermitted`] for what is in S3, and for cutting off what was
@@ -310,6 +311,9 @@ impl Fs {
                 self.getattr(ino).await
             }
             Ok(None) if keeps && change.size.is_none() => self.describe_anew(ino, change).await,
+            Ok(None) | Err(tree::Error::Stale) if self.is_of_the_kernel(&change) => {
+                self.remembered(ino)
+            }
             Ok(None) | Err(tree::Error::IsDirectory) => Err(IN_S3),
             // It was local, is stored, and still open.
             Err(tree::Error::Stale) => match self.pins.get(ino) {
@@ -321,6 +325,16 @@ impl Fs {
             },
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the kernel may ask for `change` by itself: it keeps the times of regular files where it gathers
+    /// bytes, and writes them back some time after it has changed them, as when a file is renamed or removed.
+    fn is_of_the_kernel(&self, change: &SetAttr) -> bool {
+        let times = SetAttr {
+            modified: change.modified,
+            ..SetAttr::default()
+        };
+        self.config.writeback_cache && *change == times
     }
 
     /// What a name leads to after a writer that has closed it is finished.

@@ -249,18 +249,32 @@ impl Fs {
     /// # Cancel safety
     /// A dropped call has changed nothing.
     pub async fn getattr(&self, ino: InodeNo) -> Result<Entry, Error> {
-        match self.pins.get(ino) {
-            Some(Pinned::Version(info)) => {
-                return Ok(Entry {
-                    attr: Attr::of_file(ino, &info, &self.config),
-                    valid_for: PINNED_VALID_FOR,
-                });
-            }
-            Some(Pinned::Local(file)) => return Ok(self.local_entry(ino, &file)),
-            None => {}
+        match self.pinned(ino) {
+            Some(entry) => Ok(entry),
+            None => Ok(self.entry(&self.tree.getattr(ino).await?)),
         }
-        let node = self.tree.getattr(ino).await?;
-        Ok(self.entry(&node))
+    }
+
+    /// The attributes of an inode as they were last, whatever has become of its name. Makes no request.
+    ///
+    /// # Errors
+    /// There is no such inode.
+    fn remembered(&self, ino: InodeNo) -> Result<Entry, Error> {
+        match self.pinned(ino) {
+            Some(entry) => Ok(entry),
+            None => Ok(self.entry(&self.tree.remembered(ino)?)),
+        }
+    }
+
+    /// The attributes of an inode that is open.
+    fn pinned(&self, ino: InodeNo) -> Option<Entry> {
+        Some(match self.pins.get(ino)? {
+            Pinned::Version(info) => Entry {
+                attr: Attr::of_file(ino, &info, &self.config),
+                valid_for: PINNED_VALID_FOR,
+            },
+            Pinned::Local(file) => self.local_entry(ino, &file),
+        })
     }
 
     /// Opens a file on behalf of the thread `by`. A handle that reads pins the version: every read

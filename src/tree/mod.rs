@@ -272,6 +272,20 @@ impl Tree {
         }
     }
 
+    /// What was last known of an inode, whatever its name leads to by now. Makes no request.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when there is no such inode.
+    pub fn remembered(&self, ino: InodeNo) -> Result<Node, Error> {
+        match &self.names {
+            Names::Bucket(core) => {
+                let table = core.table();
+                Ok(core.node(ino, table.get(ino)?, Duration::ZERO))
+            }
+            Names::Index(index) => index.getattr(ino),
+        }
+    }
+
     /// The version of the file `ino`, to be opened, and whether S3 has to be asked for it first.
     /// Makes no request: a doubt is settled by [`Self::ask`], or by [`Self::settle`].
     ///

@@ -1,7 +1,7 @@
 //! How files end that the kernel gathers (`--writeback-cache`): what their writers and others are told, also
 //! when the store hangs and the daemon is killed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -9,10 +9,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::fs::syncfs;
 use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 
@@ -105,4 +106,32 @@ fn write_after_fsync_is_told_by_the_last_close_whoever_has_heard_of_it_before() 
         assert_errno(close(file), Errno::IO);
         assert_eq!(local.body(&bucket, name).as_deref(), Some(&b"one"[..]));
     }
+}
+
+#[test]
+fn files_that_are_renamed_or_removed_are_closed_without_an_error() {
+    let (local, bucket, mount) = mounted(&["--allow-delete", "--allow-rename"]);
+    let path = mount.join("f");
+    fs::write(&path, "text").unwrap();
+    let mut reader = File::open(&path).unwrap();
+    let moved = mount.join("moved");
+    fs::rename(&path, &moved).unwrap();
+    close(reader).expect("it was only renamed");
+    for _ in 0..2 {
+        reader = File::open(&moved).unwrap();
+        assert_eq!(std::io::read_to_string(&reader).unwrap(), "text");
+        reader
+            .set_modified(UNIX_EPOCH)
+            .expect("nothing of it is kept");
+        assert_errno(
+            reader.set_times(FileTimes::new().set_accessed(UNIX_EPOCH)),
+            Errno::PERM,
+        );
+        close(reader).expect("it was read");
+    }
+    reader = File::open(&moved).unwrap();
+    fs::remove_file(&moved).unwrap();
+    close(reader).expect("it was only removed");
+    syncfs(File::open(mount.path()).unwrap()).expect("nothing is lost");
+    assert_eq!(local.keys(&bucket), [""; 0]);
 }

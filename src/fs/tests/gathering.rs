@@ -77,3 +77,56 @@ fn pages_are_stored_in_order_and_a_length_is_answered_as_it_was_set() {
     block_on(fs.flush(opened.file, ME)).expect("stored");
     assert_eq!(store.body("a").as_deref(), Some(&b"now behind"[..]));
 }
+
+#[test]
+fn times_that_the_kernel_writes_back_are_accepted_of_objects_and_nothing_else() {
+    let store = FakeStore::new();
+    store.put("old", "old");
+    let fs = writing::allowing(&store, Ttl::Minimal, |config| {
+        (config.writeback_cache, config.allow_delete) = (true, true);
+    });
+    let set = |ino, change| block_on(fs.setattr(ino, change)).map_err(|error| error.errno());
+    let some_time = Some(std::time::UNIX_EPOCH);
+    let times = SetAttr {
+        modified: some_time,
+        ..SetAttr::default()
+    };
+    let old = lookup(&fs, "old").expect("an object").attr;
+    let (new, opened) = create(&fs, "new", libc::O_WRONLY);
+    block_on(fs.fsync(opened.file)).expect("stored");
+    for ino in [old.ino, new.attr.ino] {
+        assert_eq!(set(ino, times).map(|entry| entry.attr.ino), Ok(ino));
+        for refused in [
+            SetAttr {
+                size: Some(0),
+                ..times
+            },
+            SetAttr {
+                mode: Some(0o600),
+                ..times
+            },
+            SetAttr {
+                uid: Some(1),
+                ..times
+            },
+            SetAttr {
+                gid: Some(1),
+                ..times
+            },
+            SetAttr {
+                accessed: some_time,
+                ..times
+            },
+        ] {
+            assert_eq!(set(ino, refused).err(), Some(Errno::EPERM), "{refused:?}");
+        }
+    }
+    block_on(fs.release(opened.file)).expect("it is closed");
+    block_on(fs.unlink(ROOT, OsStr::new("old"))).expect("removed");
+    store.clear_log();
+    for (ino, size) in [(old.ino, 3), (new.attr.ino, 0)] {
+        let entry = set(ino, times).expect("the kernel still has it");
+        assert_eq!((entry.attr.size, entry.attr.kind), (size, FileKind::File));
+    }
+    assert_eq!(store.log(), []);
+}
