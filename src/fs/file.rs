@@ -172,8 +172,13 @@ impl Fs {
     }
 
     /// Bytes of a file that is being written, which the kernel needs again to write the rest of a page.
-    pub(super) async fn read_page(&self, writer: &Writer, offset: u64) -> Result<Bytes, Error> {
-        let page = writer.handle.read_page(offset).await;
+    pub(super) async fn read_page(
+        &self,
+        writer: &Writer,
+        offset: u64,
+        size: u32,
+    ) -> Result<Bytes, Error> {
+        let page = writer.handle.read_page(offset, size as usize).await;
         page.ok_or(Error::NotOpenForReading)
     }
 

@@ -412,7 +412,7 @@ impl Fs {
                 ..
             } => (ino, reader, reading, visit),
             OpenFile::Staged(handle) => return handle.staged.read(offset, size).await,
-            OpenFile::Writer { writer, .. } => return self.read_page(writer, offset).await,
+            OpenFile::Writer { writer, .. } => return self.read_page(writer, offset, size).await,
         };
         // Somebody else may have opened it for writing since.
         if let Some(staged) = self.staged_of(*ino) {

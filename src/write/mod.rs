@@ -212,12 +212,12 @@ impl WriteHandle {
         Ok(())
     }
 
-    /// The bytes of a page from `offset` on that was taken, and of which the kernel needs the rest again
-    /// before more can be written into it; `None` if they are not here any more. Waits for a write that
-    /// is under way. Only of a handle that takes pages.
-    pub async fn read_page(&self, offset: u64) -> Option<Bytes> {
+    /// Up to `size` bytes from `offset` on, of pages that were taken and of which the kernel needs the rest
+    /// again before more can be written into them; `None` if they are not here any more. Waits for a write
+    /// that is under way. Only of a handle that takes pages.
+    pub async fn read_page(&self, offset: u64, size: usize) -> Option<Bytes> {
         let inner = self.inner.lock().await;
-        inner.pages.as_ref()?.read(inner.end, offset)
+        inner.pages.as_ref()?.read(inner.end, offset, size)
     }
 
     /// Makes sure that S3 has every byte so far, and lets writing go on if the handle appends;

@@ -108,19 +108,30 @@ impl Pages {
         self.early.keys().next().copied()
     }
 
-    /// The bytes from `offset` on of a file that ends at `end`, as far as they are still here: the rest of a
-    /// page, when the kernel has let go of it and needs it again.
-    pub(super) fn read(&self, end: u64, offset: u64) -> Option<Bytes> {
-        if let Some((start, bytes)) = self.early.range(..=offset).next_back()
-            && let Some(rest) = bytes.len().checked_sub(back(offset, *start))
-            && rest > 0
-        {
-            return Some(bytes.slice(bytes.len() - rest..));
+    /// Up to `size` bytes from `offset` on of a file that ends at `end`, zeros where nothing came, as far as
+    /// they are still here: a page that the kernel has let go of and needs again.
+    pub(super) fn read(&self, end: u64, offset: u64, size: usize) -> Option<Bytes> {
+        let stop = offset + size as u64;
+        let mut page = vec![0; size];
+        let mut len = 0;
+        let mut put = |at: u64, bytes: &[u8]| {
+            let skipped = back(offset, at.min(offset)).min(bytes.len());
+            let start = back(at.max(offset), offset);
+            let bytes = &bytes[skipped..][..(size - start).min(bytes.len() - skipped)];
+            page[start..][..bytes.len()].copy_from_slice(bytes);
+            len = len.max(start + bytes.len());
+        };
+        if offset < end {
+            put(offset, &self.taken.read(back(end, offset))?);
         }
-        if offset >= end {
-            return Some(Bytes::new());
+        for (start, piece) in self.early.range(..stop).rev() {
+            if *start + piece.len() as u64 <= offset {
+                break;
+            }
+            put(*start, piece);
         }
-        self.taken.read(back(end, offset))
+        page.truncate(len);
+        Some(page.into())
     }
 }
 

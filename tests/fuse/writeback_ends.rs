@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,12 +14,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::fs::syncfs;
+use rustix::fs::{Advice, fadvise, syncfs};
 use rustix::io::Errno;
 use s3_test_server::{Fault, Model, Rule};
 
 use crate::namespace::assert_errno;
-use crate::reading::MIB;
+use crate::reading::{MIB, bytes};
 use crate::support::mount::Mount;
 use crate::support::wait::{LONG, wait_for};
 use crate::writeback::{close, mounted};
@@ -134,4 +135,21 @@ fn files_that_are_renamed_or_removed_are_closed_without_an_error() {
     close(reader).expect("it was only removed");
     syncfs(File::open(mount.path()).unwrap()).expect("nothing is lost");
     assert_eq!(local.keys(&bucket), [""; 0]);
+}
+
+#[test]
+fn page_that_came_early_and_was_dropped_is_written_into() {
+    let (local, bucket, mount) = mounted(&[]);
+    let file = File::create(mount.join("f")).unwrap();
+    let mut body = bytes(1, 0, 60 * 4096);
+    file.write_all_at(&body[10 * 4096..], 10 * 4096).unwrap();
+    syncfs(File::open(mount.path()).unwrap()).unwrap();
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    let place = 20 * 4096 + 5;
+    body[place..][..10].fill(b'Z');
+    file.write_all_at(&[b'Z'; 10], place as u64)
+        .expect("its page is there");
+    file.write_all_at(&body[..10 * 4096], 0).unwrap();
+    close(file).expect("it is stored");
+    assert!(local.body(&bucket, "f").expect("stored") == body);
 }

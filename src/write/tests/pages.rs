@@ -89,7 +89,7 @@ proptest! {
                 continue;
             }
             let last = file.body.len() / page() * page();
-            let again = block_on(handle.read_page(last as u64)).expect("it is there");
+            let again = block_on(handle.read_page(last as u64, page())).expect("it is there");
             prop_assert_eq!(&again[..], &file.body[last..]);
         }
         block_on(handle.complete()).expect("it is stored");
@@ -198,4 +198,31 @@ fn page_that_comes_after_the_end_is_told_by_every_later_end() {
         assert!(matches!(error, Error::Stored), "{error}");
     }
     assert_eq!(store.body("f").as_deref(), Some(&b"one"[..]));
+}
+
+#[test]
+fn pages_that_came_early_are_read_again_as_far_as_is_asked() {
+    let store = store();
+    let handle = paged(&store, &config(Budget::unlimited()));
+    let size = page() as u64;
+    let body = bytes(7 * size, 1);
+    let read = |start: u64, length: usize| {
+        let page = block_on(handle.read_page(start, length));
+        page.expect("it is there")
+    };
+    // With a hole of one page.
+    write(&handle, 0, &body[..100]).expect("taken");
+    write(&handle, size, &body[page()..4 * page()]).expect("kept");
+    write(&handle, 2 * size, &body[2 * page()..3 * page()]).expect("kept");
+    write(&handle, 5 * size, &body[5 * page()..]).expect("kept");
+    assert_eq!(read(0, page()), body[..100]);
+    assert_eq!(read(size, page()), body[page()..2 * page()]);
+    assert_eq!(read(size + 5, 10), body[page() + 5..][..10]);
+    assert_eq!(read(size, 3 * page()), body[page()..4 * page()]);
+    assert_eq!(read(6 * size, 9 * page()), body[6 * page()..]);
+    assert_eq!(read(4 * size, page()), b""[..]);
+    let with_hole = [&vec![0; page()][..], &body[5 * page()..6 * page()]].concat();
+    assert_eq!(read(4 * size, 2 * page()), with_hole);
+    let with_start = [&body[..100], &vec![0; page() - 100], &body[page()..][..7]].concat();
+    assert_eq!(read(0, page() + 7), with_start);
 }
