@@ -28,6 +28,7 @@ mod config;
 mod describe;
 mod error;
 mod funds;
+mod inner;
 mod pages;
 mod streaming;
 mod taken;
@@ -50,6 +51,7 @@ use crate::s3::{ETag, Key, PutCondition, PutRequest, Store, Stored};
 use buffer::Buffer;
 use describe::Description;
 use funds::Funds;
+use inner::{Append, Inner, Stage};
 use pages::Pages;
 use streaming::Streaming;
 
@@ -177,7 +179,7 @@ impl WriteHandle {
         };
         match &taken {
             Ok(()) => inner.took(data),
-            Err(error) => inner.stage = Stage::Failed(error.clone()),
+            Err(error) => inner.fail(error),
         }
         Some(taken)
     }
@@ -213,10 +215,13 @@ impl WriteHandle {
     }
 
     /// Up to `size` bytes from `offset` on, of pages that were taken and of which the kernel needs the rest
-    /// again before more can be written into them; `None` if they are not here any more. Waits for a write
-    /// that is under way. Only of a handle that takes pages.
+    /// again before more can be written into them; `None` if they are not here any more, as of a file that
+    /// has failed. Waits for a write that is under way. Only of a handle that takes pages.
     pub async fn read_page(&self, offset: u64, size: usize) -> Option<Bytes> {
         let inner = self.inner.lock().await;
+        if matches!(inner.stage, Stage::Failed(_)) {
+            return None;
+        }
         inner.pages.as_ref()?.read(inner.end, offset, size)
     }
 
@@ -300,7 +305,7 @@ impl WriteHandle {
             _ if offset.saturating_add(length as u64) > largest => Error::TooLarge { largest },
             _ => return Ok(()),
         };
-        inner.stage = Stage::Failed(error.clone());
+        inner.fail(&error);
         Err(error)
     }
 
@@ -393,10 +398,10 @@ impl WriteHandle {
             Stage::Stored => Ok(()),
             Stage::Failed(error) => Err(error),
         };
-        inner.stage = match &result {
-            Ok(()) => Stage::Stored,
-            Err(error) => Stage::Failed(error.clone()),
-        };
+        match &result {
+            Ok(()) => inner.stage = Stage::Stored,
+            Err(error) => inner.fail(error),
+        }
         result
     }
 
@@ -460,86 +465,4 @@ impl fmt::Debug for WriteHandle {
             .field("request", &self.request)
             .finish_non_exhaustive()
     }
-}
-
-struct Inner {
-    /// Where the next write has to begin.
-    end: u64,
-    pages: Option<Pages>,
-    stage: Stage,
-}
-
-enum Stage {
-    /// No upload has begun.
-    Buffering {
-        buffer: Buffer,
-        /// For a handle that appends, which never leaves this stage before its end.
-        append: Option<Append>,
-        funds: Funds,
-    },
-    Streaming(Streaming),
-    Stored,
-    Failed(Error),
-}
-
-impl Inner {
-    /// Takes the stage out, to be put back when a step has ended. A step that is dropped in the
-    /// middle leaves a failed file behind.
-    fn take(&mut self) -> Stage {
-        std::mem::replace(&mut self.stage, Stage::Failed(Error::GivenUp))
-    }
-
-    /// What of `data` is to be taken now. What is wrong makes the file fail.
-    fn sort(&mut self, offset: u64, data: Bytes) -> Result<Bytes, Error> {
-        let Some(pages) = &mut self.pages else {
-            return Ok(data);
-        };
-        let sorted = pages.sort(self.end, offset, data);
-        if let Err(error) = &sorted {
-            self.fail(error);
-        }
-        sorted
-    }
-
-    /// Notes that `data` was taken.
-    fn took(&mut self, data: &[u8]) {
-        self.end += data.len() as u64;
-        if let Some(pages) = &mut self.pages {
-            pages.took(data);
-        }
-    }
-
-    /// What came too early, and may be taken now.
-    fn next(&mut self) -> Option<(u64, Bytes)> {
-        self.pages.as_mut()?.next(self.end)
-    }
-
-    /// Where bytes begin that came too early.
-    fn early(&self) -> Option<u64> {
-        self.pages.as_ref()?.first_early()
-    }
-
-    /// Makes the file fail if bytes are missing before others that were written.
-    fn check_no_gap(&mut self) -> Result<(), Error> {
-        match self.early() {
-            Some(offset) if !matches!(self.stage, Stage::Failed(_)) => {
-                let error = Error::NotAtEnd {
-                    offset,
-                    end: self.end,
-                };
-                self.fail(&error);
-                Err(error)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn fail(&mut self, error: &Error) {
-        self.stage = Stage::Failed(error.clone());
-    }
-}
-
-/// What the next append goes on from: the version and its length, unless there is no object yet.
-struct Append {
-    base: Option<(ETag, u64)>,
 }

@@ -87,6 +87,12 @@ impl Pages {
         }
     }
 
+    /// Drops all that came too early.
+    pub(super) fn drop_early(&mut self) {
+        self.early.clear();
+        self.lease.shrink(self.lease.bytes());
+    }
+
     /// Notes that `data` was taken.
     pub(super) fn took(&mut self, data: &[u8]) {
         self.taken.add(data);

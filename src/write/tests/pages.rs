@@ -226,3 +226,37 @@ fn pages_that_came_early_are_read_again_as_far_as_is_asked() {
     let with_start = [&body[..100], &vec![0; page() - 100], &body[page()..][..7]].concat();
     assert_eq!(read(0, page() + 7), with_start);
 }
+
+#[test]
+fn failed_file_keeps_nothing_that_came_early() {
+    let failures: [(&str, fn(&WriteHandle, &FakeStore)); 4] = [
+        ("other bytes", |handle, _| {
+            write(handle, 0, b"two").expect_err("one was taken");
+        }),
+        ("too large", |handle, _| {
+            write(handle, u64::MAX, b"x").expect_err("too large");
+        }),
+        ("a hole", |handle, _| {
+            block_on(handle.complete()).expect_err("a hole");
+        }),
+        ("the store", |handle, store| {
+            store.fail_next(Op::Part, None, ErrorKind::Denied, 1);
+            let _any = write(handle, 3, &bytes(3 * PART, 1)[..]);
+            block_on(handle.complete()).expect_err("denied");
+        }),
+    ];
+    for (failure, fail) in failures {
+        let store = store();
+        let config = config(Budget::new(4096, 1));
+        let handle = paged(&store, &config);
+        write(&handle, 0, b"one").expect("taken");
+        write(&handle, 4 * PART, &bytes(50_000, 1)).expect("kept");
+        assert!(config.budget.used() >= 50_000);
+        fail(&handle, &store);
+        assert_eq!(config.budget.used(), 0, "{failure}");
+        assert!(
+            block_on(handle.read_page(4 * PART, 10)).is_none(),
+            "{failure}"
+        );
+    }
+}
