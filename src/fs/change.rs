@@ -11,7 +11,8 @@ use super::posix::Creator;
 use super::process::Pid;
 use super::rename::{Name, Outcome, has_local};
 use super::{Fs, OpenKind, Opened, open};
-use crate::tree::{self, InodeNo, Named, NodeKind};
+use crate::s3::Key;
+use crate::tree::{self, InodeNo, LocalFile, Named, NodeKind};
 
 /// What `setattr` is asked to change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -292,20 +293,15 @@ impl Fs {
         }
         let keeps = self.config.posix_metadata;
         match self.tree.local(ino) {
-            Ok(Some((_key, file))) => {
-                if change.size.is_some_and(|size| size < file.attr().size) {
+            Ok(Some((key, file))) => {
+                if let Some(size) = change.size
+                    && !self.set_length(&key, &file, size).await
+                {
                     return Err(Error::NotPermitted("what was written cannot be cut off"));
                 }
                 file.set_times(change.accessed, change.modified);
                 self.keep_change(&file, &change);
-                let mut entry = self.local_entry(ino, &file);
-                if let Some(size) = change.size
-                    && self.config.writeback_cache
-                {
-                    // It may have bytes that were not handed over, and drops what is beyond this.
-                    entry.attr.size = size;
-                }
-                Ok(entry)
+                Ok(self.local_entry(ino, &file))
             }
             Err(tree::Error::IsDirectory) if keeps || self.tree.is_local_directory(ino)? => {
                 self.getattr(ino).await
@@ -324,6 +320,22 @@ impl Fs {
                 _ => Err(tree::Error::Stale.into()),
             },
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the file `file`, which is local and has `key`, a length; `false` if it has more already. A writer
+    /// to whom the kernel hands over pages has to reach it, as the kernel writes zeros up to there into them. For
+    /// others it says nothing: they know how many bytes there are.
+    async fn set_length(&self, key: &Key, file: &LocalFile, length: u64) -> bool {
+        match self.opens.writer(key) {
+            Some(writer) if writer.handle.takes_pages() => {
+                let is_set = writer.handle.set_length(length).await;
+                if is_set {
+                    file.set_size(length);
+                }
+                is_set
+            }
+            _ => length >= file.attr().size,
         }
     }
 

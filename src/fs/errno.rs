@@ -189,7 +189,9 @@ fn of_tree(error: &tree::Error) -> (Errno, Level) {
 
 fn of_write(error: &write::Error, too_large: Errno) -> (Errno, Level) {
     match error {
-        write::Error::NotAtEnd { .. } => (Errno::EINVAL, Level::Warn),
+        write::Error::NotAtEnd { .. } | write::Error::TooShort { .. } => {
+            (Errno::EINVAL, Level::Warn)
+        }
         write::Error::TooLarge { .. } => (too_large, Level::Warn),
         write::Error::Stored => (Errno::EIO, Level::Debug),
         write::Error::GivenUp => (Errno::EIO, Level::Warn),
@@ -357,6 +359,11 @@ mod tests {
         let table = [
             (
                 write::Error::NotAtEnd { offset: 1, end: 0 },
+                "EINVAL",
+                "EINVAL",
+            ),
+            (
+                write::Error::TooShort { length: 1, end: 0 },
                 "EINVAL",
                 "EINVAL",
             ),

@@ -13,6 +13,14 @@ pub enum Error {
         /// Where the file ends.
         end: u64,
     },
+    /// The file was given a length, and ends before.
+    #[error("the file was given a length of {length} bytes, and only {end} were written")]
+    TooShort {
+        /// The length.
+        length: u64,
+        /// Where the file ends.
+        end: u64,
+    },
     /// The file would have more parts than S3 takes.
     #[error("the file is larger than {largest} bytes: choose larger parts (--write-part-size)")]
     TooLarge {

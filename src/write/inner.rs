@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::buffer::Buffer;
 use super::error::Error;
 use super::funds::Funds;
-use super::pages::Pages;
+use super::pages::{Lack, Pages};
 use super::streaming::Streaming;
 use crate::s3::ETag;
 
@@ -63,24 +63,51 @@ impl Inner {
         self.pages.as_mut()?.next(self.end)
     }
 
-    /// Where bytes begin that came too early.
-    pub(super) fn early(&self) -> Option<u64> {
-        self.pages.as_ref()?.first_early()
+    /// Whether `length` bytes at `offset` are taken as they come, so that nothing has to be sorted.
+    pub(super) fn is_plain(&self, offset: u64, length: usize) -> bool {
+        match &self.pages {
+            None => true,
+            Some(pages) => offset == self.end && pages.is_plain(offset + length as u64),
+        }
     }
 
-    /// Makes the file fail if bytes are missing before others that were written.
-    pub(super) fn check_no_gap(&mut self) -> Result<(), Error> {
-        match self.early() {
-            Some(offset) if !matches!(self.stage, Stage::Failed(_)) => {
-                let error = Error::NotAtEnd {
-                    offset,
-                    end: self.end,
-                };
-                self.fail(&error);
-                Err(error)
+    /// Whether nothing came, and no length was set.
+    pub(super) fn is_untouched(&self, start: u64) -> bool {
+        self.end == start && self.lacks().is_none()
+    }
+
+    fn lacks(&self) -> Option<Lack> {
+        self.pages.as_ref()?.lacks(self.end)
+    }
+
+    /// Gives the file a length, up to which bytes have to come. `false` if it has more.
+    pub(super) fn set_length(&mut self, length: u64) -> bool {
+        match &mut self.pages {
+            Some(pages) if length >= self.end => {
+                pages.set_length(length);
+                true
             }
-            _ => Ok(()),
+            _ => false,
         }
+    }
+
+    /// What was kept back, and may be taken now that the file is to be complete.
+    pub(super) fn last(&mut self) -> Option<(u64, Bytes)> {
+        self.pages.as_mut()?.settle();
+        self.next()
+    }
+
+    /// Makes the file fail if bytes are missing: before others that were written, or up to the length that it
+    /// was given.
+    pub(super) fn check_whole(&mut self) -> Result<(), Error> {
+        let end = self.end;
+        let error = match (&self.stage, self.lacks()) {
+            (Stage::Failed(_), _) | (_, None) => return Ok(()),
+            (_, Some(Lack::Before(offset))) => Error::NotAtEnd { offset, end },
+            (_, Some(Lack::UpTo(length))) => Error::TooShort { length, end },
+        };
+        self.fail(&error);
+        Err(error)
     }
 
     /// Ends the file with `error`, and gives back the memory of what came too early.

@@ -65,6 +65,7 @@ pub struct WriteHandle {
     description: Option<Description>,
     /// Where the first write has to begin.
     start: u64,
+    in_pages: bool,
     inner: Mutex<Inner>,
 }
 
@@ -125,6 +126,7 @@ impl WriteHandle {
             request: sync::Mutex::new(request),
             description: None,
             start,
+            in_pages: false,
             inner: Mutex::new(Inner {
                 end: start,
                 pages: None,
@@ -141,6 +143,7 @@ impl WriteHandle {
     /// which the file ends more than once.
     #[must_use]
     pub fn in_pages(mut self) -> Self {
+        self.in_pages = true;
         self.inner.get_mut().pages = Some(Pages::new(&self.config.budget));
         self
     }
@@ -163,7 +166,7 @@ impl WriteHandle {
     /// Those of [`Self::write`].
     pub fn write_now(&self, offset: u64, data: &[u8]) -> Option<Result<(), Error>> {
         let mut inner = self.inner.try_lock()?;
-        if inner.pages.is_some() && (offset != inner.end || inner.early().is_some()) {
+        if !inner.is_plain(offset, data.len()) {
             return None;
         }
         if let Err(error) = self.admit(&mut inner, offset, data.len()) {
@@ -199,19 +202,19 @@ impl WriteHandle {
     /// another call to end.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<(), Error> {
         let mut inner = self.inner.lock().await;
-        let mut next = Some((offset, data));
-        while let Some((offset, data)) = next {
-            self.admit(&mut inner, offset, data.len())?;
-            let data = inner.sort(offset, data)?;
-            if !data.is_empty() {
-                let stage = inner.take();
-                let taken = self.take_in(stage, data.clone()).await;
-                inner.stage = taken.inspect_err(|error| inner.fail(error))?;
-                inner.took(&data);
-            }
-            next = inner.next();
-        }
-        Ok(())
+        self.take_all(&mut inner, Some((offset, data))).await
+    }
+
+    /// Whether the handle takes pages.
+    pub fn takes_pages(&self) -> bool {
+        self.in_pages
+    }
+
+    /// Gives the file a length, up to which bytes have to come before it is complete; others may follow.
+    /// `false`, and nothing has happened, if it has more already. Waits for a write that is under way. Only
+    /// of a handle that takes pages.
+    pub async fn set_length(&self, length: u64) -> bool {
+        self.inner.lock().await.set_length(length)
     }
 
     /// Up to `size` bytes from `offset` on, of pages that were taken and of which the kernel needs the rest
@@ -283,9 +286,7 @@ impl WriteHandle {
         match &inner.stage {
             Stage::Failed(error) => Progress::Failed(error.clone()),
             Stage::Stored => Progress::Stored,
-            Stage::Buffering { .. } if inner.end == self.start && inner.early().is_none() => {
-                Progress::Untouched
-            }
+            Stage::Buffering { .. } if inner.is_untouched(self.start) => Progress::Untouched,
             Stage::Buffering { .. } | Stage::Streaming(_) => Progress::Written,
         }
     }
@@ -307,6 +308,26 @@ impl WriteHandle {
         };
         inner.fail(&error);
         Err(error)
+    }
+
+    /// Takes `next`, and what came too early and follows.
+    async fn take_all(
+        &self,
+        inner: &mut Inner,
+        mut next: Option<(u64, Bytes)>,
+    ) -> Result<(), Error> {
+        while let Some((offset, data)) = next {
+            self.admit(inner, offset, data.len())?;
+            let data = inner.sort(offset, data)?;
+            if !data.is_empty() {
+                let stage = inner.take();
+                let taken = self.take_in(stage, data.clone()).await;
+                inner.stage = taken.inspect_err(|error| inner.fail(error))?;
+                inner.took(&data);
+            }
+            next = inner.next();
+        }
+        Ok(())
     }
 
     async fn take_in(&self, stage: Stage, data: Bytes) -> Result<Stage, Error> {
@@ -359,7 +380,9 @@ impl WriteHandle {
     }
 
     async fn settle(&self, inner: &mut Inner, keep_open: bool) -> Result<(), Error> {
-        inner.check_no_gap()?;
+        let last = inner.last();
+        self.take_all(inner, last).await?;
+        inner.check_whole()?;
         let result = match inner.take() {
             Stage::Buffering {
                 mut buffer,

@@ -3,6 +3,10 @@
 //! The kernel hands over the pages of a file that is written from start to end nearly in that order, and not
 //! quite: requests overtake each other, and the page in which the file ends comes again when it has more bytes,
 //! sometimes with pages before it.
+//!
+//! Where a program has set a length before it writes, the kernel fills up the page that is written with zeros.
+//! Those at the end of a request may be bytes that are still to be written, and are kept back: until the page
+//! comes again, the file is complete, or much has come behind them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,16 +15,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::Error;
-use super::taken::Taken;
+use super::taken::{PAGE, Taken};
 use crate::memory::{Budget, Lease};
 
 /// Puts pages in order. What came too early is paid for, even beyond the budget: the kernel holds back the
 /// pages before it no longer than it takes to write what it holds, and would have kept the memory itself.
 pub(super) struct Pages {
-    /// What came before its turn, by offset. No two overlap.
+    /// What came before its turn, or is kept back, by offset. No two overlap.
     early: BTreeMap<u64, Bytes>,
     lease: Lease,
     taken: Taken,
+    /// The length that somebody has set last.
+    length: u64,
+    /// Where the zeros begin that are kept back.
+    doubtful: Option<u64>,
+    /// Before this no zeros are kept back.
+    settled: u64,
 }
 
 impl Pages {
@@ -30,7 +40,37 @@ impl Pages {
             early: BTreeMap::new(),
             lease: budget.open_without_holder().empty_lease(),
             taken: Taken::default(),
+            length: 0,
+            doubtful: None,
+            settled: 0,
         }
+    }
+
+    /// Notes that somebody has set the length of the file, which is not less than what was taken.
+    pub(super) fn set_length(&mut self, length: u64) {
+        self.length = length;
+        self.forget_early(length..u64::MAX);
+    }
+
+    /// Takes what is kept back as it is: the kernel has nothing more of the file.
+    pub(super) fn settle(&mut self) {
+        self.doubtful = None;
+        self.settled = u64::MAX;
+    }
+
+    /// What has to come before a file that ends at `end` can be complete.
+    pub(super) fn lacks(&self, end: u64) -> Option<Lack> {
+        let early = self.early.keys().next();
+        match early {
+            Some(offset) => Some(Lack::Before(*offset)),
+            None if self.length > end => Some(Lack::UpTo(self.length)),
+            None => None,
+        }
+    }
+
+    /// Whether bytes up to `stop` that continue a file are taken as they come.
+    pub(super) fn is_plain(&self, stop: u64) -> bool {
+        self.early.is_empty() && stop > self.length
     }
 
     /// What of `data`, which begins at `offset`, continues the file that ends at `end`. What came too early
@@ -52,10 +92,30 @@ impl Pages {
         let back = back(end, offset);
         let again = data.split_to(back.min(data.len()));
         if self.taken.has(&again, back) {
-            Ok(data)
+            Ok(self.keep_doubtful(end, data))
         } else {
             Err(Error::NotAtEnd { offset, end })
         }
+    }
+
+    /// What of `data`, which continues the file that ends at `end`, is what it will be: all but zeros at the end
+    /// of the last page, if the file was given a length that is not reached.
+    fn keep_doubtful(&mut self, end: u64, mut data: Bytes) -> Bytes {
+        let stop = end + data.len() as u64;
+        if stop > self.length || stop <= self.settled || data.is_empty() {
+            return data;
+        }
+        let page = *PAGE as u64;
+        let start = ((stop - 1) / page * page).max(self.settled).max(end);
+        let last = &data[back(start, end)..];
+        let zeros = last.iter().rev().take_while(|byte| **byte == 0).count();
+        if zeros > 0 {
+            let place = stop - zeros as u64;
+            let doubtful = data.split_off(data.len() - zeros);
+            self.keep(place, doubtful);
+            self.doubtful = Some(place);
+        }
+        data
     }
 
     /// Keeps what came too early, and is not empty.
@@ -79,6 +139,9 @@ impl Pages {
             let behind = (end > bytes.end).then(|| piece.slice(within(bytes.end)..));
             self.early.remove(&start);
             self.lease.shrink(end - start);
+            if before.is_none() && self.doubtful == Some(start) {
+                self.doubtful = None;
+            }
             for (start, piece) in [(start, before), (bytes.end, behind)] {
                 if let Some(piece) = piece {
                     self.keep(start, piece);
@@ -104,14 +167,16 @@ impl Pages {
         if *first.key() > end {
             return None;
         }
+        if self.doubtful == Some(*first.key()) {
+            if self.lease.bytes() <= MOST_BEHIND_DOUBTFUL {
+                return None;
+            }
+            self.doubtful = None;
+            self.settled = *first.key() + first.get().len() as u64;
+        }
         let next = first.remove_entry();
         self.lease.shrink(next.1.len() as u64);
         Some(next)
-    }
-
-    /// Where the first bytes begin that came too early.
-    pub(super) fn first_early(&self) -> Option<u64> {
-        self.early.keys().next().copied()
     }
 
     /// Up to `size` bytes from `offset` on of a file that ends at `end`, zeros where nothing came, as far as
@@ -144,6 +209,19 @@ impl Pages {
 /// Bytes that may come before their turn. The kernel writes back what it has gathered in turns, each no more than
 /// half of what is written in a second.
 const MOST_EARLY: u64 = 1 << 30;
+
+/// Bytes that may come behind zeros that are kept back. If the kernel had others of them, it would have handed
+/// them over by then, unless it goes through a larger part of the file from its middle on.
+const MOST_BEHIND_DOUBTFUL: u64 = 16 << 20;
+
+/// What a file lacks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lack {
+    /// Bytes before those at this offset.
+    Before(u64),
+    /// Bytes up to this length.
+    UpTo(u64),
+}
 
 /// How many bytes `offset` is before `end`, in memory.
 fn back(end: u64, offset: u64) -> usize {

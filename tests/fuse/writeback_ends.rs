@@ -1,7 +1,7 @@
 //! How files end that the kernel gathers (`--writeback-cache`): what their writers and others are told, also
 //! when the store hangs and the daemon is killed.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
@@ -152,4 +152,84 @@ fn page_that_came_early_and_was_dropped_is_written_into() {
     file.write_all_at(&body[..10 * 4096], 0).unwrap();
     close(file).expect("it is stored");
     assert!(local.body(&bucket, "f").expect("stored") == body);
+}
+
+#[test]
+fn file_that_was_given_its_length_before_is_stored_when_it_has_it() {
+    let (local, bucket, mount) = mounted(&[]);
+    let root = File::open(mount.path()).unwrap();
+    for (round, (size, length, piece)) in [
+        (10_000, 10_000, 1000),
+        (10_000, 1_000_000, 1000),
+        (300_000, 300_000, 777),
+        (300_001, 200_000, 4096),
+        (5 * MIB, 5 * MIB, 10_001),
+        (20 * MIB + 5, 20 * MIB + 5, 100_001),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("f{round}");
+        let mut body = bytes(1, 0, size);
+        // Some of it is as what was not written yet.
+        body.chunks_mut(99_000)
+            .for_each(|chunk| chunk[..500].fill(0));
+        let mut file = File::create(mount.join(&name)).unwrap();
+        file.set_len(length).unwrap();
+        for (number, data) in body.chunks(piece).enumerate() {
+            file.write_all(data).unwrap();
+            if number % 5 == 4 {
+                syncfs(&root).unwrap();
+            }
+            if number % 15 == 14 {
+                fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            }
+        }
+        if length > size {
+            file.set_len(size).expect("no more was handed over");
+        }
+        close(file).unwrap_or_else(|error| panic!("{name} is not stored: {error}"));
+        assert!(
+            local.body(&bucket, &name).expect("stored") == body,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn file_that_does_not_get_the_length_it_was_given_is_told() {
+    let (local, bucket, mount) = mounted(&[]);
+    let root = File::open(mount.path()).unwrap();
+    for handed_over in [false, true] {
+        for (written, length, is_stored) in
+            [(100, MIB, false), (0, 9, false), (100, 200, !handed_over)]
+        {
+            let name = format!("{written} of {length}, {handed_over}");
+            let mut file = File::create(mount.join(&name)).unwrap();
+            file.write_all(&bytes(1, 0, written)).unwrap();
+            if handed_over {
+                syncfs(&root).unwrap();
+            }
+            file.set_len(length).unwrap();
+            if is_stored {
+                close(file).expect("it is stored");
+                let mut body = bytes(1, 0, written);
+                body.resize(usize::try_from(length).unwrap(), 0);
+                assert_eq!(local.body(&bucket, &name), Some(body));
+            } else {
+                assert_errno(close(file), Errno::INVAL);
+                assert_eq!(local.body(&bucket, &name), None);
+            }
+        }
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create_new(true);
+    let mut file = options.open(mount.join("appended")).unwrap();
+    file.set_len(100).expect("it says nothing");
+    file.write_all(b"text").expect("at the end");
+    close(file).expect("it is stored");
+    assert_eq!(
+        local.body(&bucket, "appended").as_deref(),
+        Some(&b"text"[..])
+    );
 }

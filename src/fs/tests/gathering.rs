@@ -61,21 +61,51 @@ fn pages_are_stored_in_order_and_a_length_is_answered_as_it_was_set() {
         let now = fs.write_now(opened.file, offset, data);
         now.unwrap_or_else(|| block_on(fs.write(opened.file, offset, Bytes::from_static(data))))
     };
-    write(4, b"behind").expect("kept");
-    let size = |size| SetAttr {
-        size: Some(size),
-        ..SetAttr::default()
+    let set_length = |size| {
+        let change = SetAttr {
+            size: Some(size),
+            ..SetAttr::default()
+        };
+        let set = block_on(fs.setattr(entry.attr.ino, change));
+        set.map(|entry| entry.attr.size)
+            .map_err(|error| error.errno())
     };
-    let ino = entry.attr.ino;
-    let longer = block_on(fs.setattr(ino, size(20))).expect("the kernel may have more");
-    assert_eq!(longer.attr.size, 20);
-    let shorter = block_on(fs.setattr(ino, size(9))).expect_err("it was handed over");
-    assert_eq!(shorter.errno(), Errno::EPERM);
+    write(4, b"behind").expect("kept");
+    assert_eq!(set_length(20), Ok(20), "the kernel may have more");
+    assert_eq!(set_length(9), Ok(9), "it was not its turn yet");
     write(0, b"now ").expect("taken");
+    assert_eq!(set_length(8), Err(Errno::EPERM), "it was taken");
+    write(4, b"behind").expect("taken");
     let again = block_on(fs.read(opened.file, 0, 4096)).expect("the page is there");
     assert_eq!(&again[..], b"now behind");
+    let again = block_on(fs.read(opened.file, 4, 3)).expect("the page is there");
+    assert_eq!(&again[..], b"beh");
     block_on(fs.flush(opened.file, ME)).expect("stored");
     assert_eq!(store.body("a").as_deref(), Some(&b"now behind"[..]));
+}
+
+#[test]
+fn length_that_is_set_says_nothing_to_writers_that_are_not_gathered() {
+    let store = FakeStore::new();
+    let fs = gathering(&store);
+    for flags in [
+        libc::O_RDWR | libc::O_APPEND,
+        libc::O_WRONLY | libc::O_DIRECT,
+    ] {
+        let name = format!("{flags}");
+        let (entry, opened) = create(&fs, &name, flags);
+        let change = SetAttr {
+            size: Some(100),
+            ..SetAttr::default()
+        };
+        let set = block_on(fs.setattr(entry.attr.ino, change)).expect("ignored");
+        assert_eq!(set.attr.size, 0);
+        fs.write_now(opened.file, 0, b"text")
+            .expect("at once")
+            .expect("taken");
+        block_on(fs.flush(opened.file, ME)).expect("stored");
+        assert_eq!(store.body(&name).as_deref(), Some(&b"text"[..]));
+    }
 }
 
 #[test]

@@ -14,20 +14,23 @@ fn paged(store: &FakeStore, config: &WriteConfig) -> WriteHandle {
     open(store, Target::Whole, config).in_pages()
 }
 
-/// A file in a page cache.
+/// A file in a page cache, which may have been given a length before it is written.
 #[derive(Default)]
 struct Cached {
     body: Vec<u8>,
+    written: usize,
     dirty: BTreeSet<usize>,
 }
 
 impl Cached {
     fn append(&mut self, data: &[u8]) {
-        let pages =
-            self.body.len() / page()..=(self.body.len() + data.len()).saturating_sub(1) / page();
-        self.body.extend_from_slice(data);
+        let start = self.written;
+        self.written += data.len();
+        self.body.resize(self.body.len().max(self.written), 0);
+        self.body[start..self.written].copy_from_slice(data);
         if !data.is_empty() {
-            self.dirty.extend(pages);
+            self.dirty
+                .extend(start / page()..=(self.written - 1) / page());
         }
     }
 
@@ -54,8 +57,9 @@ impl Cached {
 }
 
 proptest! {
-    /// Whatever the sizes of writes, and whenever and in whichever order pages are written back, the
-    /// object has the bytes of the file; and a page that the cache has dropped is had again.
+    /// Whatever the sizes of writes, whatever length was set before, and whenever and in whichever order
+    /// pages are written back, the object has the bytes of the file; and a page that the cache has dropped is
+    /// had again.
     #[test]
     fn prop_object_is_what_the_page_cache_had(
         steps in prop::collection::vec(
@@ -63,15 +67,24 @@ proptest! {
             1..30,
         ),
         part_size in 200usize..60_000,
+        length in prop_oneof![Just(0), 0usize..=1000],
     ) {
         let store = FakeStore::deterministic();
         store.set_upload_part_size(part_size);
         let mut config = config(Budget::new(1 << 20, 1));
         config.part_size = part_size as u64;
         let handle = paged(&store, &config);
-        let mut file = Cached::default();
+        let total: usize = steps.iter().map(|(size, ..)| size).sum();
+        let mut file = Cached {
+            body: vec![0; total * length / 1000],
+            ..Cached::default()
+        };
+        prop_assert!(block_on(handle.set_length(file.body.len() as u64)));
         for (index, (size, written_back, from, most, order)) in steps.iter().enumerate() {
-            file.append(&bytes(*size as u64, index as u64));
+            match order % 7 {
+                0 => file.append(&vec![0; *size]),
+                _ => file.append(&bytes(*size as u64, index as u64)),
+            }
             if !written_back && index + 1 < steps.len() {
                 continue;
             }
@@ -88,9 +101,12 @@ proptest! {
             if !all {
                 continue;
             }
-            let last = file.body.len() / page() * page();
-            let again = block_on(handle.read_page(last as u64, page())).expect("it is there");
-            prop_assert_eq!(&again[..], &file.body[last..]);
+            let last = file.written / page() * page();
+            let mut again = block_on(handle.read_page(last as u64, page())).expect("it is there").to_vec();
+            let expected = &file.body[last..file.body.len().min(last + page())];
+            prop_assert!(again.len() <= expected.len());
+            again.resize(expected.len(), 0);
+            prop_assert_eq!(again, expected);
         }
         block_on(handle.complete()).expect("it is stored");
         prop_assert!(store.body("f").expect("stored")[..] == file.body[..]);
@@ -259,4 +275,74 @@ fn failed_file_keeps_nothing_that_came_early() {
             "{failure}"
         );
     }
+}
+
+#[test]
+fn length_that_is_set_is_reached_or_the_file_fails() {
+    for (written, length, set_before, stored) in [
+        (b"one".to_vec(), 3, true, Some(3)),
+        (b"one\0\0".to_vec(), 5, true, Some(5)),
+        (b"one\0\0".to_vec(), 4, false, None),
+        (b"one".to_vec(), 0, true, Some(3)),
+        (b"one".to_vec(), 4, true, None),
+        (b"one".to_vec(), 4, false, None),
+        (b"one".to_vec(), 1 << 40, false, None),
+        (b"".to_vec(), 1, true, None),
+        (b"".to_vec(), 0, true, Some(0)),
+    ] {
+        let case = format!("{written:?} of {length}, {set_before}");
+        let store = store();
+        let handle = paged(&store, &config(Budget::unlimited()));
+        if set_before {
+            assert!(block_on(handle.set_length(length)), "{case}");
+        }
+        write(&handle, 0, &written).expect("taken");
+        if !set_before {
+            let is_longer = length >= written.len() as u64;
+            assert_eq!(block_on(handle.set_length(length)), is_longer, "{case}");
+            if !is_longer {
+                continue;
+            }
+        }
+        let is_untouched = matches!(block_on(handle.progress()), Progress::Untouched);
+        assert_eq!(is_untouched, written.is_empty() && length == 0, "{case}");
+        match (block_on(handle.complete()), stored) {
+            (Ok(()), Some(size)) => assert_eq!(store.body("f").expect(&case).len(), size),
+            (Err(Error::TooShort { .. }), None) => assert_eq!(store.log(), [], "{case}"),
+            (other, _) => panic!("{case}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn length_cuts_off_what_was_not_taken() {
+    let body = bytes(3 * page() as u64, 1);
+    let store = store();
+    let handle = paged(&store, &config(Budget::unlimited()));
+    let size = page() as u64;
+    assert!(block_on(handle.set_length(9 * size)));
+    write(&handle, 2 * size, &body[2 * page()..]).expect("kept");
+    write(&handle, 0, &[&body[..100], &vec![0; page() - 100]].concat()).expect("taken");
+    assert!(!block_on(handle.set_length(99)));
+    assert!(block_on(handle.set_length(100)));
+    write(&handle, 0, &body[..2 * page()]).expect("written on");
+    block_on(handle.complete()).expect("stored");
+    assert!(store.body("f").expect("stored") == body[..2 * page()]);
+}
+
+#[test]
+fn zeros_are_not_kept_back_without_end() {
+    let store = store();
+    let config = config(Budget::new(1 << 30, 1));
+    let handle = paged(&store, &config);
+    let (size, step) = (100 << 20, 1 << 20);
+    assert!(block_on(handle.set_length(size)));
+    for offset in (0..size).step_by(step) {
+        write(&handle, offset, &vec![0; step]).expect("taken");
+        let used = config.budget.used();
+        assert!(used <= (17 << 20) + 9 * PART, "{used} at {offset}");
+    }
+    block_on(handle.complete()).expect("stored");
+    let body = store.body("f").expect("stored");
+    assert!(body.len() as u64 == size && body.iter().all(|byte| *byte == 0));
 }
