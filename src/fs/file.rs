@@ -3,7 +3,7 @@
 //! A file is complete when it is closed, so that `close` can say what became of it; but not when
 //! nothing was written yet, or by another process than the one that opened it: programs duplicate
 //! descriptors and fork before they begin to write. Then the file waits for its release, or for
-//! whoever opens it next.
+//! whoever opens it next; for its release alone where the kernel gathers bytes, and may have some.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,7 +137,10 @@ impl Fs {
                 (*ino, Ok(()))
             }
             OpenFile::Staged(handle) => (handle.ino(), Ok(())),
-            OpenFile::Writer { writer, .. } => (writer.ino, self.finish(writer).await),
+            OpenFile::Writer { writer, .. } => {
+                self.opens.release(writer);
+                (writer.ino, self.finish(writer).await)
+            }
         };
         self.pins.remove(ino);
         self.leave_staged(ino).await?;
@@ -166,7 +169,7 @@ impl Fs {
     /// [`Error::NotPermitted`] while the file is written; [`Error::Complete`].
     pub(super) async fn finish_writer_of(&self, key: &Key) -> Result<bool, Error> {
         match self.opens.closed_writer(key)? {
-            Some(writer) => self.finish(&writer).await.map(|()| true),
+            Some(writer) => self.finish_other(&writer).await.map(|()| true),
             None => Ok(false),
         }
     }
@@ -196,7 +199,7 @@ impl Fs {
         let opening = match self.opens.write(&key, is_new)? {
             Entrance::Free(opening) => opening,
             Entrance::Closed(writer) => {
-                self.finish(&writer).await?;
+                self.finish_other(&writer).await?;
                 return Err(tree::Error::Stale.into());
             }
         };
@@ -249,6 +252,15 @@ impl Fs {
         self.tree.end_writing(writer.ino, result.is_ok());
         self.opens.end(writer);
         result.map_err(Error::Complete)
+    }
+
+    /// Finishes a writer that has closed the file which somebody else is to have.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] when it may still go on; [`Error::Complete`].
+    pub(super) async fn finish_other(&self, writer: &Writer) -> Result<(), Error> {
+        self.opens.let_go(writer).await?;
+        self.finish(writer).await
     }
 
     /// The content type of a new object.

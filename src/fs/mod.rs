@@ -342,7 +342,7 @@ impl Fs {
         let reading = match self.opens.read(&key)? {
             Entrance::Free(reading) => reading,
             Entrance::Closed(writer) => {
-                self.finish(&writer).await?;
+                self.finish_other(&writer).await?;
                 return Err(tree::Error::Stale.into());
             }
         };

@@ -4,12 +4,20 @@
 //! heard of a handle before the kernel releases it, some time later. So a handle that was closed
 //! once, but not yet released, does not keep others out. It may still be used, through another
 //! descriptor, and then counts again, unless another handle has taken over meanwhile.
+//!
+//! That does not go for a writer whose bytes the kernel gathers: it may be used without anybody hearing of it. It
+//! gives way when it is released, and whoever comes between its close and that waits a while.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::select;
 
 use super::errno::Error;
 use super::process::Pid;
@@ -46,7 +54,7 @@ enum Holder {
 pub(super) enum Entrance<T> {
     /// The file is free, and now held by this.
     Free(T),
-    /// A writer has closed the file, and has to be finished first. It cannot go on any more.
+    /// A writer has closed the file, and has to be finished first: [`Opens::let_go`].
     Closed(Arc<Writer>),
 }
 
@@ -61,6 +69,8 @@ pub(super) struct Writer {
     pub(super) handle: WriteHandle,
     pub(super) opened_by: Pid,
     phase: AtomicU8,
+    /// Those who wait for it to be released.
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 /// Keeps everybody else out.
@@ -71,6 +81,8 @@ const CLOSED: u8 = 1;
 const REPLACED: u8 = 2;
 /// Is finished.
 const ENDED: u8 = 3;
+/// Was closed, and gives way when it is released: the kernel may have bytes of it until then.
+const CLOSING: u8 = 4;
 
 impl Opens {
     /// Opens `key` for reading.
@@ -122,7 +134,7 @@ impl Opens {
     }
 
     /// The writer of `key`, if it is closed and has to be finished before anything is done about
-    /// the file. It cannot go on any more.
+    /// the file: [`Self::let_go`].
     ///
     /// # Errors
     /// [`Error::NotPermitted`] while the file is written.
@@ -222,7 +234,45 @@ impl Opens {
     pub(super) fn close(&self, writer: &Writer) {
         let _slots = self.lock();
         if writer.phase.load(Ordering::Relaxed) == ACTIVE {
+            let closed = match writer.handle.takes_pages() {
+                true => CLOSING,
+                false => CLOSED,
+            };
+            writer.phase.store(closed, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that no descriptor of the writer is left.
+    pub(super) fn release(&self, writer: &Writer) {
+        let _slots = self.lock();
+        if matches!(writer.phase.load(Ordering::Relaxed), ACTIVE | CLOSING) {
             writer.phase.store(CLOSED, Ordering::Relaxed);
+        }
+        writer.lock_waiting().clear();
+    }
+
+    /// Waits for a writer that was closed to let go of the file, which it does at once unless the kernel may
+    /// have bytes of it.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] when it is still open a while later.
+    pub(super) async fn let_go(&self, writer: &Writer) -> Result<(), Error> {
+        let (sender, released) = oneshot::channel();
+        {
+            let _slots = self.lock();
+            if !writer.may_go_on() {
+                return Ok(());
+            }
+            let mut waiting = writer.lock_waiting();
+            waiting.retain(|other| !other.is_canceled());
+            waiting.push(sender);
+        }
+        // Either ends when the other side is dropped.
+        let _first = select(released, pause()).await;
+        let _slots = self.lock();
+        match writer.may_go_on() {
+            true => Err(BUSY),
+            false => Ok(()),
         }
     }
 
@@ -236,7 +286,7 @@ impl Opens {
         }
         let _slots = self.lock();
         match writer.phase.load(Ordering::Relaxed) {
-            CLOSED => writer.phase.store(ACTIVE, Ordering::Relaxed),
+            CLOSED | CLOSING => writer.phase.store(ACTIVE, Ordering::Relaxed),
             REPLACED => return Err(Error::Replaced),
             _ => {}
         }
@@ -283,7 +333,6 @@ impl Opens {
 
 impl Slot {
     fn closed_writer(&self) -> Result<Option<Arc<Writer>>, Error> {
-        const BUSY: Error = Error::NotPermitted("the file is being written");
         match &self.writer {
             None => Ok(None),
             Some(Holder::Opening) => Err(BUSY),
@@ -292,7 +341,9 @@ impl Slot {
                 Err(BUSY)
             }
             Some(Holder::Open(writer)) => {
-                writer.phase.store(REPLACED, Ordering::Relaxed);
+                if !writer.may_go_on() {
+                    writer.phase.store(REPLACED, Ordering::Relaxed);
+                }
                 Ok(Some(Arc::clone(writer)))
             }
         }
@@ -322,6 +373,7 @@ impl Writer {
             handle,
             opened_by,
             phase: AtomicU8::new(ACTIVE),
+            waiting: Mutex::default(),
         })
     }
 
@@ -338,6 +390,15 @@ impl Writer {
     /// Whether a descriptor of it was closed, and none was used since.
     pub(super) fn is_closed(&self) -> bool {
         self.phase.load(Ordering::Relaxed) != ACTIVE
+    }
+
+    /// Whether it keeps others out, at least for now.
+    fn may_go_on(&self) -> bool {
+        matches!(self.phase.load(Ordering::Relaxed), ACTIVE | CLOSING)
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_key(&self) -> MutexGuard<'_, Key> {
@@ -434,6 +495,23 @@ impl Drop for Opening {
         }
     }
 }
+
+/// Ends after a time in which the kernel tells of the release of a file that was closed before: it asks for that
+/// before `close` returns.
+fn pause() -> oneshot::Receiver<()> {
+    let (sender, end) = oneshot::channel();
+    let sleep = move || {
+        thread::sleep(RELEASED_WITHIN);
+        drop(sender);
+    };
+    // Without a thread there is no pause.
+    let _thread = thread::Builder::new().name("fs-pause".into()).spawn(sleep);
+    end
+}
+
+const RELEASED_WITHIN: Duration = Duration::from_secs(1);
+
+const BUSY: Error = Error::NotPermitted("the file is being written");
 
 const RENAMED: Error =
     Error::NotPermitted("the file, or a directory that it is in, is being renamed");

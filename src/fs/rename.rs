@@ -92,7 +92,7 @@ impl Fs {
         let _held = match (self.opens.hold(source.key())?, self.opens.hold(&to_key)?) {
             (Entrance::Free(source), Entrance::Free(target)) => (source, target),
             (Entrance::Closed(writer), _) | (_, Entrance::Closed(writer)) => {
-                self.finish(&writer).await?;
+                self.finish_other(&writer).await?;
                 return Ok(Outcome::Again);
             }
         };
@@ -130,7 +130,7 @@ impl Fs {
         ) {
             (Entrance::Free(source), Entrance::Free(target)) => (source, target),
             (Entrance::Closed(writer), _) | (_, Entrance::Closed(writer)) => {
-                self.finish(&writer).await?;
+                self.finish_other(&writer).await?;
                 return Ok(Outcome::Again);
             }
         };
@@ -164,7 +164,7 @@ impl Fs {
         let key = self.tree.key(to.0, to.1)?;
         match self.opens.hold(&key)? {
             Entrance::Closed(other) => {
-                self.finish(&other).await?;
+                self.finish_other(&other).await?;
                 return Ok(Outcome::Again);
             }
             Entrance::Free(held) if writer.is_new() => {
@@ -190,7 +190,11 @@ impl Fs {
                     "the file is being written, and parts of it are on the way: close it first",
                 ))
             }
-            _ => {
+            Progress::Untouched | Progress::Written => {
+                self.finish_other(&writer).await?;
+                Ok(Outcome::Again)
+            }
+            Progress::Stored | Progress::Failed(_) => {
                 self.finish(&writer).await?;
                 Ok(Outcome::Again)
             }

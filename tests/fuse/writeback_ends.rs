@@ -23,6 +23,7 @@ use crate::reading::{MIB, bytes};
 use crate::support::mount::Mount;
 use crate::support::wait::{LONG, wait_for};
 use crate::writeback::{close, mounted};
+use crate::writing::sh;
 
 /// The kernel's end of a mount. It lets go of everybody when this is dropped, also of a daemon that cannot die.
 struct Connection(PathBuf);
@@ -231,5 +232,56 @@ fn file_that_does_not_get_the_length_it_was_given_is_told() {
     assert_eq!(
         local.body(&bucket, "appended").as_deref(),
         Some(&b"text"[..])
+    );
+}
+
+#[test]
+fn file_that_is_written_on_after_a_close_is_not_stored_for_others() {
+    let (local, bucket, mount) = mounted(&["--allow-delete", "--allow-rename"]);
+    let close_twin = |file: &File| close(file.try_clone().expect("a twin")).expect("it waits");
+    for (name, before, close_other) in [
+        (
+            "child",
+            "one ",
+            &(|_: &File| run_another()) as &dyn Fn(&File),
+        ),
+        ("twin", "", &close_twin),
+    ] {
+        let path = mount.join(name);
+        let mut file = File::create(&path).unwrap();
+        file.write_all(before.as_bytes()).unwrap();
+        close_other(&file);
+        file.write_all(b"two").unwrap();
+        assert_errno(File::open(&path), Errno::PERM);
+        assert_errno(fs::remove_file(&path), Errno::PERM);
+        file.write_all(b" three").unwrap();
+        close(file).expect("it is stored");
+        let body = format!("{before}two three");
+        assert_eq!(local.body(&bucket, name), Some(body.into_bytes()));
+    }
+}
+
+#[test]
+fn file_that_another_process_has_closed_for_good_can_be_used_at_once() {
+    let (_local, _bucket, mount) = mounted(&["--allow-delete", "--allow-rename"]);
+    for round in 0..20 {
+        let path = mount.join(&format!("f{round}"));
+        let file = File::create(&path).unwrap();
+        let mut child = Command::new("bash")
+            .args(["-c", "sleep 0.02; echo text"])
+            .stdout(file)
+            .spawn()
+            .expect("it starts");
+        // The descriptor here was closed with the command.
+        assert!(child.wait().expect("it ends").success());
+        assert_eq!(fs::read_to_string(&path).expect("it is stored"), "text\n");
+    }
+    sh(
+        &mount,
+        "for name in a b c; do
+            : > $name; cat $name; rm $name
+            touch $name; mv $name moved; rm moved
+            { cat; } < /etc/hostname > $name; cmp $name /etc/hostname; mv $name moved; rm moved
+        done",
     );
 }

@@ -1,5 +1,7 @@
 //! Files that the kernel gathers before it hands them over, and names that are believed.
 
+use std::thread;
+
 use super::*;
 
 fn gathering(store: &FakeStore) -> Fs {
@@ -159,4 +161,34 @@ fn times_that_the_kernel_writes_back_are_accepted_of_objects_and_nothing_else() 
         assert_eq!((entry.attr.size, entry.attr.kind), (size, FileKind::File));
     }
     assert_eq!(store.log(), []);
+}
+
+#[test]
+fn file_that_was_closed_once_is_its_writers_until_it_is_released() {
+    let store = FakeStore::new();
+    let fs = gathering(&store);
+    let other = Pid(u32::MAX);
+    for (name, written, by) in [("a", "one ", other), ("b", "", ME)] {
+        let (entry, opened) = create(&fs, name, libc::O_WRONLY);
+        let end = written.len() as u64;
+        if !written.is_empty() {
+            let taken = fs.write_now(opened.file, 0, written.as_bytes());
+            taken.expect("at once").expect("taken");
+        }
+        block_on(fs.flush(opened.file, by)).expect("it waits");
+        let ino = entry.attr.ino;
+        assert_eq!(open(&fs, ino, libc::O_RDONLY), Err(Errno::EPERM));
+        let taken = fs.write_now(opened.file, end, b"two");
+        taken.expect("at once").expect("taken");
+        block_on(fs.flush(opened.file, by)).expect("it waits");
+        let opening = thread::scope(|scope| {
+            let opening = scope.spawn(|| open(&fs, ino, libc::O_RDONLY));
+            thread::sleep(Duration::from_millis(50));
+            block_on(fs.release(opened.file)).expect("stored");
+            opening.join().expect("no panic")
+        });
+        assert_eq!(opening, Err(Errno::ESTALE), "{name} is another inode now");
+        let body = format!("{written}two");
+        assert_eq!(store.body(name).as_deref(), Some(body.as_bytes()));
+    }
 }
