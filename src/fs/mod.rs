@@ -27,6 +27,7 @@ mod report;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod xattr;
 
 use std::ffi::OsStr;

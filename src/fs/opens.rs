@@ -13,14 +13,11 @@ use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
-
-use futures::channel::oneshot;
-use futures::future::select;
 
 use super::errno::Error;
 use super::process::Pid;
+use super::waiting::Waiting;
 use crate::s3::Key;
 use crate::tree::{InodeNo, LocalFile};
 use crate::write::WriteHandle;
@@ -70,7 +67,7 @@ pub(super) struct Writer {
     pub(super) opened_by: Pid,
     phase: AtomicU8,
     /// Those who wait for it to be released.
-    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    waiting: Waiting,
 }
 
 /// Keeps everybody else out.
@@ -248,7 +245,7 @@ impl Opens {
         if matches!(writer.phase.load(Ordering::Relaxed), ACTIVE | CLOSING) {
             writer.phase.store(CLOSED, Ordering::Relaxed);
         }
-        writer.lock_waiting().clear();
+        writer.waiting.end();
     }
 
     /// Waits for a writer that was closed to let go of the file, which it does at once unless the kernel may
@@ -257,18 +254,14 @@ impl Opens {
     /// # Errors
     /// [`Error::NotPermitted`] when it is still open a while later.
     pub(super) async fn let_go(&self, writer: &Writer) -> Result<(), Error> {
-        let (sender, released) = oneshot::channel();
-        {
+        let end = {
             let _slots = self.lock();
             if !writer.may_go_on() {
                 return Ok(());
             }
-            let mut waiting = writer.lock_waiting();
-            waiting.retain(|other| !other.is_canceled());
-            waiting.push(sender);
-        }
-        // Either ends when the other side is dropped.
-        let _first = select(released, pause()).await;
+            writer.waiting.wait(RELEASED_WITHIN)
+        };
+        end.await;
         let _slots = self.lock();
         match writer.may_go_on() {
             true => Err(BUSY),
@@ -373,7 +366,7 @@ impl Writer {
             handle,
             opened_by,
             phase: AtomicU8::new(ACTIVE),
-            waiting: Mutex::default(),
+            waiting: Waiting::default(),
         })
     }
 
@@ -395,10 +388,6 @@ impl Writer {
     /// Whether it keeps others out, at least for now.
     fn may_go_on(&self) -> bool {
         matches!(self.phase.load(Ordering::Relaxed), ACTIVE | CLOSING)
-    }
-
-    fn lock_waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_key(&self) -> MutexGuard<'_, Key> {
@@ -496,19 +485,8 @@ impl Drop for Opening {
     }
 }
 
-/// Ends after a time in which the kernel tells of the release of a file that was closed before: it asks for that
-/// before `close` returns.
-fn pause() -> oneshot::Receiver<()> {
-    let (sender, end) = oneshot::channel();
-    let sleep = move || {
-        thread::sleep(RELEASED_WITHIN);
-        drop(sender);
-    };
-    // Without a thread there is no pause.
-    let _thread = thread::Builder::new().name("fs-pause".into()).spawn(sleep);
-    end
-}
-
+/// In which time the kernel tells of the release of a file that was closed before: it asks for that before `close`
+/// returns.
 const RELEASED_WITHIN: Duration = Duration::from_secs(1);
 
 const BUSY: Error = Error::NotPermitted("the file is being written");

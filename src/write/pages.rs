@@ -4,9 +4,9 @@
 //! quite: requests overtake each other, and the page in which the file ends comes again when it has more bytes,
 //! sometimes with pages before it.
 //!
-//! Where a program has set a length before it writes, the kernel fills up the page that is written with zeros.
-//! Those at the end of a request may be bytes that are still to be written, and are kept back: until the page
-//! comes again, the file is complete, or much has come behind them.
+//! Where a program has set a length before it writes, the kernel fills up the pages that are written with zeros.
+//! Those at the end of a request may be bytes that are still to be written, and are kept back: until the pages
+//! come again, the file is complete, or much has come behind them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::Error;
-use super::taken::{PAGE, Taken};
+use super::taken::Taken;
 use crate::memory::{Budget, Lease};
 
 /// Puts pages in order. What came too early is paid for, even beyond the budget: the kernel holds back the
@@ -98,20 +98,19 @@ impl Pages {
         }
     }
 
-    /// What of `data`, which continues the file that ends at `end`, is what it will be: all but zeros at the end
-    /// of the last page, if the file was given a length that is not reached.
+    /// What of `data`, which continues the file that ends at `end`, is what it will be: all but the zeros at
+    /// its end, if the file was given a length that it does not go beyond.
     fn keep_doubtful(&mut self, end: u64, mut data: Bytes) -> Bytes {
         let stop = end + data.len() as u64;
-        if stop > self.length || stop <= self.settled || data.is_empty() {
+        if stop > self.length || stop <= self.settled {
             return data;
         }
-        let page = *PAGE as u64;
-        let start = ((stop - 1) / page * page).max(self.settled).max(end);
-        let last = &data[back(start, end)..];
-        let zeros = last.iter().rev().take_while(|byte| **byte == 0).count();
+        let settled = back(self.settled.max(end), end);
+        let last = data[settled..].iter().rev();
+        let zeros = last.take_while(|byte| **byte == 0).count();
         if zeros > 0 {
-            let place = stop - zeros as u64;
             let doubtful = data.split_off(data.len() - zeros);
+            let place = stop - zeros as u64;
             self.keep(place, doubtful);
             self.doubtful = Some(place);
         }

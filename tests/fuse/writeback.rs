@@ -33,7 +33,7 @@ pub(crate) fn close(file: File) -> std::io::Result<()> {
 }
 
 /// What the daemon has read, which is from the kernel: bytes (`rchar`), or how often (`syscr`).
-fn taken(mount: &Mount, what: &str) -> u64 {
+pub(crate) fn taken(mount: &Mount, what: &str) -> u64 {
     let count = fs::read_to_string(format!("/proc/{}/io", mount.pid())).expect("it runs");
     let line = count.lines().find_map(|line| line.strip_prefix(what));
     let count = line.and_then(|line| line.strip_prefix(": "));

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -22,7 +22,7 @@ use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
 use crate::support::mount::Mount;
 use crate::support::wait::{LONG, wait_for};
-use crate::writeback::{close, mounted};
+use crate::writeback::{close, mounted, taken};
 use crate::writing::sh;
 
 /// The kernel's end of a mount. It lets go of everybody when this is dropped, also of a daemon that cannot die.
@@ -56,15 +56,19 @@ fn daemon_that_is_killed_while_the_store_hangs_ends_and_so_does_its_mount() {
         let connection = Connection::of(&mount);
         // The writer is faster, so that its pages wait.
         local.set_model(slow_uploads(200));
-        let (written, path) = (Arc::new(AtomicU64::new(0)), mount.join("f"));
-        let count = Arc::clone(&written);
+        let written = Arc::new(AtomicU64::new(0));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (count, stop) = (Arc::clone(&written), Arc::clone(&stopped));
+        let path = mount.join("f");
         let writer = thread::spawn(move || {
             let mut file = File::create(path)?;
             let block = vec![7; 1 << 20];
-            loop {
+            // The kernel takes more even when nobody is there any more.
+            while !stop.load(Ordering::Relaxed) {
                 file.write_all(&block)?;
                 count.fetch_add(MIB, Ordering::Relaxed);
             }
+            file.sync_all()
         });
         wait_for("it is written", LONG, || {
             (written.load(Ordering::Relaxed) > (150 + 50 * round) * MIB).then_some(())
@@ -77,9 +81,10 @@ fn daemon_that_is_killed_while_the_store_hangs_ends_and_so_does_its_mount() {
         )
         .expect("it runs");
         mount.wait();
-        let ended: std::io::Result<()> = writer.join().expect("no panic");
+        stopped.store(true, Ordering::Relaxed);
+        let ended = writer.join().expect("no panic");
         ended.expect_err("nobody takes it");
-        assert_errno(fs::metadata(mount.path()), Errno::NOTCONN);
+        assert_errno(fs::metadata(mount.join("other")), Errno::NOTCONN);
         assert_eq!(local.keys(&bucket), [""; 0]);
         drop(connection);
     }
@@ -148,8 +153,14 @@ fn page_that_came_early_and_was_dropped_is_written_into() {
     fadvise(&file, 0, None, Advice::DontNeed).unwrap();
     let place = 20 * 4096 + 5;
     body[place..][..10].fill(b'Z');
+    let before = taken(&mount, "rchar");
     file.write_all_at(&[b'Z'; 10], place as u64)
         .expect("its page is there");
+    // Not after those that come before it.
+    wait_for("it is handed over", LONG, || {
+        syncfs(File::open(mount.path()).unwrap()).unwrap();
+        (taken(&mount, "rchar") > before + 4096).then_some(())
+    });
     file.write_all_at(&body[..10 * 4096], 0).unwrap();
     close(file).expect("it is stored");
     assert!(local.body(&bucket, "f").expect("stored") == body);
