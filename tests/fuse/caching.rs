@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
-use crate::support::wait::once_in_five;
+use crate::support::wait::{LONG, once_in_five, wait_for};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 20 * MIB + 12_345;
@@ -33,21 +33,21 @@ fn expected(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Waits until the disk has what was read.
-fn settle(directory: &Path) {
+/// Waits until the disk has what was read: nothing more is written for a second.
+pub(crate) fn settle(directory: &Path) {
     let taken = || {
         let output = Command::new("du").arg("-sk").arg(directory).output();
-        String::from_utf8(output.expect("du runs").stdout).expect("text")
+        output.expect("du runs").stdout
     };
-    let mut before = taken();
-    loop {
-        thread::sleep(Duration::from_millis(300));
+    let (mut before, mut since) = (taken(), Instant::now());
+    wait_for("nothing is written", LONG, || {
+        thread::sleep(Duration::from_millis(200));
         let now = taken();
-        if now == before {
-            return;
+        if now != before {
+            (before, since) = (now, Instant::now());
         }
-        before = now;
-    }
+        (since.elapsed() >= Duration::from_secs(1)).then_some(())
+    });
 }
 
 #[test]
