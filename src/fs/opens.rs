@@ -220,7 +220,7 @@ impl Opens {
         drop(held);
     }
 
-    /// All writers that are closed and not finished. They cannot go on any more.
+    /// All writers that are closed and not finished.
     pub(super) fn closed_writers(&self) -> Vec<Arc<Writer>> {
         let slots = self.lock();
         let writers = slots.values().filter_map(|slot| slot.closed_writer().ok());

@@ -89,7 +89,7 @@ pub enum Target {
 /// How far a file is.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    /// Nothing was written.
+    /// Nothing was written, and no length was set.
     Untouched,
     /// Something was.
     Written,
