@@ -4,9 +4,9 @@
 //! quite: requests overtake each other, and the page in which the file ends comes again when it has more bytes,
 //! sometimes with pages before it.
 //!
-//! Where a program has set a length before it writes, the kernel fills up the pages that are written with zeros.
-//! Those at the end of a request may be bytes that are still to be written, and are kept back: until the pages
-//! come again, the file is complete, or much has come behind them.
+//! Where a program has set a length before it writes, the kernel hands over whole pages, filled up with zeros, and
+//! the program may go on to write the last of them meanwhile: any byte of that may be missing. So the end of each
+//! request is kept back, until it comes again, the file is complete, or much has come behind it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::Error;
-use super::taken::Taken;
+use super::taken::{PAGE, Taken};
 use crate::memory::{Budget, Lease};
 
 /// Puts pages in order. What came too early is paid for, even beyond the budget: the kernel holds back the
@@ -27,9 +27,9 @@ pub(super) struct Pages {
     taken: Taken,
     /// The length that somebody has set last.
     length: u64,
-    /// Where the zeros begin that are kept back.
+    /// Where the bytes begin that are kept back.
     doubtful: Option<u64>,
-    /// Before this no zeros are kept back.
+    /// Before this no bytes are kept back.
     settled: u64,
 }
 
@@ -98,22 +98,20 @@ impl Pages {
         }
     }
 
-    /// What of `data`, which continues the file that ends at `end`, is what it will be: all but the zeros at
-    /// its end, if the file was given a length that it does not go beyond.
+    /// What of `data`, which continues the file that ends at `end`, is what it will be: all but the page of the
+    /// last byte that is not zero and what is behind, if the file was given a length that is not passed.
     fn keep_doubtful(&mut self, end: u64, mut data: Bytes) -> Bytes {
         let stop = end + data.len() as u64;
-        if stop > self.length || stop <= self.settled {
+        if stop > self.length || stop <= self.settled || data.is_empty() {
             return data;
         }
-        let settled = back(self.settled.max(end), end);
-        let last = data[settled..].iter().rev();
-        let zeros = last.take_while(|byte| **byte == 0).count();
-        if zeros > 0 {
-            let doubtful = data.split_off(data.len() - zeros);
-            let place = stop - zeros as u64;
-            self.keep(place, doubtful);
-            self.doubtful = Some(place);
-        }
+        let zeros = data.iter().rev().take_while(|byte| **byte == 0).count();
+        let last = (stop - zeros as u64).saturating_sub(1);
+        let page = *PAGE as u64;
+        let place = (last / page * page).max(self.settled).max(end);
+        let doubtful = data.split_off(back(place, end));
+        self.keep(place, doubtful);
+        self.doubtful = Some(place);
         data
     }
 
@@ -209,8 +207,8 @@ impl Pages {
 /// half of what is written in a second.
 const MOST_EARLY: u64 = 1 << 30;
 
-/// Bytes that may come behind zeros that are kept back. If the kernel had others of them, it would have handed
-/// them over by then, unless it goes through a larger part of the file from its middle on.
+/// Bytes that may come behind others that are kept back. If the kernel had more of those, it would have handed them
+/// over by then, unless it goes through a larger part of the file from its middle on.
 const MOST_BEHIND_DOUBTFUL: u64 = 16 << 20;
 
 /// What a file lacks.

@@ -72,7 +72,7 @@ impl Taken {
 }
 
 /// Bytes of a page of the page cache.
-static PAGE: LazyLock<usize> = LazyLock::new(rustix::param::page_size);
+pub(super) static PAGE: LazyLock<usize> = LazyLock::new(rustix::param::page_size);
 
 /// Bytes that kernels with pages of 4 KiB write back at most because one of them has changed: twice as much as
 /// a folio has.

@@ -183,7 +183,7 @@ fn file_that_was_given_its_length_before_is_stored_when_it_has_it() {
     {
         let name = format!("f{round}");
         let mut body = bytes(1, 0, size);
-        // Some of it is as what was not written yet.
+        // Some of it looks as what was not written yet.
         body.chunks_mut(99_000)
             .for_each(|chunk| chunk[..500].fill(0));
         let mut file = File::create(mount.join(&name)).unwrap();

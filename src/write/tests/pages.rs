@@ -322,27 +322,45 @@ fn length_cuts_off_what_was_not_taken() {
     let size = page() as u64;
     assert!(block_on(handle.set_length(9 * size)));
     write(&handle, 2 * size, &body[2 * page()..]).expect("kept");
-    write(&handle, 0, &[&body[..100], &vec![0; page() - 100]].concat()).expect("taken");
-    assert!(!block_on(handle.set_length(99)));
-    assert!(block_on(handle.set_length(100)));
-    write(&handle, 0, &body[..2 * page()]).expect("written on");
+    let filled_up = [&body[..page() + 100], &vec![0; page() - 100]].concat();
+    write(&handle, 0, &filled_up).expect("taken");
+    assert!(!block_on(handle.set_length(size - 1)));
+    assert!(block_on(handle.set_length(size + 100)));
+    write(&handle, size, &body[page()..2 * page()]).expect("written on");
     block_on(handle.complete()).expect("stored");
     assert!(store.body("f").expect("stored") == body[..2 * page()]);
 }
 
 #[test]
-fn zeros_are_not_kept_back_without_end() {
+fn page_that_is_handed_over_while_it_is_written_comes_again() {
+    let body = bytes(3 * page() as u64, 1);
+    let store = store();
+    let handle = paged(&store, &config(Budget::unlimited()));
+    assert!(block_on(handle.set_length(3 * page() as u64)));
+    let mut torn = body[..2 * page()].to_vec();
+    torn[page() + 100..page() + 2000].fill(0);
+    write(&handle, 0, &torn).expect("taken");
+    // It overtakes the page before.
+    write(&handle, 2 * page() as u64, &body[2 * page()..]).expect("kept");
+    write(&handle, page() as u64, &body[page()..2 * page()]).expect("known");
+    block_on(handle.complete()).expect("stored");
+    assert!(store.body("f").expect("stored") == body);
+}
+
+#[test]
+fn bytes_are_not_kept_back_without_end() {
     let store = store();
     let config = config(Budget::new(1 << 30, 1));
     let handle = paged(&store, &config);
     let (size, step) = (100 << 20, 1 << 20);
     assert!(block_on(handle.set_length(size)));
-    for offset in (0..size).step_by(step) {
-        write(&handle, offset, &vec![0; step]).expect("taken");
+    let mut body = bytes(size, 1).to_vec();
+    body[5 << 20..45 << 20].fill(0);
+    for (number, data) in body.chunks(step).enumerate() {
+        write(&handle, (number * step) as u64, data).expect("taken");
         let used = config.budget.used();
-        assert!(used <= (17 << 20) + 9 * PART, "{used} at {offset}");
+        assert!(used <= (17 << 20) + 9 * PART, "{used} at {number}");
     }
     block_on(handle.complete()).expect("stored");
-    let body = store.body("f").expect("stored");
-    assert!(body.len() as u64 == size && body.iter().all(|byte| *byte == 0));
+    assert!(store.body("f").expect("stored") == body);
 }
