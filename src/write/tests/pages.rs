@@ -245,7 +245,8 @@ fn pages_that_came_early_are_read_again_as_far_as_is_asked() {
 
 #[test]
 fn failed_file_keeps_nothing_that_came_early() {
-    let failures: [(&str, fn(&WriteHandle, &FakeStore)); 4] = [
+    type Fail = fn(&WriteHandle, &FakeStore);
+    let failures: [(&str, Fail); 4] = [
         ("other bytes", |handle, _| {
             write(handle, 0, b"two").expect_err("one was taken");
         }),
