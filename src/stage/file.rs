@@ -49,8 +49,18 @@ pub(super) struct State {
     pub(super) stored_metadata: Option<BTreeMap<String, String>>,
     /// Whether nothing was written since the file was begun.
     pub(super) is_untouched: bool,
-    /// Whether the file is thrown away, and only those use it who have it open.
-    pub(super) is_discarded: bool,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a staged file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is on the disk until it is stored.
+    Kept,
+    /// Its name is gone: only those use it who have it open, and nothing of it is stored.
+    Removed,
+    /// S3 has it, or nobody wants it: a change would be lost, and fails.
+    LetGo,
 }
 
 /// A run of bytes to be read.
@@ -87,7 +97,7 @@ impl StagedFile {
             base,
             stored_metadata,
             is_untouched: true,
-            is_discarded: false,
+            fate: Fate::Kept,
             record,
         };
         Ok(Self {
@@ -200,6 +210,7 @@ impl StagedFile {
         if size != before {
             self.disk.set_len(size)?;
             let mut state = self.lock();
+            state.check_kept()?;
             state.size = size;
             state.is_untouched = false;
         }
@@ -233,7 +244,8 @@ impl StagedFile {
     }
 
     /// Takes the file's name away by `act`, which is told whether S3 has something under its key,
-    /// while nobody can store it; and then [discards](Self::discard) it.
+    /// while nobody can store it. Those who have the file open may go on using it, but nothing of it
+    /// is stored.
     ///
     /// # Errors
     /// Those of `act`; the file is as before.
@@ -243,15 +255,34 @@ impl StagedFile {
     pub async fn remove<T, E>(&self, act: impl AsyncFnOnce(bool) -> Result<T, E>) -> Result<T, E> {
         let _mutation = self.mutation.lock().await;
         let done = act(self.has_object()).await?;
-        self.discard();
+        self.lock().fate = Fate::Removed;
+        self.disk.remove();
         Ok(done)
     }
 
-    /// Lets go of the copy on the disk, which nobody finds any more; those who have the file open
-    /// may go on using it, but nothing of it is stored.
+    /// Lets go of the copy on the disk if nothing is lost with it: S3 has the file as it is, or its
+    /// name is gone. Returns whether it has. From then on the file can be read, but not changed.
+    pub fn let_go(&self) -> bool {
+        let mut state = self.lock();
+        // Whoever changes the file meanwhile has noted that under this lock, or is refused.
+        if state.fate == Fate::Kept && (state.has_changed() || !state.is_described()) {
+            return false;
+        }
+        self.give_up(&mut state);
+        true
+    }
+
+    /// Lets go of the copy on the disk, whatever S3 has. From then on the file can be read, but not
+    /// changed.
     pub fn discard(&self) {
-        self.lock().is_discarded = true;
-        self.disk.remove();
+        self.give_up(&mut self.lock());
+    }
+
+    fn give_up(&self, state: &mut State) {
+        if state.fate == Fate::Kept {
+            state.fate = Fate::LetGo;
+            self.disk.remove();
+        }
     }
 
     /// As [`Self::read`], without a second try.
@@ -356,6 +387,7 @@ impl StagedFile {
         }
         let end = offset + data.len() as u64;
         let mut state = self.lock();
+        state.check_kept()?;
         let size = state.size;
         // What is on the disk already counts as changed from the first byte on.
         let there: Vec<u64> = blocks::covering(&(offset..end))
@@ -376,6 +408,7 @@ impl StagedFile {
             return Err(error);
         }
         let mut state = self.lock();
+        state.check_kept()?;
         self.dirty(&mut state, offset..end)?;
         state.size = state.size.max(end);
         state.is_untouched = false;
@@ -406,7 +439,7 @@ impl StagedFile {
     }
 
     pub(super) fn save(&self, record: &Record) -> Result<(), Error> {
-        if self.lock().is_discarded {
+        if self.lock().fate != Fate::Kept {
             return Ok(());
         }
         self.disk.save(record)
@@ -441,6 +474,22 @@ impl State {
         match &self.record.base {
             None => true,
             Some(base) => base.size != self.size || self.blocks.is_dirty(blocks),
+        }
+    }
+
+    /// Whether the object has the metadata that it is to have. What a later process has reopened it
+    /// does not know of, and leaves as it is.
+    pub(super) fn is_described(&self) -> bool {
+        let stored = self.stored_metadata.as_ref();
+        stored.is_none_or(|stored| *stored == self.record.metadata)
+    }
+
+    /// # Errors
+    /// [`Error::LetGo`].
+    fn check_kept(&self) -> Result<(), Error> {
+        match self.fate {
+            Fate::Kept | Fate::Removed => Ok(()),
+            Fate::LetGo => Err(Error::LetGo),
         }
     }
 

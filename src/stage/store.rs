@@ -1,10 +1,8 @@
 //! A staged file: making an object of it.
 
-use std::collections::BTreeMap;
-
 use super::Error;
 use super::blocks::{self, Block};
-use super::file::{StagedFile, usize_of};
+use super::file::{Fate, StagedFile, usize_of};
 use super::pieces::{Piece, pieces};
 use super::record::{Base, Version};
 use crate::memory::Lease;
@@ -69,12 +67,14 @@ impl StagedFile {
     }
 
     async fn settle(&self) -> Result<bool, Error> {
-        let (is_discarded, has_changed) = {
+        let (fate, has_changed) = {
             let state = self.lock();
-            (state.is_discarded, state.has_changed())
+            (state.fate, state.has_changed())
         };
-        if is_discarded {
-            return Ok(false);
+        match fate {
+            Fate::Kept => {}
+            Fate::Removed => return Ok(false),
+            Fate::LetGo => return Ok(true),
         }
         if has_changed {
             let version = match self.upload(true).await {
@@ -238,7 +238,7 @@ impl StagedFile {
             let (Some(base), wanted) = (&state.record.base, &state.record.metadata) else {
                 return Ok(());
             };
-            if is_described(state.stored_metadata.as_ref(), wanted) {
+            if state.is_described() {
                 return Ok(());
             }
             CopyRequest {
@@ -259,15 +259,6 @@ impl StagedFile {
         self.lock().stored_metadata = wanted;
         self.note_stored(&version)
     }
-}
-
-/// Whether the object has the metadata `wanted`. What a later process has reopened it does not
-/// know of, and leaves as it is.
-fn is_described(
-    stored: Option<&BTreeMap<String, String>>,
-    wanted: &BTreeMap<String, String>,
-) -> bool {
-    stored.is_none_or(|stored| stored == wanted)
 }
 
 /// Parts that an upload holds at a time.

@@ -204,6 +204,31 @@ fn metadata_alone_are_changed_by_a_copy() {
 }
 
 #[test]
+fn change_of_a_file_that_was_let_go_is_refused() {
+    let place = Place::new();
+    let stage = place.stage();
+    let file = place.begin(&stage);
+    block_on(file.write(0, b"x")).expect("it writes");
+    assert!(!file.let_go(), "it is not stored");
+    block_on(file.store()).expect("it stores");
+    assert!(file.let_go());
+    let refused = [
+        file.write_now(0, b"y").expect("no need to wait"),
+        block_on(file.write(0, b"y")),
+        block_on(file.truncate(9)),
+    ];
+    for change in refused {
+        assert!(matches!(change, Err(Error::LetGo)), "{change:?}");
+    }
+    assert_eq!(block_on(file.read(0, 9)).expect("it reads"), &b"x"[..]);
+    // Of a file without a name a change is lost, which those who make it know.
+    let file = place.begin(&stage);
+    block_on(file.remove(async |_| Ok::<_, Error>(()))).expect("removed");
+    assert!(file.let_go());
+    block_on(file.write(0, b"y")).expect("it writes");
+}
+
+#[test]
 fn stage_that_is_empty_vanishes_and_one_that_is_not_stays() {
     let place = Place::new();
     let (stage, other) = (place.stage(), Place::new());
