@@ -86,6 +86,77 @@ fn s06_other_positions_are_refused() {
     assert_eq!(read_all(&directory, false, 9).unwrap().len(), 6);
 }
 
+/// A directory of six files in pages of two, kept by the kernel, and a handle that was not read.
+fn kept() -> (Fixture, DirHandle) {
+    let f = Fixture::with(&["a", "b", "c", "d", "e", "f"], "", MINUTE);
+    f.store.set_page_size(2);
+    assert_eq!(f.names(ROOT).len(), 6);
+    let directory = f.open_dir(ROOT);
+    assert_eq!(directory.caching(), Caching::Keep);
+    (f, directory)
+}
+
+fn shown(entries: &[DirEntry]) -> Vec<&str> {
+    entries.iter().map(|entry| &*entry.name).collect()
+}
+
+#[test]
+fn reading_goes_on_where_another_handle_was() {
+    for plus in [false, true] {
+        for offset in 1..=8 {
+            let (_f, directory) = kept();
+            let mut at = offset;
+            let mut names: Vec<String> = Vec::new();
+            loop {
+                let entries = read(&directory, at, plus, 9).unwrap();
+                let Some(last) = entries.last() else { break };
+                at = last.offset;
+                names.extend(entries.iter().map(|entry| entry.name.to_string()));
+            }
+            let all = [".", "..", "a", "b", "c", "d", "e", "f"];
+            assert_eq!(names, all[usize::try_from(offset).unwrap()..]);
+        }
+    }
+    // What is beyond was given to nobody.
+    let (_f, directory) = kept();
+    for offset in [9, 100, u64::MAX] {
+        let answer = read(&directory, offset, false, 9);
+        assert!(matches!(answer, Err(Error::BadOffset)), "{offset}");
+    }
+}
+
+#[test]
+fn reading_goes_on_after_and_before_its_own_pages() {
+    let (_f, directory) = kept();
+    assert_eq!(
+        shown(&read(&directory, 0, false, 9).unwrap()),
+        [".", "..", "a"]
+    );
+    assert_eq!(shown(&read(&directory, 7, false, 9).unwrap()), ["f"]);
+    assert_eq!(shown(&read(&directory, 3, false, 1).unwrap()), ["b"]);
+    assert_eq!(shown(&read(&directory, 1, false, 2).unwrap()), ["..", "a"]);
+}
+
+#[test]
+fn reading_of_a_directory_that_has_changed_leaves_no_entry_out() {
+    // By this mount, which knows of it.
+    let (f, directory) = kept();
+    let a = f.lookup(ROOT, "a").unwrap();
+    f.store.remove("a");
+    f.core().table().note_other(a.ino, f.core().clock.now());
+    f.advance(Duration::from_secs(1));
+    let entries = read(&directory, 5, false, 9).unwrap();
+    assert_eq!(shown(&entries), ["b"]);
+    assert_eq!(shown(&read(&directory, 3, false, 9).unwrap()), ["c", "d"]);
+    // By somebody else, so that there are fewer.
+    let (f, directory) = kept();
+    for key in ["a", "b", "c"] {
+        f.store.remove(key);
+    }
+    assert_eq!(shown(&read(&directory, 6, false, 9).unwrap()), ["d"]);
+    assert_eq!(read_all(&directory, false, 9).unwrap().len(), 3);
+}
+
 #[test]
 fn s06_failed_page_fails_the_read_and_the_next_read_goes_on() {
     let f = Fixture::new(&["a", "b", "c", "d"]);
