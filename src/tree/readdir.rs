@@ -354,6 +354,9 @@ impl BucketDir {
     }
 
     /// What an entry of a listing stands for. With `plus`, counts a reference.
+    ///
+    /// What this mount has changed since the page was asked for is not believed. It is not left out
+    /// either: a name may be there as another version, and a page without an entry would be the end.
     fn node(&self, stream: &Stream, entry: &Entry, plus: bool, now: Moment) -> Result<Node, Error> {
         let Entry { name, found } = entry;
         let ttl = self.core.ttl_of_found(found);
@@ -365,6 +368,10 @@ impl BucketDir {
             valid_for = Duration::ZERO;
         }
         let mut table = self.core.table();
+        let is_outdated = table.is_outdated(self.ino, name, stream.asked);
+        if is_outdated {
+            valid_for = Duration::ZERO;
+        }
         let known = if plus {
             Some(table.learn(self.ino, name, found.clone(), stream.asked)?)
         } else {
@@ -373,7 +380,9 @@ impl BucketDir {
         if let Some(ino) = known {
             let node = self.core.node(ino, table.get(ino)?, valid_for);
             drop(table);
-            self.remember(stream, entry);
+            if !is_outdated {
+                self.remember(stream, entry);
+            }
             return Ok(node);
         }
         let kind = match found {

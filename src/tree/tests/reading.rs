@@ -5,7 +5,9 @@ use std::pin::pin;
 use futures::poll;
 
 use super::*;
-use crate::s3::ErrorKind;
+use crate::s3::{ErrorKind, Key};
+
+const MINUTE_LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn s06_readdir_lists_page_by_page_as_far_as_it_is_read() {
@@ -294,6 +296,38 @@ fn page_asked_for_ahead_does_not_undo_a_newer_answer() {
     let e = entries.iter().find(|entry| &*entry.name == "e").unwrap();
     assert_eq!(info(&e.node).etag, etag);
     assert_eq!(e.node.valid_for, Duration::from_secs(59));
+}
+
+#[test]
+fn page_asked_for_before_a_change_of_this_mount_is_not_believed() {
+    for plus in [false, true] {
+        let f = Fixture::with(&["a", "b", "c"], "", MINUTE);
+        let directory = f.open_dir(ROOT);
+        assert_eq!(read(&directory, 0, plus, 3).unwrap().len(), 3);
+        f.advance(Duration::from_secs(1));
+        // One is removed, one is replaced.
+        let b = f.lookup(ROOT, "b").unwrap();
+        let named = block_on(f.tree.find(ROOT, OsStr::new("b"))).unwrap();
+        block_on(f.tree.unlink(&named)).unwrap();
+        drop(named);
+        f.tree.forget(b.ino, 1);
+        let c = f.lookup(ROOT, "c").unwrap();
+        f.tree
+            .start_writing(c.ino, &Key::new("c").unwrap(), 0)
+            .unwrap();
+        f.store.put("c", "another one");
+        f.tree.end_writing(c.ino, true);
+        f.tree.forget(c.ino, 1);
+        f.advance(Duration::from_secs(1));
+        for entry in read(&directory, 3, plus, 9).unwrap() {
+            assert_eq!(entry.node.valid_for, Duration::ZERO, "{}", entry.name);
+        }
+        assert!(matches!(f.lookup(ROOT, "b"), Err(Error::NotFound)));
+        assert_eq!(info(&f.lookup(ROOT, "c").unwrap()).size, 11);
+        // What comes next is believed again.
+        let c = &f.entries(ROOT)[1];
+        assert_eq!((info(&c.node).size, c.node.valid_for), (11, MINUTE_LONG));
+    }
 }
 
 #[test]
