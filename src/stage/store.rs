@@ -207,7 +207,8 @@ impl StagedFile {
     }
 
     /// Whether the version `etag` of the object, which is as long, has the bytes that this file was
-    /// to give it.
+    /// to give it. What is on the disk and did not change counts, too: it is taken for a copy of that
+    /// version from then on.
     async fn is_stored_as(&self, etag: &ETag) -> Result<bool, Error> {
         let (key, size) = {
             let state = self.lock();
@@ -217,7 +218,7 @@ impl StagedFile {
         for block in blocks::covering(&(0..size)) {
             let is_local = {
                 let state = self.lock();
-                state.base.is_none() || state.blocks.get(block) == Block::Dirty
+                state.base.is_none() || state.blocks.get(block) != Block::Absent
             };
             if !is_local {
                 continue;

@@ -188,6 +188,31 @@ fn failed_store_is_tried_again() {
 }
 
 #[test]
+fn version_that_has_our_changes_and_others_is_not_taken_for_ours() {
+    let place = Place::new();
+    let mut body = bytes(1, 3 * BLOCK);
+    place.store.put("f", body.clone());
+    let stage = place.stage();
+    let file = place.begin(&stage);
+    // From now on this block is on the disk as S3 has it.
+    block_on(file.write(BLOCK, b"first")).expect("it writes");
+    block_on(file.store()).expect("it stores");
+    body[index(BLOCK)..][..5].copy_from_slice(b"first");
+    block_on(file.write(0, b"second")).expect("it writes");
+    body[..6].copy_from_slice(b"second");
+    let ours = body.clone();
+    body[index(BLOCK)..][..5].copy_from_slice(b"other");
+    place.store.put("f", body.clone());
+    let refused = block_on(file.store()).expect_err("it was replaced");
+    assert!(matches!(refused, Error::S3(error) if error.kind() == ErrorKind::Precondition));
+    assert_eq!(place.body(), Some(body));
+    // What is the same from the first byte to the last is what was stored before.
+    place.store.put("f", ours.clone());
+    assert!(block_on(file.store()).expect("it is ours"));
+    assert_eq!(read_all(&file), ours);
+}
+
+#[test]
 fn metadata_alone_are_changed_by_a_copy() {
     let place = Place::new();
     let stage = place.stage();
