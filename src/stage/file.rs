@@ -33,6 +33,8 @@ pub struct StagedFile {
     pub(super) remote: Remote,
     pub(super) disk: Disk,
     pub(super) mutation: AsyncMutex<()>,
+    /// Held while the record on the disk is replaced or removed. Locked before `state`.
+    record: Mutex<()>,
     pub(super) state: Mutex<State>,
 }
 
@@ -104,6 +106,7 @@ impl StagedFile {
             remote,
             disk,
             mutation: AsyncMutex::new(()),
+            record: Mutex::new(()),
             state: Mutex::new(state),
         })
     }
@@ -227,15 +230,14 @@ impl StagedFile {
     /// # Errors
     /// [`Error::Disk`]: they are set, but not for a later process.
     pub fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<(), Error> {
-        let record = {
+        {
             let mut state = self.lock();
             if state.record.metadata == metadata {
                 return Ok(());
             }
             state.record.metadata = metadata;
-            state.record.clone()
-        };
-        self.save(&record)
+        }
+        self.save()
     }
 
     /// Whether S3 has the file as it is.
@@ -256,33 +258,35 @@ impl StagedFile {
         let _mutation = self.mutation.lock().await;
         let done = act(self.has_object()).await?;
         self.lock().fate = Fate::Removed;
-        self.disk.remove();
+        self.remove_copy();
         Ok(done)
     }
 
     /// Lets go of the copy on the disk if nothing is lost with it: S3 has the file as it is, or its
     /// name is gone. Returns whether it has. From then on the file can be read, but not changed.
     pub fn let_go(&self) -> bool {
-        let mut state = self.lock();
-        // Whoever changes the file meanwhile has noted that under this lock, or is refused.
-        if state.fate == Fate::Kept && (state.has_changed() || !state.is_described()) {
-            return false;
+        {
+            let mut state = self.lock();
+            // Whoever changes the file meanwhile has noted that under this lock, or is refused.
+            if state.fate == Fate::Kept && (state.has_changed() || !state.is_described()) {
+                return false;
+            }
+            state.give_up();
         }
-        self.give_up(&mut state);
+        self.remove_copy();
         true
     }
 
     /// Lets go of the copy on the disk, whatever S3 has. From then on the file can be read, but not
     /// changed.
     pub fn discard(&self) {
-        self.give_up(&mut self.lock());
+        self.lock().give_up();
+        self.remove_copy();
     }
 
-    fn give_up(&self, state: &mut State) {
-        if state.fate == Fate::Kept {
-            state.fate = Fate::LetGo;
-            self.disk.remove();
-        }
+    fn remove_copy(&self) {
+        let _record = self.lock_record();
+        self.disk.remove();
     }
 
     /// As [`Self::read`], without a second try.
@@ -438,11 +442,21 @@ impl StagedFile {
             .ok_or(Error::TooLarge { largest })
     }
 
-    pub(super) fn save(&self, record: &Record) -> Result<(), Error> {
-        if self.lock().fate != Fate::Kept {
-            return Ok(());
-        }
-        self.disk.save(record)
+    /// Notes on the disk what is to become of the file.
+    pub(super) fn save(&self) -> Result<(), Error> {
+        let _record = self.lock_record();
+        let record = {
+            let state = self.lock();
+            if state.fate != Fate::Kept {
+                return Ok(());
+            }
+            state.record.clone()
+        };
+        self.disk.save(&record)
+    }
+
+    fn lock_record(&self) -> MutexGuard<'_, ()> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn base(&self) -> Option<Arc<ReadHandle>> {
@@ -482,6 +496,12 @@ impl State {
     pub(super) fn is_described(&self) -> bool {
         let stored = self.stored_metadata.as_ref();
         stored.is_none_or(|stored| *stored == self.record.metadata)
+    }
+
+    fn give_up(&mut self) {
+        if self.fate == Fate::Kept {
+            self.fate = Fate::LetGo;
+        }
     }
 
     /// # Errors

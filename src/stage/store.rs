@@ -48,7 +48,7 @@ impl StagedFile {
             state.record.base.as_ref().map(Base::version)
         };
         let etag = move_object(stored.clone()).await?;
-        let record = {
+        {
             let mut state = self.lock();
             state.record.key = key.as_str().to_owned();
             state.key = key.clone();
@@ -61,9 +61,8 @@ impl StagedFile {
                 let reader = self.remote.reader(&key, &version.etag, version.size);
                 state.rebase(&version, reader);
             }
-            state.record.clone()
-        };
-        Ok(self.save(&record)?)
+        }
+        Ok(self.save()?)
     }
 
     async fn settle(&self) -> Result<bool, Error> {
@@ -155,15 +154,15 @@ impl StagedFile {
     fn note_stored(&self, version: &Version) -> Result<(), Error> {
         let key = self.key();
         let reader = self.remote.reader(&key, &version.etag, version.size);
-        let (record, had_base) = {
+        let had_base = {
             let mut state = self.lock();
             let had_base = state.base.is_some();
             state.rebase(version, reader);
             state.is_untouched = false;
-            (state.record.clone(), had_base)
+            had_base
         };
         // Whoever finds the new base with the old states stores the same bytes once more.
-        self.save(&record)?;
+        self.save()?;
         let mut state = self.lock();
         let all = blocks::covering(&(0..version.size));
         if had_base {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -210,6 +211,30 @@ fn version_that_has_our_changes_and_others_is_not_taken_for_ours() {
     place.store.put("f", ours.clone());
     assert!(block_on(file.store()).expect("it is ours"));
     assert_eq!(read_all(&file), ours);
+}
+
+#[test]
+fn records_are_saved_one_after_the_other() {
+    let place = Place::new();
+    let stage = place.stage();
+    let file = place.begin(&stage);
+    let number = |n: u32| BTreeMap::from([("n".to_owned(), n.to_string())]);
+    thread::scope(|scope| {
+        for start in 0..4 {
+            let file = &file;
+            scope.spawn(move || {
+                for n in 0..500 {
+                    file.set_metadata(number(4 * n + start))
+                        .expect("it is noted");
+                }
+            });
+        }
+    });
+    let records = fs::read_dir(place.path()).expect("a directory");
+    let session = records.last().expect("one").expect("a stage").path();
+    let record = fs::read_to_string(session.join("1.json")).expect("a record");
+    let last = format!("\"n\": \"{}\"", file.metadata()["n"]);
+    assert!(record.contains(&last), "{record} lacks {last}");
 }
 
 #[test]
