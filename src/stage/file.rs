@@ -228,13 +228,14 @@ impl StagedFile {
     /// Sets the user metadata that the object is to have.
     ///
     /// # Errors
-    /// [`Error::Disk`]: they are set, but not for a later process.
+    /// [`Error::Disk`]: they are set, but not for a later process. [`Error::LetGo`].
     pub fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<(), Error> {
         {
             let mut state = self.lock();
             if state.record.metadata == metadata {
                 return Ok(());
             }
+            state.check_kept()?;
             state.record.metadata = metadata;
         }
         self.save()

@@ -266,6 +266,7 @@ fn change_of_a_file_that_was_let_go_is_refused() {
         file.write_now(0, b"y").expect("no need to wait"),
         block_on(file.write(0, b"y")),
         block_on(file.truncate(9)),
+        file.set_metadata(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
     ];
     for change in refused {
         assert!(matches!(change, Err(Error::LetGo)), "{change:?}");
