@@ -136,8 +136,8 @@ fn top_finds_the_mount_by_its_process() {
     let process = child.id().to_string();
     let words = ["top", "--once", "--interval", "0.1", "--process", &process];
     // The mount answers the kernel a moment before it answers its user.
-    let report = wait_for("an answer", Duration::from_secs(30), || {
-        let outcome = run(&mut mount_s3(&words), Duration::from_secs(10));
+    let report = wait_for("an answer", LONG, || {
+        let outcome = run(&mut mount_s3(&words), Duration::from_secs(60));
         (outcome.status == Some(0)).then_some(outcome.stdout)
     });
     assert!(
@@ -146,7 +146,7 @@ fn top_finds_the_mount_by_its_process() {
     );
     umount(mount_point.path());
     assert_eq!(end_of(&mut child).code(), Some(0));
-    let outcome = run(&mut mount_s3(&words), Duration::from_secs(10));
+    let outcome = run(&mut mount_s3(&words), Duration::from_secs(60));
     assert_eq!(outcome.status, Some(1), "{outcome:?}");
 }
 
