@@ -24,6 +24,5 @@ mod signing;
 mod store;
 mod support;
 mod usage;
-#[expect(dead_code, reason = "some of it is for tests of speed")]
 #[path = "../support/wait.rs"]
 mod wait;
