@@ -216,6 +216,8 @@ fn of_stage(error: &stage::Error, too_large: Errno) -> (Errno, Level) {
         },
         stage::Error::Unusable { .. } => (Errno::EIO, Level::Warn),
         stage::Error::TooLarge { .. } => (too_large, Level::Warn),
+        // The kernel looks the name up again, which leads to what is stored.
+        stage::Error::LetGo => (Errno::ESTALE, Level::Debug),
         // The version that the staged copy is of is gone.
         stage::Error::S3(error) if error.kind() == s3::ErrorKind::NotFound => {
             (Errno::ESTALE, Level::Warn)

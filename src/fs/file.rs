@@ -162,6 +162,40 @@ impl Fs {
         self.store_staged().await;
     }
 
+    /// Stores what can be stored while the kernel still tells of closes and releases: what is
+    /// staged, and what was closed for good. What one process has closed and another one has open is
+    /// left alone, as it may not be written to its end.
+    ///
+    /// # Cancel safety
+    /// As [`Self::flush`].
+    pub async fn finish_released(&self) {
+        for writer in self.opens.resting_writers() {
+            // A close that is under way ends before this.
+            let _progress = writer.handle.progress().await;
+            if !self.is_open(&writer)
+                && let Err(error) = self.finish(&writer).await
+            {
+                error!("{} could not be stored: {error}", writer.key());
+            }
+        }
+        self.store_staged().await;
+    }
+
+    /// Whether there is a file that was closed and not stored: its release is to come, unless another
+    /// process has it open.
+    pub fn awaits_release(&self) -> bool {
+        !self.opens.resting_writers().is_empty()
+    }
+
+    /// Whether the kernel has a handle of the writer.
+    fn is_open(&self, writer: &Arc<Writer>) -> bool {
+        let mut is_open = false;
+        self.files.for_each(|file| {
+            is_open |= matches!(file, OpenFile::Writer { writer: open, .. } if Arc::ptr_eq(open, writer));
+        });
+        is_open
+    }
+
     /// Finishes the writer of `key` if it has closed the file. Returns whether there was one, as
     /// the name leads elsewhere then.
     ///

@@ -227,6 +227,18 @@ impl Opens {
         writers.flatten().collect()
     }
 
+    /// All writers that are closed and not finished, which may go on.
+    pub(super) fn resting_writers(&self) -> Vec<Arc<Writer>> {
+        let slots = self.lock();
+        let writers = slots.values().filter_map(|slot| match &slot.writer {
+            Some(Holder::Open(writer)) if writer.phase.load(Ordering::Relaxed) == CLOSED => {
+                Some(Arc::clone(writer))
+            }
+            _ => None,
+        });
+        writers.collect()
+    }
+
     /// Notes that a descriptor of the writer was closed.
     pub(super) fn close(&self, writer: &Writer) {
         let _slots = self.lock();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use log::{debug, error};
+use log::{debug, error, warn};
 
 use super::attr::Entry;
 use super::change::SetAttr;
@@ -91,6 +91,20 @@ impl Stages {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InodeNo, Arc<Staged>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nobody uses the files any more: what S3 has need not be found by a later process.
+impl Drop for Stages {
+    fn drop(&mut self) {
+        for staged in self.all() {
+            if !staged.file.let_go() {
+                warn!(
+                    "{} is not stored as it was written last: see `mount-s3 staged list`",
+                    staged.file.key()
+                );
+            }
+        }
     }
 }
 
@@ -316,24 +330,27 @@ impl Fs {
         // A file that is thrown away is not stored, and need not be.
         let is_stored = staged.store().await?;
         let mut files = stages.lock();
-        if self.pins.get(ino).is_none() && (!is_stored || staged.file.is_stored()) {
+        if self.pins.get(ino).is_none() && staged.file.let_go() {
             files.remove(&ino);
-            staged.file.discard();
             self.tree.end_writing(ino, is_stored);
         }
         Ok(())
     }
 
-    /// Stores what is staged and not stored yet, at the end of the mount.
+    /// Stores what is staged and not stored yet, at the end of the mount. A file that is open stays
+    /// staged, as it may still be written.
     pub(super) async fn store_staged(&self) {
         let Some(stages) = &self.stages else { return };
         for staged in stages.all() {
-            match staged.store().await {
-                Ok(_is_stored) => staged.file.discard(),
-                Err(error) => error!(
+            let stored = match staged.store().await {
+                Ok(_is_stored) => self.leave_staged(staged.ino).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = stored {
+                error!(
                     "{} stays staged, for `mount-s3 staged recover`: {error}",
                     staged.file.key()
-                ),
+                );
             }
         }
     }

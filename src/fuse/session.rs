@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fuser::{MountOption, SessionACL};
 use futures::executor::block_on;
@@ -243,8 +243,9 @@ impl Session {
         self.unmounter.clone()
     }
 
-    /// Waits until the file system is unmounted, by anybody, and lets go of it. Files that were
-    /// closed and are not stored yet are stored before, if that takes no longer than a while.
+    /// Waits until the file system is unmounted, by anybody, or a mount that was taken over is to be
+    /// left, and lets go of it. Files that were closed and are not stored yet are stored before, if
+    /// that takes no longer than a while.
     ///
     /// After [`Unmounter::unmount`], programs that still use the detached mount may finish within
     /// a moment. Then their reads fail, those that wait too, and this returns.
@@ -254,7 +255,14 @@ impl Session {
     pub fn wait(self) -> io::Result<()> {
         let result = match self.events.recv() {
             Ok(Event::Ended(result)) => result,
-            Ok(Event::Unmounted) if self.unmounter.is_elsewhere() => Ok(()),
+            Ok(Event::Unmounted) if self.unmounter.is_elsewhere() => {
+                // Nothing is unmounted: programs go on while this takes its time.
+                self.finish(|fs| {
+                    await_releases(fs);
+                    block_on(fs.finish_released());
+                });
+                return Ok(());
+            }
             Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
                 Ok(Event::Ended(result)) => result,
                 Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
@@ -267,17 +275,17 @@ impl Session {
             // The session's thread cannot end without a word, and we hold another sender.
             Err(mpsc::RecvError) => Ok(()),
         };
-        self.finish_closed();
+        // The kernel tells of no release that comes after the unmount.
+        self.finish(|fs| block_on(fs.finish_closed()));
         result
     }
 
-    /// Stores what was closed, which its writers take for stored. The kernel tells of no release
-    /// that comes after the unmount.
-    fn finish_closed(&self) {
+    /// Stores by `store` what was closed, which its writers take for stored.
+    fn finish(&self, store: impl FnOnce(&Fs) + Send + 'static) {
         let Ok(fs) = self.served.fs() else { return };
         let (send, done) = mpsc::channel();
         let finish = move || {
-            block_on(fs.finish_closed());
+            store(&fs);
             // Whoever waits for this is to have the last of it.
             drop(fs);
             // An end after the time limit has no listener.
@@ -320,6 +328,15 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.unmounter.unmount();
         self.served.close();
+    }
+}
+
+/// Waits until the kernel has told of the releases that follow the last closes, which it does within
+/// a moment, but for files that another process has open.
+fn await_releases(fs: &Fs) {
+    let since = Instant::now();
+    while fs.awaits_release() && since.elapsed() < UNMOUNT_GRACE {
+        thread::sleep(RELEASE_POLL);
     }
 }
 
@@ -408,6 +425,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long [`Session::wait`] waits for users of open files after an unmount.
 const UNMOUNT_GRACE: Duration = Duration::from_secs(2);
+
+/// How often [`Session::wait`] looks for files whose release is to come.
+const RELEASE_POLL: Duration = Duration::from_millis(10);
 
 /// How long [`Session::wait`] tries to store what was closed.
 const FINISH_GRACE: Duration = Duration::from_secs(30);

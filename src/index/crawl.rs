@@ -16,7 +16,7 @@ use futures::stream::FuturesUnordered;
 
 use super::Error;
 use super::middle::Cuts;
-use crate::s3::{self, ListFrom, ListPage, ListRequest, ListedObject, Store};
+use crate::s3::{self, ListFrom, ListPage, ListRequest, ListedObject, PageToken, Store};
 
 /// Gives every object of `store` whose key starts with `prefix` to `take`, a page at a time. Some
 /// may come twice.
@@ -199,7 +199,7 @@ impl<'a> Crawl<'a> {
 impl Range {
     /// The objects of the next page that are in the range, and the page after it, unless the range
     /// has ended.
-    fn take(&mut self, mut page: ListPage) -> (Vec<ListedObject>, Option<String>) {
+    fn take(&mut self, mut page: ListPage) -> (Vec<ListedObject>, Option<PageToken>) {
         if let Some(end) = &self.end {
             let inside = page.objects.partition_point(|object| object.key <= *end);
             if inside < page.objects.len() {

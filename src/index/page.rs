@@ -2,7 +2,7 @@
 
 use super::order::{after_group, after_key};
 use super::{Error, Index};
-use crate::s3::{ListFrom, ListPage, ListRequest};
+use crate::s3::{ListFrom, ListPage, ListRequest, PageToken};
 
 /// The page that `request` asks for. A page names the last of its entries as the place where the
 /// next one goes on.
@@ -17,9 +17,9 @@ pub(super) fn page(index: &Index, request: &ListRequest) -> Result<ListPage, Err
     let from = match &request.from {
         ListFrom::Start => Vec::new(),
         ListFrom::After(text) => after_key(text.as_bytes()),
-        ListFrom::Page(last) => match group_of(last.as_bytes(), request) {
+        ListFrom::Page(last) => match group_of(last.as_str().as_bytes(), request) {
             Some(group) => after_group(group),
-            None => after_key(last.as_bytes()),
+            None => after_key(last.as_str().as_bytes()),
         },
     };
     let mut cursor = index.seek(prefix.max(&from))?;
@@ -29,7 +29,7 @@ pub(super) fn page(index: &Index, request: &ListRequest) -> Result<ListPage, Err
         && key.starts_with(prefix)
     {
         if page.objects.len() + page.common_prefixes.len() >= limit {
-            page.next = Some(last);
+            page.next = Some(PageToken::new(last));
             break;
         }
         let Some(group) = group_of(key, request) else {

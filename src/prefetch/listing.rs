@@ -83,13 +83,9 @@ impl Listing {
         order: &mut Order,
         state: impl Fn(&Key, u64) -> State,
     ) {
-        let is_repeated = self
-            .next
-            .as_ref()
-            .is_some_and(|from| from.is_repeated_by(page.next.as_deref()));
         self.under_way = false;
         self.pages += 1;
-        self.next = page.next.filter(|_| !is_repeated).map(ListFrom::Page);
+        self.next = page.next.map(ListFrom::Page);
         for object in page.objects {
             let is_readable = object.info.is_readable();
             let ObjectInfo { etag, size, .. } = object.info;
@@ -117,6 +113,7 @@ impl Listing {
 mod tests {
     use super::super::tests::{names, page};
     use super::*;
+    use crate::s3::PageToken;
 
     const UNREAD: fn(&Key, u64) -> State = |_, _| State::Unread;
 
@@ -131,22 +128,10 @@ mod tests {
         assert_eq!(listing.request(), None, "one at a time");
         listing.absorb(page(&["d/b", "d/c"], Some("2")), &mut order, UNREAD);
         let request = listing.request().expect("a second page");
-        assert_eq!(request.from, ListFrom::Page("2".to_owned()));
+        assert_eq!(request.from, ListFrom::Page(PageToken::new("2")));
         listing.absorb(page(&["d/", "d/x/y", "e", "d/e"], None), &mut order, UNREAD);
         assert_eq!(listing.request(), None);
         assert_eq!(names(&order), ["d/b", "d/c", "d/", "d/e"]);
-    }
-
-    #[test]
-    fn page_that_names_itself_as_the_next_one_is_the_last() {
-        let mut listing = Listing::new(Scope::Below(String::new()), ListFrom::Start);
-        let mut order = Order::default();
-        for _ in 0..2 {
-            _ = listing.request().expect("a page");
-            listing.absorb(page(&["a/b"], Some("2")), &mut order, UNREAD);
-        }
-        assert_eq!(listing.request(), None);
-        assert_eq!(order.len(), 1);
     }
 
     #[test]

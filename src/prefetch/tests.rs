@@ -10,7 +10,7 @@ use super::pace::START;
 use super::*;
 use crate::memory::Budget;
 use crate::s3::fake::{FakeStore, Op, synthetic};
-use crate::s3::{ErrorKind, ListPage, ListedObject, ObjectInfo, Restore, StorageClass};
+use crate::s3::{ErrorKind, ListPage, ListedObject, ObjectInfo, PageToken, Restore, StorageClass};
 
 /// A file of this name and size.
 pub(super) fn file(key: &str, size: u64) -> File {
@@ -38,7 +38,7 @@ pub(super) fn page(keys: &[&str], next: Option<&str>) -> ListPage {
     ListPage {
         objects: objects.collect(),
         common_prefixes: Vec::new(),
-        next: next.map(str::to_owned),
+        next: next.map(PageToken::new),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn page(
     request: &ListRequest,
     subject: &Subject,
 ) -> Result<ListPage, Error> {
-    let page = list_page(body).map_err(|bad| {
+    let mut page = list_page(body).map_err(|bad| {
         let context = Context {
             message: Some(bad.to_string()),
             ..subject.context()
@@ -32,9 +32,8 @@ pub(super) fn page(
     if strange_prefix {
         return Err(subject.protocol("the listing has a prefix that was not asked for"));
     }
-    if request.from.is_repeated_by(page.next.as_deref()) {
-        return Err(subject.protocol("the listing goes around in circles"));
-    }
+    let followed = request.from.follow(&mut page);
+    followed.map_err(|endless| subject.protocol(endless.reason()))?;
     Ok(page)
 }
 
@@ -42,13 +41,13 @@ pub(super) fn page(
 mod tests {
     use super::page;
     use crate::s3::classify::{LIST, Subject};
-    use crate::s3::{ErrorKind, ListFrom, ListRequest};
+    use crate::s3::{ErrorKind, ListFrom, ListRequest, PageToken};
 
     fn kind_of(inner: &str, delimited: bool) -> Result<usize, ErrorKind> {
         let request = ListRequest {
             prefix: "a/".to_owned(),
             delimited,
-            from: ListFrom::Page("here".to_owned()),
+            from: ListFrom::Page(PageToken::new("here")),
             max_keys: None,
         };
         let body = format!("<ListBucketResult>{inner}</ListBucketResult>");
@@ -81,5 +80,33 @@ mod tests {
         let again = "<NextContinuationToken>here</NextContinuationToken>";
         assert_eq!(kind_of(again, true), Err(ErrorKind::Protocol));
         assert_eq!(kind_of("<", true), Err(ErrorKind::Protocol));
+    }
+
+    #[test]
+    fn listing_without_an_end_is_refused() {
+        // Two tokens in turn; and new ones, with nothing or always the same behind them.
+        let group = "<CommonPrefixes><Prefix>a/b/</Prefix></CommonPrefixes>";
+        for (tokens, entries) in [(2, ""), (2, group), (u32::MAX, ""), (u32::MAX, group)] {
+            let mut request = ListRequest {
+                prefix: "a/".to_owned(),
+                delimited: true,
+                ..ListRequest::default()
+            };
+            let end = (0..2000).find_map(|number| {
+                let next = number % tokens;
+                let body = format!(
+                    "<ListBucketResult>{entries}<NextContinuationToken>{next}\
+                     </NextContinuationToken></ListBucketResult>"
+                );
+                match page(body.as_bytes(), &request, &Subject::test(LIST)) {
+                    Ok(page) => {
+                        request.from = ListFrom::Page(page.next.expect("a token"));
+                        None
+                    }
+                    Err(error) => Some(error.kind()),
+                }
+            });
+            assert_eq!(end, Some(ErrorKind::Protocol), "{tokens} {entries}");
+        }
     }
 }

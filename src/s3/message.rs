@@ -96,8 +96,8 @@ impl Common {
         }
         let from = match &request.from {
             ListFrom::Start => None,
-            ListFrom::After(text) => self.has_order.then_some(("&start-after=", text)),
-            ListFrom::Page(token) => Some(("&continuation-token=", token)),
+            ListFrom::After(text) => self.has_order.then_some(("&start-after=", &**text)),
+            ListFrom::Page(token) => Some(("&continuation-token=", token.as_str())),
         };
         if let Some((parameter, text)) = from {
             path.push_str(parameter);

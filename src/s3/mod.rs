@@ -24,6 +24,7 @@ mod etag;
 pub(crate) mod fake;
 mod fetch;
 mod find;
+mod follow;
 mod get;
 mod head;
 mod layer;
@@ -52,6 +53,7 @@ pub use endpoint::Addressing;
 pub use error::{Context, Error, ErrorKind};
 pub use etag::ETag;
 pub use find::find;
+pub use follow::PageToken;
 pub use layer::Layer;
 pub use types::{
     InvalidKey, InvalidPrefix, Key, ListFrom, ListPage, ListRequest, ListedObject, ObjectDetails,
@@ -84,11 +86,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Dropping the future cancels the request; nothing is left in flight.
     fn head<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<ObjectInfo, Error>>;
 
-    /// Fetches one page of a listing.
+    /// Fetches one page of a listing. Whoever follows its pages comes to an end.
     /// S3: [ListObjectsV2](https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::Denied`], or any other kind as the service answers.
+    /// [`ErrorKind::NoSuchBucket`], [`ErrorKind::Denied`], or any other kind as the service answers;
+    /// [`ErrorKind::Protocol`] when following it would never end.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request; nothing is left in flight.

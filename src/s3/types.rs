@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::etag::ETag;
+use super::follow::PageToken;
 
 /// The longest key that S3 accepts, in bytes of UTF-8.
 /// S3: [object key names](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
@@ -186,17 +187,7 @@ pub enum ListFrom {
     /// that key. A store that lists in another order may ignore it.
     After(String),
     /// After the page whose [`next`](ListPage::next) this is.
-    Page(String),
-}
-
-impl ListFrom {
-    /// Whether a page that begins here and goes on at `next` would lead around in circles.
-    pub(crate) fn is_repeated_by(&self, next: Option<&str>) -> bool {
-        match (self, next) {
-            (Self::Page(token), Some(next)) => token == next,
-            _ => false,
-        }
-    }
+    Page(PageToken),
 }
 
 /// One object of a listing.
@@ -216,5 +207,5 @@ pub struct ListPage {
     /// Common prefixes, each ending in `/`, in the order of the store.
     pub common_prefixes: Vec<String>,
     /// Present when another page follows.
-    pub next: Option<String>,
+    pub next: Option<PageToken>,
 }

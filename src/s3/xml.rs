@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::checksum::Checksum;
-use super::{ETag, ListPage, ListedObject, ObjectInfo, Restore, StorageClass};
+use super::{ETag, ListPage, ListedObject, ObjectInfo, PageToken, Restore, StorageClass};
 
 /// A document that is not what S3 sends.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ pub(super) fn list_page(document: &[u8]) -> Result<ListPage, BadDocument> {
     page.next = match (truncated, token) {
         (Some(true), None) => return Err(BadDocument::NoToken),
         (Some(false), _) => None,
-        (_, token) => token,
+        (_, token) => token.map(PageToken::new),
     };
     Ok(page)
 }

@@ -32,6 +32,9 @@ pub enum Error {
         /// The largest file that parts of this size make.
         largest: u64,
     },
+    /// The file is not staged any more: S3 has it.
+    #[error("the file is stored, and not staged any more")]
+    LetGo,
     /// S3 did not give the bytes, or did not take them.
     #[error(transparent)]
     S3(#[from] s3::Error),

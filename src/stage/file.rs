@@ -33,6 +33,8 @@ pub struct StagedFile {
     pub(super) remote: Remote,
     pub(super) disk: Disk,
     pub(super) mutation: AsyncMutex<()>,
+    /// Held while the record on the disk is replaced or removed. Locked before `state`.
+    record: Mutex<()>,
     pub(super) state: Mutex<State>,
 }
 
@@ -49,8 +51,18 @@ pub(super) struct State {
     pub(super) stored_metadata: Option<BTreeMap<String, String>>,
     /// Whether nothing was written since the file was begun.
     pub(super) is_untouched: bool,
-    /// Whether the file is thrown away, and only those use it who have it open.
-    pub(super) is_discarded: bool,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a staged file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is on the disk until it is stored.
+    Kept,
+    /// Its name is gone: only those use it who have it open, and nothing of it is stored.
+    Removed,
+    /// S3 has it, or nobody wants it: a change would be lost, and fails.
+    LetGo,
 }
 
 /// A run of bytes to be read.
@@ -87,13 +99,14 @@ impl StagedFile {
             base,
             stored_metadata,
             is_untouched: true,
-            is_discarded: false,
+            fate: Fate::Kept,
             record,
         };
         Ok(Self {
             remote,
             disk,
             mutation: AsyncMutex::new(()),
+            record: Mutex::new(()),
             state: Mutex::new(state),
         })
     }
@@ -200,6 +213,7 @@ impl StagedFile {
         if size != before {
             self.disk.set_len(size)?;
             let mut state = self.lock();
+            state.check_kept()?;
             state.size = size;
             state.is_untouched = false;
         }
@@ -214,17 +228,17 @@ impl StagedFile {
     /// Sets the user metadata that the object is to have.
     ///
     /// # Errors
-    /// [`Error::Disk`]: they are set, but not for a later process.
+    /// [`Error::Disk`]: they are set, but not for a later process. [`Error::LetGo`].
     pub fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<(), Error> {
-        let record = {
+        {
             let mut state = self.lock();
             if state.record.metadata == metadata {
                 return Ok(());
             }
+            state.check_kept()?;
             state.record.metadata = metadata;
-            state.record.clone()
-        };
-        self.save(&record)
+        }
+        self.save()
     }
 
     /// Whether S3 has the file as it is.
@@ -233,7 +247,8 @@ impl StagedFile {
     }
 
     /// Takes the file's name away by `act`, which is told whether S3 has something under its key,
-    /// while nobody can store it; and then [discards](Self::discard) it.
+    /// while nobody can store it. Those who have the file open may go on using it, but nothing of it
+    /// is stored.
     ///
     /// # Errors
     /// Those of `act`; the file is as before.
@@ -243,14 +258,35 @@ impl StagedFile {
     pub async fn remove<T, E>(&self, act: impl AsyncFnOnce(bool) -> Result<T, E>) -> Result<T, E> {
         let _mutation = self.mutation.lock().await;
         let done = act(self.has_object()).await?;
-        self.discard();
+        self.lock().fate = Fate::Removed;
+        self.remove_copy();
         Ok(done)
     }
 
-    /// Lets go of the copy on the disk, which nobody finds any more; those who have the file open
-    /// may go on using it, but nothing of it is stored.
+    /// Lets go of the copy on the disk if nothing is lost with it: S3 has the file as it is, or its
+    /// name is gone. Returns whether it has. From then on the file can be read, but not changed.
+    pub fn let_go(&self) -> bool {
+        {
+            let mut state = self.lock();
+            // Whoever changes the file meanwhile has noted that under this lock, or is refused.
+            if state.fate == Fate::Kept && (state.has_changed() || !state.is_described()) {
+                return false;
+            }
+            state.give_up();
+        }
+        self.remove_copy();
+        true
+    }
+
+    /// Lets go of the copy on the disk, whatever S3 has. From then on the file can be read, but not
+    /// changed.
     pub fn discard(&self) {
-        self.lock().is_discarded = true;
+        self.lock().give_up();
+        self.remove_copy();
+    }
+
+    fn remove_copy(&self) {
+        let _record = self.lock_record();
         self.disk.remove();
     }
 
@@ -356,6 +392,7 @@ impl StagedFile {
         }
         let end = offset + data.len() as u64;
         let mut state = self.lock();
+        state.check_kept()?;
         let size = state.size;
         // What is on the disk already counts as changed from the first byte on.
         let there: Vec<u64> = blocks::covering(&(offset..end))
@@ -376,6 +413,7 @@ impl StagedFile {
             return Err(error);
         }
         let mut state = self.lock();
+        state.check_kept()?;
         self.dirty(&mut state, offset..end)?;
         state.size = state.size.max(end);
         state.is_untouched = false;
@@ -405,11 +443,21 @@ impl StagedFile {
             .ok_or(Error::TooLarge { largest })
     }
 
-    pub(super) fn save(&self, record: &Record) -> Result<(), Error> {
-        if self.lock().is_discarded {
-            return Ok(());
-        }
-        self.disk.save(record)
+    /// Notes on the disk what is to become of the file.
+    pub(super) fn save(&self) -> Result<(), Error> {
+        let _record = self.lock_record();
+        let record = {
+            let state = self.lock();
+            if state.fate != Fate::Kept {
+                return Ok(());
+            }
+            state.record.clone()
+        };
+        self.disk.save(&record)
+    }
+
+    fn lock_record(&self) -> MutexGuard<'_, ()> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn base(&self) -> Option<Arc<ReadHandle>> {
@@ -441,6 +489,28 @@ impl State {
         match &self.record.base {
             None => true,
             Some(base) => base.size != self.size || self.blocks.is_dirty(blocks),
+        }
+    }
+
+    /// Whether the object has the metadata that it is to have. What a later process has reopened it
+    /// does not know of, and leaves as it is.
+    pub(super) fn is_described(&self) -> bool {
+        let stored = self.stored_metadata.as_ref();
+        stored.is_none_or(|stored| *stored == self.record.metadata)
+    }
+
+    fn give_up(&mut self) {
+        if self.fate == Fate::Kept {
+            self.fate = Fate::LetGo;
+        }
+    }
+
+    /// # Errors
+    /// [`Error::LetGo`].
+    fn check_kept(&self) -> Result<(), Error> {
+        match self.fate {
+            Fate::Kept | Fate::Removed => Ok(()),
+            Fate::LetGo => Err(Error::LetGo),
         }
     }
 

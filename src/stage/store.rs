@@ -1,10 +1,8 @@
 //! A staged file: making an object of it.
 
-use std::collections::BTreeMap;
-
 use super::Error;
 use super::blocks::{self, Block};
-use super::file::{StagedFile, usize_of};
+use super::file::{Fate, StagedFile, usize_of};
 use super::pieces::{Piece, pieces};
 use super::record::{Base, Version};
 use crate::memory::Lease;
@@ -50,7 +48,7 @@ impl StagedFile {
             state.record.base.as_ref().map(Base::version)
         };
         let etag = move_object(stored.clone()).await?;
-        let record = {
+        {
             let mut state = self.lock();
             state.record.key = key.as_str().to_owned();
             state.key = key.clone();
@@ -63,18 +61,19 @@ impl StagedFile {
                 let reader = self.remote.reader(&key, &version.etag, version.size);
                 state.rebase(&version, reader);
             }
-            state.record.clone()
-        };
-        Ok(self.save(&record)?)
+        }
+        Ok(self.save()?)
     }
 
     async fn settle(&self) -> Result<bool, Error> {
-        let (is_discarded, has_changed) = {
+        let (fate, has_changed) = {
             let state = self.lock();
-            (state.is_discarded, state.has_changed())
+            (state.fate, state.has_changed())
         };
-        if is_discarded {
-            return Ok(false);
+        match fate {
+            Fate::Kept => {}
+            Fate::Removed => return Ok(false),
+            Fate::LetGo => return Ok(true),
         }
         if has_changed {
             let version = match self.upload(true).await {
@@ -155,15 +154,15 @@ impl StagedFile {
     fn note_stored(&self, version: &Version) -> Result<(), Error> {
         let key = self.key();
         let reader = self.remote.reader(&key, &version.etag, version.size);
-        let (record, had_base) = {
+        let had_base = {
             let mut state = self.lock();
             let had_base = state.base.is_some();
             state.rebase(version, reader);
             state.is_untouched = false;
-            (state.record.clone(), had_base)
+            had_base
         };
         // Whoever finds the new base with the old states stores the same bytes once more.
-        self.save(&record)?;
+        self.save()?;
         let mut state = self.lock();
         let all = blocks::covering(&(0..version.size));
         if had_base {
@@ -207,7 +206,8 @@ impl StagedFile {
     }
 
     /// Whether the version `etag` of the object, which is as long, has the bytes that this file was
-    /// to give it.
+    /// to give it. What is on the disk and did not change counts, too: it is taken for a copy of that
+    /// version from then on.
     async fn is_stored_as(&self, etag: &ETag) -> Result<bool, Error> {
         let (key, size) = {
             let state = self.lock();
@@ -217,7 +217,7 @@ impl StagedFile {
         for block in blocks::covering(&(0..size)) {
             let is_local = {
                 let state = self.lock();
-                state.base.is_none() || state.blocks.get(block) == Block::Dirty
+                state.base.is_none() || state.blocks.get(block) != Block::Absent
             };
             if !is_local {
                 continue;
@@ -238,7 +238,7 @@ impl StagedFile {
             let (Some(base), wanted) = (&state.record.base, &state.record.metadata) else {
                 return Ok(());
             };
-            if is_described(state.stored_metadata.as_ref(), wanted) {
+            if state.is_described() {
                 return Ok(());
             }
             CopyRequest {
@@ -259,15 +259,6 @@ impl StagedFile {
         self.lock().stored_metadata = wanted;
         self.note_stored(&version)
     }
-}
-
-/// Whether the object has the metadata `wanted`. What a later process has reopened it does not
-/// know of, and leaves as it is.
-fn is_described(
-    stored: Option<&BTreeMap<String, String>>,
-    wanted: &BTreeMap<String, String>,
-) -> bool {
-    stored.is_none_or(|stored| stored == wanted)
 }
 
 /// Parts that an upload holds at a time.

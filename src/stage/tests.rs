@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -188,6 +189,55 @@ fn failed_store_is_tried_again() {
 }
 
 #[test]
+fn version_that_has_our_changes_and_others_is_not_taken_for_ours() {
+    let place = Place::new();
+    let mut body = bytes(1, 3 * BLOCK);
+    place.store.put("f", body.clone());
+    let stage = place.stage();
+    let file = place.begin(&stage);
+    // From now on this block is on the disk as S3 has it.
+    block_on(file.write(BLOCK, b"first")).expect("it writes");
+    block_on(file.store()).expect("it stores");
+    body[index(BLOCK)..][..5].copy_from_slice(b"first");
+    block_on(file.write(0, b"second")).expect("it writes");
+    body[..6].copy_from_slice(b"second");
+    let ours = body.clone();
+    body[index(BLOCK)..][..5].copy_from_slice(b"other");
+    place.store.put("f", body.clone());
+    let refused = block_on(file.store()).expect_err("it was replaced");
+    assert!(matches!(refused, Error::S3(error) if error.kind() == ErrorKind::Precondition));
+    assert_eq!(place.body(), Some(body));
+    // What is the same from the first byte to the last is what was stored before.
+    place.store.put("f", ours.clone());
+    assert!(block_on(file.store()).expect("it is ours"));
+    assert_eq!(read_all(&file), ours);
+}
+
+#[test]
+fn records_are_saved_one_after_the_other() {
+    let place = Place::new();
+    let stage = place.stage();
+    let file = place.begin(&stage);
+    let number = |n: u32| BTreeMap::from([("n".to_owned(), n.to_string())]);
+    thread::scope(|scope| {
+        for start in 0..4 {
+            let file = &file;
+            scope.spawn(move || {
+                for n in 0..500 {
+                    file.set_metadata(number(4 * n + start))
+                        .expect("it is noted");
+                }
+            });
+        }
+    });
+    let records = fs::read_dir(place.path()).expect("a directory");
+    let session = records.last().expect("one").expect("a stage").path();
+    let record = fs::read_to_string(session.join("1.json")).expect("a record");
+    let last = format!("\"n\": \"{}\"", file.metadata()["n"]);
+    assert!(record.contains(&last), "{record} lacks {last}");
+}
+
+#[test]
 fn metadata_alone_are_changed_by_a_copy() {
     let place = Place::new();
     let stage = place.stage();
@@ -201,6 +251,32 @@ fn metadata_alone_are_changed_by_a_copy() {
     assert_eq!(place.store.count(Op::Copy), 1);
     assert_eq!(place.store.count(Op::Put), 0);
     assert_eq!(place.store.metadata("f"), Some(metadata));
+}
+
+#[test]
+fn change_of_a_file_that_was_let_go_is_refused() {
+    let place = Place::new();
+    let stage = place.stage();
+    let file = place.begin(&stage);
+    block_on(file.write(0, b"x")).expect("it writes");
+    assert!(!file.let_go(), "it is not stored");
+    block_on(file.store()).expect("it stores");
+    assert!(file.let_go());
+    let refused = [
+        file.write_now(0, b"y").expect("no need to wait"),
+        block_on(file.write(0, b"y")),
+        block_on(file.truncate(9)),
+        file.set_metadata(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
+    ];
+    for change in refused {
+        assert!(matches!(change, Err(Error::LetGo)), "{change:?}");
+    }
+    assert_eq!(block_on(file.read(0, 9)).expect("it reads"), &b"x"[..]);
+    // Of a file without a name a change is lost, which those who make it know.
+    let file = place.begin(&stage);
+    block_on(file.remove(async |_| Ok::<_, Error>(()))).expect("removed");
+    assert!(file.let_go());
+    block_on(file.write(0, b"y")).expect("it writes");
 }
 
 #[test]

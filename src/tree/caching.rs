@@ -40,6 +40,21 @@ impl Core {
         }
     }
 
+    /// The furthest position in the directory `ino` at which a read may be asked to go on.
+    pub(super) fn furthest(&self, ino: InodeNo) -> u64 {
+        match self.table().get(ino).map(|inode| &inode.content) {
+            Ok(Content::Directory(directory)) => directory.furthest,
+            Ok(Content::File(_) | Content::Local(_)) | Err(_) => 0,
+        }
+    }
+
+    /// Notes that entries of the directory `ino` up to the position `end` may be given to a reader.
+    pub(super) fn note_given(&self, ino: InodeNo, end: u64) {
+        if let Ok(directory) = self.table().directory_mut(ino) {
+            directory.furthest = directory.furthest.max(end);
+        }
+    }
+
     /// Notes that all entries of the directory `ino` were read, the first of which S3 was asked for
     /// at `asked`, when the entries had changed `changes` times.
     pub(super) fn note_listed(&self, ino: InodeNo, asked: Moment, changes: u32) {

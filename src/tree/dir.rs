@@ -28,7 +28,9 @@ impl DirHandle {
     /// hand is used up. That nothing was handed over means the end. With `plus`, the kernel gets
     /// a reference to each entry that `emit` takes, except `.` and `..`, as from a lookup.
     ///
-    /// Offset 0 is the start; others are those of entries, of those read last at least.
+    /// Offset 0 is the start; others are those of entries, of those read last at least; where the
+    /// entries may be kept, of all that any handle of the directory was given. After a change that
+    /// is known, reading on from an entry that another handle was given may begin anew.
     ///
     /// # Errors
     /// [`Error::BadOffset`]; [`Error::Stale`] when the directory was renamed since it was read from

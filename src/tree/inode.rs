@@ -175,6 +175,8 @@ pub(super) struct Directory {
     pub(super) listed: Option<Moment>,
     /// How often entries have changed, as far as is known.
     pub(super) changes: u32,
+    /// The position after the last entry, in the longest listing that was read.
+    pub(super) furthest: u64,
     /// Whether it was made here, and S3 has nothing in it as far as is known.
     pub(super) made_here: bool,
     /// Whether S3 has a marker of it, as far as is known: an object whose key ends in the `/`.

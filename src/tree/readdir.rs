@@ -63,6 +63,7 @@ impl BucketDir {
         table.pin(ino)?;
         drop(table);
         let mut stream = Stream::new(&core, prefix);
+        stream.changes = core.changes_of(ino);
         // What is kept is not read again.
         if ino != ROOT && core.caching(ino) != Caching::Keep {
             stream.guess = core.walks.open(&core, parent, &name, &stream.prefix);
@@ -83,6 +84,7 @@ impl BucketDir {
 
     /// See [`super::DirHandle::read`]. Offset 0 lists anew. Other offsets are those of entries read
     /// last: the end of what was read, or before it as far as the last page of the listing reaches.
+    /// Where entries may be kept, they are all that any handle of this directory was given.
     pub(super) async fn read(
         &self,
         offset: u64,
@@ -90,25 +92,22 @@ impl BucketDir {
         emit: &mut (dyn FnMut(DirEntry) -> Emit + Send),
     ) -> Result<(), Error> {
         let mut stream = self.stream.lock().await;
-        if offset == 0 || stream.is_at_start() {
-            let guess = stream.guess.take();
-            *stream = Stream::new(&self.core, self.prefix()?);
+        if offset == 0 {
             stream.changes = self.core.changes_of(self.ino);
-            // Before the first page: what leaves this set later is in the listing, or was before.
-            stream.locals = self.core.table().locals(self.ino);
-            // And before this: what has left it already is a change that is seen.
-            if let Some(guess) = guess.filter(|guess| guess.is_good(&self.core, &stream.prefix)) {
-                stream.pager = guess.pager;
-            }
         }
-        if !stream.reaches(offset) {
-            return Err(Error::BadOffset);
+        if offset == 0 || stream.is_at_start() {
+            self.begin(&mut stream)?;
         }
+        let offset = if stream.reaches(offset) {
+            offset
+        } else {
+            self.find(&mut stream, offset).await?
+        };
         stream.pager.progress();
         while stream.end() <= offset.max(DOTS) && stream.next != Next::End {
             self.fetch(&mut stream).await?;
         }
-        if stream.next == Next::End && offset == stream.end() {
+        if stream.next == Next::End && offset == stream.end() && stream.is_whole {
             self.core
                 .note_listed(self.ino, stream.began, stream.changes);
         }
@@ -118,6 +117,58 @@ impl BucketDir {
             u64::MAX
         };
         self.emit_from(&stream, offset..limit, plus, emit)
+    }
+
+    /// Begins a listing.
+    fn begin(&self, stream: &mut Stream) -> Result<(), Error> {
+        let guess = stream.guess.take();
+        *stream = Stream {
+            changes: stream.changes,
+            ..Stream::new(&self.core, self.prefix()?)
+        };
+        // Before the first page: what leaves this set later is in the listing, or was before.
+        stream.locals = self.core.table().locals(self.ino);
+        // And before this: what has left it already is a change that is seen.
+        if let Some(guess) = guess.filter(|guess| guess.is_good(&self.core, &stream.prefix)) {
+            stream.pager = guess.pager;
+        }
+        Ok(())
+    }
+
+    /// Lets the stream reach `offset`, which it does not, and returns where to go on.
+    ///
+    /// A kernel that keeps entries reads some of them from there, though they were given to another
+    /// handle, and asks for the rest when it has dropped them. Offsets are positions: as long as
+    /// nothing is known to have changed, that of another listing names the same entry, and what
+    /// somebody else has changed within the time for which entries are believed may come twice or
+    /// not at all. After a change that is known, all entries come again: who reads a directory while
+    /// it changes can bear a name that comes twice, but not one that was there all the time and never
+    /// comes (`rm -r`, which removes what it has read, would leave files behind).
+    ///
+    /// # Errors
+    /// [`Error::BadOffset`] for an offset that nobody was given.
+    async fn find(&self, stream: &mut Stream, offset: u64) -> Result<u64, Error> {
+        if self.caching() == Caching::No || offset > self.core.furthest(self.ino) {
+            return Err(Error::BadOffset);
+        }
+        let changes = self.core.changes_of(self.ino);
+        let mut is_same = stream.changes == changes;
+        if is_same {
+            if offset < stream.first {
+                self.begin(stream)?;
+            }
+            while stream.end() < offset && stream.next != Next::End {
+                stream.pager.progress();
+                self.fetch(stream).await?;
+            }
+            is_same = stream.reaches(offset);
+        }
+        if !is_same {
+            stream.changes = changes;
+            self.begin(stream)?;
+        }
+        stream.is_whole = false;
+        Ok(if is_same { offset } else { DOTS })
     }
 
     /// Finds out the details of the next entries from `offset` on, and where these end.
@@ -199,6 +250,7 @@ impl BucketDir {
             let directories = std::mem::take(&mut stream.directories);
             self.core.walks.note_read(self.ino, directories);
         }
+        self.core.note_given(self.ino, stream.end());
         stream.next = next;
         Ok(())
     }
@@ -302,6 +354,9 @@ impl BucketDir {
     }
 
     /// What an entry of a listing stands for. With `plus`, counts a reference.
+    ///
+    /// What this mount has changed since the page was asked for is not believed. It is not left out
+    /// either: a name may be there as another version, and a page without an entry would be the end.
     fn node(&self, stream: &Stream, entry: &Entry, plus: bool, now: Moment) -> Result<Node, Error> {
         let Entry { name, found } = entry;
         let ttl = self.core.ttl_of_found(found);
@@ -313,6 +368,10 @@ impl BucketDir {
             valid_for = Duration::ZERO;
         }
         let mut table = self.core.table();
+        let is_outdated = table.is_outdated(self.ino, name, stream.asked);
+        if is_outdated {
+            valid_for = Duration::ZERO;
+        }
         let known = if plus {
             Some(table.learn(self.ino, name, found.clone(), stream.asked)?)
         } else {
@@ -321,7 +380,9 @@ impl BucketDir {
         if let Some(ino) = known {
             let node = self.core.node(ino, table.get(ino)?, valid_for);
             drop(table);
-            self.remember(stream, entry);
+            if !is_outdated {
+                self.remember(stream, entry);
+            }
             return Ok(node);
         }
         let kind = match found {
@@ -380,8 +441,11 @@ struct Stream {
     directories: Vec<Arc<str>>,
     /// The local names that the listing has not shown so far.
     locals: BTreeMap<Arc<str>, InodeNo>,
-    /// How often the entries had changed when the listing began.
+    /// How often the entries had changed when the listing began; before that, when the directory was
+    /// opened.
     changes: u32,
+    /// Whether the entries were read one after the other from the first on.
+    is_whole: bool,
     /// When the first page was asked for.
     began: Moment,
     /// When the last page was asked for.
@@ -422,6 +486,7 @@ impl Stream {
             locals: BTreeMap::new(),
             began: now,
             changes: 0,
+            is_whole: true,
             asked: now,
             arrived: now,
         }

@@ -2,7 +2,7 @@
 //! does it: mounted there, sent over a Unix socket, served here.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -15,6 +15,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use s3_test_server::{Config, Fault, Model, Rule, Server};
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{end_of, kill, mount_s3, run};
@@ -52,8 +53,14 @@ impl Handed {
 
     /// Serves it: what becomes of the descriptor is known to the process alone.
     fn serve(self, wrapper: &str, flags: &[&str]) -> (MountPoint, Child) {
+        self.serve_from(&store().endpoint(), wrapper, flags)
+    }
+
+    /// As [`Self::serve`], from another store with the same objects and users.
+    fn serve_from(self, endpoint: &str, wrapper: &str, flags: &[&str]) -> (MountPoint, Child) {
         let args = [&["/dev/fd/3", "--foreground"], flags].concat();
         let mut command = serving(self.device, wrapper, &args);
+        command.env("AWS_ENDPOINT_URL", endpoint);
         let child = command.spawn().expect("it starts");
         // From here on the process alone has the descriptor: with it, the mount ends.
         drop(command);
@@ -167,6 +174,99 @@ fn signal_ends_the_process_and_leaves_the_mount_to_its_owner() {
     let error = fs::metadata(mount_point.path().join("other")).expect_err("nobody serves it");
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     umount(mount_point.path());
+}
+
+/// A store of a test's own, which takes its time to store what is called `slow`.
+fn slow_store() -> Server {
+    let (access_key, secret_key) = store().key();
+    let server = Server::start(Config {
+        keys: vec![(access_key.to_owned(), secret_key.to_owned())],
+        ..Config::default()
+    });
+    let server = server.expect("the server starts");
+    server.put_bytes(BUCKET, "hello.txt", b"hello");
+    let slow = Rule::new(Fault::Latency { ms: 500 });
+    server.set_model(Model {
+        rules: vec![slow.on("PutObject").under("slow")],
+        ..Model::default()
+    });
+    server
+}
+
+#[test]
+fn staged_files_that_are_open_at_a_signal_lose_nothing() {
+    let store = slow_store();
+    let stage = tempfile::tempdir().expect("a directory");
+    let staged = stage.path().to_str().expect("UTF-8");
+    let flags = ["--no-log", "--write-mode", "staged", "--stage", staged];
+    let (mount_point, mut child) = Handed::new().serve_from(&store.endpoint(), "", &flags);
+    let create = |name: &str| {
+        let mut file = File::create(mount_point.path().join(name)).expect("made");
+        file.write_all(b"one").expect("written");
+        file
+    };
+    let slow: Vec<File> = (0..8).map(|n| create(&format!("slow{n}"))).collect();
+    let (mut closed, mut open) = (create("closed"), create("open"));
+    kill("TERM", child.id());
+    let write = |name: &str, file: &mut File| {
+        wait_for("the file is stored", LONG, || {
+            store.read_object(BUCKET, name)
+        });
+        // The last to be stored is not met any more.
+        file.write_all(b" two").is_ok()
+    };
+    let written = [write("closed", &mut closed), write("open", &mut open)];
+    let closed = nix::unistd::close(closed);
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    drop((slow, open));
+    umount(mount_point.path());
+
+    let mut left: Vec<String> = Vec::new();
+    for session in fs::read_dir(stage.path()).expect("a directory") {
+        for file in fs::read_dir(session.expect("a stage").path()).expect("a directory") {
+            let path = file.expect("a file").path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                left.push(fs::read_to_string(path).expect("a record"));
+            }
+        }
+    }
+    for n in 0..8 {
+        let name = format!("slow{n}");
+        assert_eq!(
+            store.read_object(BUCKET, &name).as_deref(),
+            Some(&b"one"[..])
+        );
+        assert!(
+            !left.iter().any(|record| record.contains(&name)),
+            "{left:?}"
+        );
+    }
+    let two = Some(b"one two".to_vec());
+    if written[0] && closed.is_ok() {
+        assert_eq!(store.read_object(BUCKET, "closed"), two);
+    }
+    let is_staged = left.iter().any(|record| record.contains("\"open\""));
+    let is_stored = store.read_object(BUCKET, "open") == two;
+    assert!(!written[1] || is_staged || is_stored, "{left:?}");
+}
+
+#[test]
+fn file_that_another_process_has_closed_is_not_cut_off_by_a_signal() {
+    let store = slow_store();
+    let (mount_point, mut child) = Handed::new().serve_from(&store.endpoint(), "", &["--no-log"]);
+    let mut file = File::create(mount_point.path().join("half")).expect("made");
+    file.write_all(b"the first half").expect("written");
+    // A process that is started closes its copies of what is open.
+    assert!(Command::new("true").status().expect("it runs").success());
+    fs::write(mount_point.path().join("empty"), "").expect("made");
+    fs::write(mount_point.path().join("slow"), "whole").expect("made");
+    kill("TERM", child.id());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    drop(file);
+    umount(mount_point.path());
+    let mut stored = store.keys(BUCKET);
+    stored.sort();
+    assert_eq!(stored, ["empty", "hello.txt", "slow"]);
 }
 
 #[test]

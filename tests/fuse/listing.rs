@@ -2,7 +2,8 @@
 //! comes twice, and it costs few requests more than a serial listing.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::Path;
 use std::thread;
 
@@ -69,6 +70,46 @@ fn large_directory_costs_a_fifth_more_requests_at_most() {
     assert!(names.is_sorted() && names.len() == 30_000);
     let requests = server.count("ListObjectsV2") - before;
     assert!((30..=36).contains(&requests), "{requests} for 30 pages");
+}
+
+/// Every reader gets every entry though the kernel, which has kept them, drops them meanwhile.
+#[test]
+fn directory_that_the_kernel_forgets_is_read_on() {
+    let server = Local::start();
+    server.create_bucket("large");
+    server.plant_many("large", "d/", 5_000, 1);
+    let flags = ["--metadata-ttl", "60", "--allow-delete"];
+    let mount = server.mounting("large").with(&flags).mount();
+    let directory = mount.join("d");
+    let name = |entry: io::Result<DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    // Longer than one answer of the kernel to who reads a directory.
+    for removed in [0, 500] {
+        let names = entries(&directory);
+        assert_eq!(names.len(), 5_000);
+        let lists = server.count("ListObjectsV2");
+        let mut reader = fs::read_dir(&directory).unwrap();
+        let mut found: Vec<String> = reader.by_ref().take(removed + 10).map(name).collect();
+        assert_eq!(
+            server.count("ListObjectsV2"),
+            lists,
+            "the kernel has the entries"
+        );
+        for name in &found[..removed] {
+            fs::remove_file(directory.join(name)).unwrap();
+        }
+        fs::write("/proc/sys/vm/drop_caches", "1").unwrap();
+        found.extend(reader.map(name));
+        assert!(
+            server.count("ListObjectsV2") > lists,
+            "the kernel has forgotten them"
+        );
+        if removed == 0 {
+            assert!(found == names);
+        } else {
+            let found: BTreeSet<String> = found.into_iter().collect();
+            assert!(found.iter().eq(&names), "{} names came", found.len());
+        }
+    }
 }
 
 /// The names in a directory, as they come.

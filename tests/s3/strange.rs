@@ -148,6 +148,36 @@ fn get_with_answers_that_do_not_fit_ends_with_an_error() {
 }
 
 #[test]
+fn get_of_other_bytes_is_refused_however_their_range_is_spelled() {
+    let read = |name: &'static str, moved: u64| {
+        read(move |asked| {
+            let (first, last) = asked.range.expect("a range");
+            let (by, byte) = match first == 2 * MIB {
+                true => (moved, b'2'),
+                false => (0, b'1'),
+            };
+            let name = if by == 0 { "content-range" } else { name };
+            let range = format!("bytes {}-{}/{}", first + by, last + by, 8 * MIB);
+            let body = vec![byte; usize::try_from(last - first + 1).unwrap()];
+            response(206, &[("ETag", "\"v1\""), (name, &range), DATE], &body)
+        })
+    };
+    let (body, result) = read("content-range", 0);
+    assert_eq!(result, Ok(()));
+    assert_eq!(body.len() as u64, 8 * MIB);
+    for name in [
+        "Content-Range",
+        "content-range",
+        "CONTENT-RANGE",
+        "X-Nothing",
+    ] {
+        let (body, result) = read(name, 7);
+        assert!(result.is_err(), "{name}");
+        assert!(body.iter().all(|byte| *byte == b'1'), "{name}");
+    }
+}
+
+#[test]
 fn head_and_list_with_strange_answers_are_protocol_errors() {
     let addr = rogue::start(|asked| {
         if asked.path.contains("prefix=bad") {

@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 use tempfile::TempDir;
 
 use super::*;
-use crate::stage::{Origin, Remote, Stage};
+use crate::stage::{Origin, Remote, Stage, leftovers};
 
 /// A file system over a bucket, with a stage.
 struct Place {
@@ -256,7 +256,36 @@ fn end_of_the_mount_stores_what_is_staged() {
     place.write(file, 0, b"abc").expect("it writes");
     block_on(place.fs.finish_closed());
     assert_eq!(place.objects()["f"], b"abc");
-    assert_eq!(place.staged_files(), 0);
+    // Nobody has told yet that it is not open any more.
+    assert_eq!(place.staged_files(), 1);
+    let Place { fs, directory, .. } = place;
+    drop(fs);
+    let left = std::fs::read_dir(directory.path()).expect("a directory");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn what_is_written_while_the_mount_ends_is_stored_or_stays_staged() {
+    let place = place(false);
+    let open = |name| {
+        let file = place.open(name, libc::O_WRONLY | libc::O_CREAT);
+        let file = file.expect("it is made");
+        place.write(file, 0, b"abc").expect("it writes");
+        file
+    };
+    let (closed, open) = (open("closed"), open("open"));
+    block_on(place.fs.finish_released());
+    for file in [closed, open] {
+        place.write(file, 3, b"def").expect("it writes");
+    }
+    place.close(closed).expect("it is stored");
+    assert_eq!(place.objects()["closed"], b"abcdef");
+    assert_eq!(place.objects()["open"], b"abc");
+    let Place { fs, directory, .. } = place;
+    drop(fs);
+    let sessions = leftovers(directory.path()).expect("a stage");
+    let keys = sessions[0].files.iter().map(|file| file.key.as_str());
+    assert_eq!(keys.collect::<Vec<_>>(), ["open"]);
 }
 
 #[test]

@@ -47,7 +47,8 @@ impl Scene {
         self.pages += 1;
         let after = match &request.from {
             ListFrom::Start => "",
-            ListFrom::After(text) | ListFrom::Page(text) => text,
+            ListFrom::After(text) => text,
+            ListFrom::Page(token) => token.as_str(),
         };
         let names = self.names.iter().map(String::as_str);
         let names = names.filter(|name| {

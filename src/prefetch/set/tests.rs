@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::pace::START;
 use super::super::tests::{file, page};
 use super::*;
-use crate::s3::ListFrom;
+use crate::s3::{ListFrom, PageToken};
 
 /// The size of the files of [`page`].
 const SIZE: u64 = 100 << 10;
@@ -157,7 +157,7 @@ fn pages_are_asked_for_as_they_are_needed() {
     for i in 300..1000 {
         set.note_read(&key(i), 0, &mut gone);
         if let Some(request) = set.list() {
-            assert_eq!(request.from, ListFrom::Page("2".to_owned()));
+            assert_eq!(request.from, ListFrom::Page(PageToken::new("2")));
             return;
         }
     }

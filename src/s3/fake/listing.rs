@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Object;
-use crate::s3::{ListFrom, ListPage, ListRequest, ListedObject};
+use crate::s3::{ListFrom, ListPage, ListRequest, ListedObject, PageToken};
 
 /// The order in which a bucket lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn page(
         ListFrom::After(text) if order == Order::Utf8 => (text.as_str(), None),
         ListFrom::After(_) => ("", None),
         ListFrom::Page(token) => {
-            let last = token.strip_prefix(TOKEN);
+            let last = token.as_str().strip_prefix(TOKEN);
             let last = last.expect("the token came from this store");
             // Nothing before it is looked at again.
             let first = if order == Order::Utf8 { last } else { "" };
@@ -65,7 +65,7 @@ pub(super) fn page(
         }
     }
     if rest.next().is_some() {
-        page.next = Some(format!("{TOKEN}{last}"));
+        page.next = Some(PageToken::new(format!("{TOKEN}{last}")));
     }
     page
 }

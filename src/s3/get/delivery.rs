@@ -56,7 +56,9 @@ impl RequestEvents for Delivery {
                 return;
             }
             let headers = metrics.headers().unwrap_or_default();
-            if checks.tag(headers.get("ETag")).is_err() {
+            let tag = checks.tag(headers.get("ETag"));
+            let range = headers.get("Content-Range");
+            if tag.and_then(|()| checks.range(range)).is_err() {
                 // The next part is refused, or the end reports it.
                 return;
             }
@@ -119,6 +121,20 @@ impl Checks {
             Some(tag) if tag == self.if_match => self.so_far(),
             Some(_) => self.refuse(ErrorKind::Precondition, "the object was replaced"),
             None => self.refuse(ErrorKind::Protocol, "the answer has no ETag"),
+        }
+    }
+
+    /// Checks the `Content-Range` of the answer whose bytes wait. The CRT does so only where the
+    /// header's name is written like this.
+    fn range(&mut self, range: Option<&str>) -> Result<(), Refusal> {
+        let Some((first, _)) = self.waiting.first() else {
+            return self.so_far();
+        };
+        let bytes = format!("bytes {first}-{}/", self.rest.start - 1);
+        match range {
+            Some(range) if range.starts_with(&bytes) => self.so_far(),
+            Some(_) => self.refuse(ErrorKind::Protocol, "the answer is another range"),
+            None => self.refuse(ErrorKind::Protocol, "the answer has no Content-Range"),
         }
     }
 
@@ -224,6 +240,29 @@ mod tests {
         assert_eq!(kind(refused), Some(ErrorKind::Protocol));
         assert_eq!(kind(checks().end(true)), Some(ErrorKind::Protocol));
         assert_eq!(kind(checks().tag(None)), Some(ErrorKind::Protocol));
+    }
+
+    #[test]
+    fn a_part_of_another_range_is_never_handed_on() {
+        let ranges = [
+            "bytes 11-13/99",
+            "bytes 10-13/99",
+            "bytes 10-1",
+            "",
+            "10-12/99",
+        ];
+        for range in ranges.map(Some).into_iter().chain([None]) {
+            let mut checks = checks();
+            assert_eq!(checks.body(10, PART), Ok(()));
+            assert_eq!(kind(checks.range(range)), Some(ErrorKind::Protocol));
+            assert!(checks.waiting.is_empty(), "{range:?}");
+        }
+        let mut checks = checks();
+        for (offset, range) in [(10, "bytes 10-12/99"), (13, "bytes 13-15/*")] {
+            assert_eq!(checks.body(offset, PART), Ok(()));
+            assert_eq!(checks.range(Some(range)), Ok(()));
+            checks.waiting.clear();
+        }
     }
 
     #[test]

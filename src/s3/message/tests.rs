@@ -2,7 +2,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
 use super::{Common, Draft};
-use crate::s3::{ETag, Key, ListFrom, ListRequest};
+use crate::s3::{ETag, Key, ListFrom, ListRequest, PageToken};
 
 fn common() -> Common {
     Common {
@@ -71,7 +71,7 @@ fn list_has_only_the_parameters_it_needs() {
     let draft = common().list(&ListRequest {
         prefix: "a b/&".to_owned(),
         delimited: true,
-        from: ListFrom::Page("1+/=".to_owned()),
+        from: ListFrom::Page(PageToken::new("1+/=")),
         max_keys: Some(1),
     });
     let expected = "/?list-type=2&encoding-type=url&delimiter=%2F&max-keys=1\

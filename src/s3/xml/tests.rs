@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::{Answered, BadDocument, ErrorBody, answer, copied_part, error_body, etag, list_page};
-use crate::s3::{Restore, StorageClass};
+use crate::s3::{PageToken, Restore, StorageClass};
 
 const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
@@ -53,7 +53,7 @@ fn list_page_reads_entries_in_any_order() {
     let page = list_page(PAGE.as_bytes()).unwrap();
     assert_eq!(page.common_prefixes, ["a/photos/", "a/v w/"]);
     let token = "1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J/wm36Hy4vbOwM=&";
-    assert_eq!(page.next.as_deref(), Some(token));
+    assert_eq!(page.next.as_ref().map(PageToken::as_str), Some(token));
     let [first, second] = &page.objects[..] else {
         panic!("two objects");
     };
@@ -88,7 +88,7 @@ fn list_page_takes_the_token_only_when_more_follows() {
         next(&format!("<IsTruncated>false</IsTruncated>{token}")),
         None
     );
-    assert_eq!(next(token).as_deref(), Some("t"));
+    assert_eq!(next(token).as_ref().map(PageToken::as_str), Some("t"));
     let endless = page_of("<IsTruncated>true</IsTruncated>");
     assert!(matches!(endless, Err(BadDocument::NoToken)));
 }

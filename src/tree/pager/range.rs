@@ -11,7 +11,7 @@ use super::super::Core;
 use super::super::expiry::Moment;
 use super::guess::{Alphabet, Stretch};
 use super::{PAGES_A_RANGE, Page};
-use crate::s3::{self, ListFrom, ListPage, ListRequest};
+use crate::s3::{self, ListFrom, ListPage, ListRequest, PageToken};
 
 /// The entries of a listing whose texts, in byte order, come after one text and not after another.
 /// The text of an entry is its key, or its common prefix.
@@ -153,7 +153,7 @@ impl Range {
     /// Takes in the next page, which comes in order. Returns how many entries it has, and how many
     /// of them are in this range. `next` is where the listing goes on after it; where it does not,
     /// and nothing in the page is beyond this range, this is the last one.
-    pub(super) fn absorb(&mut self, mut page: Page, next: Option<String>) -> (usize, usize) {
+    pub(super) fn absorb(&mut self, mut page: Page, next: Option<PageToken>) -> (usize, usize) {
         let size = count(&page.entries);
         let next = next.map(ListFrom::Page);
         let last = last(&page.entries).map(str::to_owned);

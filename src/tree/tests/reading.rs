@@ -5,7 +5,9 @@ use std::pin::pin;
 use futures::poll;
 
 use super::*;
-use crate::s3::ErrorKind;
+use crate::s3::{ErrorKind, Key};
+
+const MINUTE_LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn s06_readdir_lists_page_by_page_as_far_as_it_is_read() {
@@ -84,6 +86,77 @@ fn s06_other_positions_are_refused() {
     }
     assert_eq!(read(&directory, 8, false, 9).unwrap(), []);
     assert_eq!(read_all(&directory, false, 9).unwrap().len(), 6);
+}
+
+/// A directory of six files in pages of two, kept by the kernel, and a handle that was not read.
+fn kept() -> (Fixture, DirHandle) {
+    let f = Fixture::with(&["a", "b", "c", "d", "e", "f"], "", MINUTE);
+    f.store.set_page_size(2);
+    assert_eq!(f.names(ROOT).len(), 6);
+    let directory = f.open_dir(ROOT);
+    assert_eq!(directory.caching(), Caching::Keep);
+    (f, directory)
+}
+
+fn shown(entries: &[DirEntry]) -> Vec<&str> {
+    entries.iter().map(|entry| &*entry.name).collect()
+}
+
+#[test]
+fn reading_goes_on_where_another_handle_was() {
+    for plus in [false, true] {
+        for offset in 1..=8 {
+            let (_f, directory) = kept();
+            let mut at = offset;
+            let mut names: Vec<String> = Vec::new();
+            loop {
+                let entries = read(&directory, at, plus, 9).unwrap();
+                let Some(last) = entries.last() else { break };
+                at = last.offset;
+                names.extend(entries.iter().map(|entry| entry.name.to_string()));
+            }
+            let all = [".", "..", "a", "b", "c", "d", "e", "f"];
+            assert_eq!(names, all[usize::try_from(offset).unwrap()..]);
+        }
+    }
+    // What is beyond was given to nobody.
+    let (_f, directory) = kept();
+    for offset in [9, 100, u64::MAX] {
+        let answer = read(&directory, offset, false, 9);
+        assert!(matches!(answer, Err(Error::BadOffset)), "{offset}");
+    }
+}
+
+#[test]
+fn reading_goes_on_after_and_before_its_own_pages() {
+    let (_f, directory) = kept();
+    assert_eq!(
+        shown(&read(&directory, 0, false, 9).unwrap()),
+        [".", "..", "a"]
+    );
+    assert_eq!(shown(&read(&directory, 7, false, 9).unwrap()), ["f"]);
+    assert_eq!(shown(&read(&directory, 3, false, 1).unwrap()), ["b"]);
+    assert_eq!(shown(&read(&directory, 1, false, 2).unwrap()), ["..", "a"]);
+}
+
+#[test]
+fn reading_of_a_directory_that_has_changed_leaves_no_entry_out() {
+    // By this mount, which knows of it.
+    let (f, directory) = kept();
+    let a = f.lookup(ROOT, "a").unwrap();
+    f.store.remove("a");
+    f.core().table().note_other(a.ino, f.core().clock.now());
+    f.advance(Duration::from_secs(1));
+    let entries = read(&directory, 5, false, 9).unwrap();
+    assert_eq!(shown(&entries), ["b"]);
+    assert_eq!(shown(&read(&directory, 3, false, 9).unwrap()), ["c", "d"]);
+    // By somebody else, so that there are fewer.
+    let (f, directory) = kept();
+    for key in ["a", "b", "c"] {
+        f.store.remove(key);
+    }
+    assert_eq!(shown(&read(&directory, 6, false, 9).unwrap()), ["d"]);
+    assert_eq!(read_all(&directory, false, 9).unwrap().len(), 3);
 }
 
 #[test]
@@ -223,6 +296,38 @@ fn page_asked_for_ahead_does_not_undo_a_newer_answer() {
     let e = entries.iter().find(|entry| &*entry.name == "e").unwrap();
     assert_eq!(info(&e.node).etag, etag);
     assert_eq!(e.node.valid_for, Duration::from_secs(59));
+}
+
+#[test]
+fn page_asked_for_before_a_change_of_this_mount_is_not_believed() {
+    for plus in [false, true] {
+        let f = Fixture::with(&["a", "b", "c"], "", MINUTE);
+        let directory = f.open_dir(ROOT);
+        assert_eq!(read(&directory, 0, plus, 3).unwrap().len(), 3);
+        f.advance(Duration::from_secs(1));
+        // One is removed, one is replaced.
+        let b = f.lookup(ROOT, "b").unwrap();
+        let named = block_on(f.tree.find(ROOT, OsStr::new("b"))).unwrap();
+        block_on(f.tree.unlink(&named)).unwrap();
+        drop(named);
+        f.tree.forget(b.ino, 1);
+        let c = f.lookup(ROOT, "c").unwrap();
+        f.tree
+            .start_writing(c.ino, &Key::new("c").unwrap(), 0)
+            .unwrap();
+        f.store.put("c", "another one");
+        f.tree.end_writing(c.ino, true);
+        f.tree.forget(c.ino, 1);
+        f.advance(Duration::from_secs(1));
+        for entry in read(&directory, 3, plus, 9).unwrap() {
+            assert_eq!(entry.node.valid_for, Duration::ZERO, "{}", entry.name);
+        }
+        assert!(matches!(f.lookup(ROOT, "b"), Err(Error::NotFound)));
+        assert_eq!(info(&f.lookup(ROOT, "c").unwrap()).size, 11);
+        // What comes next is believed again.
+        let c = &f.entries(ROOT)[1];
+        assert_eq!((info(&c.node).size, c.node.valid_for), (11, MINUTE_LONG));
+    }
 }
 
 #[test]

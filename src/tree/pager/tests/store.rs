@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::s3::{
     BodySink, CopyRequest, ETag, Error, GetRequest, InFlight, Key, ListedObject, ObjectInfo,
-    PutRequest, RenameRequest, Restore, StorageClass, Store, Stored, Upload,
+    PageToken, PutRequest, RenameRequest, Restore, StorageClass, Store, Stored, Upload,
 };
 
 /// How a store lists.
@@ -122,7 +122,7 @@ impl Shelf {
             }
             (ListFrom::After(text), Kind::SkipsOne) => texts.partition_point(|one| one <= text) + 1,
             (ListFrom::After(text), Kind::LikeS3) => texts.partition_point(|one| one <= text),
-            (ListFrom::Page(token), _) => token.parse().unwrap(),
+            (ListFrom::Page(token), _) => token.as_str().parse().unwrap(),
         };
         let mut rest = texts.iter().skip(start);
         let mut page = ListPage::default();
@@ -133,7 +133,8 @@ impl Shelf {
                 page.objects.push(object(text));
             }
         }
-        page.next = rest.next().map(|_| (start + self.0.page).to_string());
+        let next = rest.next().map(|_| (start + self.0.page).to_string());
+        page.next = next.map(PageToken::new);
         Ok(page)
     }
 }
