@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::amount::Amount;
 use super::directory::Directory;
 use super::failures::Failures;
 use super::name::object_of;
@@ -83,6 +84,16 @@ pub(super) struct Candidate {
     is_replaced: bool,
 }
 
+impl Candidate {
+    /// What its files take.
+    pub(super) fn amount(&self) -> Amount {
+        Amount {
+            bytes: self.bytes,
+            files: self.place.layout().files(),
+        }
+    }
+}
+
 impl Work {
     fn run(&self, wanted: &Receiver<()>) {
         let mut is_asked = false;
@@ -92,7 +103,9 @@ impl Work {
                 Ok(()) => {}
                 // The directory was deleted: the next GET makes it again.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    _ = self.usage.counted(0, is_asked, self.directory.root());
+                    _ = self
+                        .usage
+                        .counted(Amount::default(), is_asked, self.directory.root());
                 }
                 // Its files are still there.
                 Err(error) => self.unreadable(self.directory.root(), &error),
@@ -116,21 +129,21 @@ impl Work {
         let mut candidates = look_through(&self.directory, |path, error| {
             self.unreadable(path, error);
         })?;
-        let used = candidates.iter().map(|found| found.bytes).sum();
-        let mut excess = self.usage.counted(used, is_asked, self.directory.root());
-        if excess == 0 {
+        let held = candidates.iter().map(Candidate::amount).sum();
+        let mut excess = self.usage.counted(held, is_asked, self.directory.root());
+        if excess == Amount::default() {
             return Ok(());
         }
         order(&mut candidates);
         let (mut count, mut bytes) = (0u64, 0u64);
         for found in candidates {
-            if excess == 0 {
+            if excess == Amount::default() {
                 break;
             }
             match found.place.remove_unused() {
                 Ok(false) => {}
                 Ok(true) => {
-                    excess = excess.saturating_sub(found.bytes);
+                    excess = excess.saturating_sub(found.amount());
                     self.usage.removed(found.bytes);
                     count += 1;
                     bytes += found.bytes;

@@ -116,6 +116,14 @@ impl fmt::Display for Place {
 }
 
 impl Layout {
+    /// How many files an entry has.
+    pub(super) fn files(self) -> u64 {
+        match self {
+            Self::Map => 2,
+            Self::Attribute => 1,
+        }
+    }
+
     /// What the name of the file ends in that has the notes.
     fn ending(self) -> &'static str {
         match self {

@@ -429,3 +429,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn disk_that_takes_no_more_gets_room_whatever_it_says_of_it() {
+    let fixture = Fixture::new();
+    for n in 0..40 {
+        let etag = fixture.fake.put_synthetic("k", 1000, n);
+        fixture.read(&etag, 1000, 0..1000).expect("read");
+    }
+    assert_eq!(fixture.files("block").len(), 40);
+    for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+        let before = fixture.files("block").len();
+        fixture.cache.0.failed("written", &errno.into());
+        let until = Instant::now() + Duration::from_secs(60);
+        while fixture.files("block").len() == before {
+            assert!(Instant::now() < until, "nothing was removed");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert!(fixture.files("block").len() >= 30);
+}

@@ -1,12 +1,10 @@
 //! How much of the disk the files take, and how much they may.
 
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use nix::sys::statvfs::statvfs;
-
 use super::CacheLimits;
+use super::amount::{Amount, Free};
 
 /// Counts bytes. Any thread may use it.
 #[derive(Debug)]
@@ -16,6 +14,8 @@ pub(super) struct Usage {
     used: AtomicU64,
     /// Whether all files were counted once.
     is_counted: AtomicBool,
+    /// Whether the disk has refused to take something since they were counted last.
+    is_refused: AtomicBool,
 }
 
 /// What to do with more bytes.
@@ -35,6 +35,7 @@ impl Usage {
             limits,
             used: AtomicU64::new(0),
             is_counted: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
         }
     }
 
@@ -47,41 +48,56 @@ impl Usage {
         let free = Free::of(directory).unwrap_or_default();
         let least = self.least(&free);
         let most = self.limits.most.unwrap_or(u64::MAX);
-        if used > most || free.bytes < least.saturating_add(more) {
+        if used > most || !(least + Amount::of_bytes(more)).fits_in(free.left) {
             return Verdict::Leave;
         }
         self.used.fetch_add(more, Ordering::Relaxed);
-        if used > most - most / MARGIN || free.bytes < least + least / MARGIN {
+        if used > most - most / MARGIN || !(least + least.part(MARGIN)).fits_in(free.left) {
             return Verdict::WriteAndMakeRoom;
         }
         Verdict::Write
     }
 
-    /// Notes what all files take, and says how many bytes of it have to go: those over the limit, and if
-    /// somebody has asked for room, so many that nobody does soon.
-    pub(super) fn counted(&self, used: u64, is_asked: bool, directory: &Path) -> u64 {
-        self.used.store(used, Ordering::Relaxed);
+    /// Notes what all files take, and says how much of it has to go: what is over the limit, and if
+    /// somebody has asked for room, so much that nobody does soon.
+    pub(super) fn counted(&self, held: Amount, is_asked: bool, directory: &Path) -> Amount {
+        self.used.store(held.bytes, Ordering::Relaxed);
         self.is_counted.store(true, Ordering::Release);
         let free = Free::of(directory).unwrap_or_default();
         let least = self.least(&free);
+        let margin = least.part(MARGIN);
         let most = self.limits.most.unwrap_or(u64::MAX);
-        let is_below = used <= most - most / MARGIN && free.bytes >= least + least / MARGIN;
-        if is_below && !is_asked {
-            return 0;
+        let is_below = held.bytes <= most - most / MARGIN && (least + margin).fits_in(free.left);
+        let is_refused = self.is_refused.swap(false, Ordering::Relaxed);
+        if is_below && !is_asked && !is_refused {
+            return Amount::default();
         }
         // A margin below what makes somebody ask for room again.
-        let over = used.saturating_sub(most - most / MARGIN * 2);
-        let short = (least + least / MARGIN * 2).saturating_sub(free.bytes);
-        over.max(short).min(used)
+        let over = Amount::of_bytes(held.bytes.saturating_sub(most - most / MARGIN * 2));
+        let short = (least + margin + margin).saturating_sub(free.left);
+        let refused = match is_refused {
+            true => held.part(MARGIN).max(Amount { bytes: 1, files: 1 }),
+            false => Amount::default(),
+        };
+        over.max(short).max(refused).min(held)
     }
 
-    /// Bytes that can be written into `directory` before anybody asks for room.
-    pub(super) fn room(&self, directory: &Path) -> u64 {
+    /// Notes that the disk has taken something no more, whatever it says of its room: some has to be made.
+    pub(super) fn refused(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// What can be written into `directory` before anybody asks for room.
+    pub(super) fn room(&self, directory: &Path) -> Amount {
         let free = Free::of(directory).unwrap_or_default();
         let least = self.least(&free);
         let most = self.limits.most.unwrap_or(u64::MAX);
-        let below_limit = (most - most / MARGIN).saturating_sub(self.used());
-        below_limit.min(free.bytes.saturating_sub(least + least / MARGIN))
+        let below_limit = Amount {
+            bytes: (most - most / MARGIN).saturating_sub(self.used()),
+            files: u64::MAX,
+        };
+        let above_least = free.left.saturating_sub(least + least.part(MARGIN));
+        below_limit.min(above_least)
     }
 
     /// Whether all files were counted once.
@@ -103,29 +119,14 @@ impl Usage {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn least(&self, free: &Free) -> u64 {
-        free.total / 100 * u64::from(self.limits.free_percent)
-    }
-}
-
-/// Room of a file system.
-#[derive(Default)]
-pub(super) struct Free {
-    /// Bytes that this user may still take.
-    pub(super) bytes: u64,
-    /// Bytes of all of it.
-    pub(super) total: u64,
-}
-
-impl Free {
-    /// The room of the file system that has `directory`.
-    pub(super) fn of(directory: &Path) -> io::Result<Self> {
-        let found = statvfs(directory)?;
-        let block = found.fragment_size();
-        Ok(Self {
-            bytes: found.blocks_available().saturating_mul(block),
-            total: found.blocks().saturating_mul(block),
-        })
+    /// What has to stay free.
+    fn least(&self, free: &Free) -> Amount {
+        let one = free.total.part(100);
+        let percent = u64::from(self.limits.free_percent);
+        Amount {
+            bytes: one.bytes * percent,
+            files: one.files * percent,
+        }
     }
 }
 
@@ -152,16 +153,21 @@ mod tests {
             Verdict::Leave,
             "nothing is counted"
         );
-        assert_eq!(usage.counted(950, false, directory), 0, "nobody has asked");
-        assert_eq!(usage.room(directory), 0);
-        assert_eq!(usage.counted(950, true, directory), 50);
-        assert_eq!(usage.counted(951, false, directory), 51);
-        assert_eq!(usage.counted(0, true, directory), 0);
-        assert_eq!(usage.room(directory), 950);
+        let counted = |bytes, is_asked| {
+            let excess = usage.counted(Amount { bytes, files: 9 }, is_asked, directory);
+            assert_eq!(excess.files, 0);
+            excess.bytes
+        };
+        assert_eq!(counted(950, false), 0, "nobody has asked");
+        assert_eq!(usage.room(directory).bytes, 0);
+        assert_eq!(counted(950, true), 50);
+        assert_eq!(counted(951, false), 51);
+        assert_eq!(counted(0, true), 0);
+        assert_eq!(usage.room(directory).bytes, 950);
         assert_eq!(usage.admit(950, directory), Verdict::Write);
         assert_eq!(usage.admit(50, directory), Verdict::WriteAndMakeRoom);
         assert_eq!(usage.admit(1, directory), Verdict::Leave);
-        assert_eq!(usage.counted(1000, true, directory), 100);
+        assert_eq!(counted(1000, true), 100);
         usage.removed(100);
         assert_eq!(usage.used(), 900);
         assert_eq!(usage.admit(50, directory), Verdict::Write);
@@ -175,6 +181,21 @@ mod tests {
         });
         let directory = Path::new("/");
         assert_eq!(usage.admit(1, directory), Verdict::Leave);
-        assert_eq!(usage.counted(7, false, directory), 7);
+        let held = Amount { bytes: 7, files: 3 };
+        assert_eq!(usage.counted(held, false, directory), held);
+    }
+
+    #[test]
+    fn disk_that_has_refused_something_gets_room_once() {
+        let usage = usage(1000);
+        let counted = |bytes, files| {
+            let excess = usage.counted(Amount { bytes, files }, false, Path::new("/"));
+            (excess.bytes, excess.files)
+        };
+        for (held, excess) in [((900, 300), (45, 15)), ((5, 2), (1, 1)), ((0, 0), (0, 0))] {
+            usage.refused();
+            assert_eq!(counted(held.0, held.1), excess);
+            assert_eq!(counted(held.0, held.1), (0, 0));
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 pub use fetch::{End, FetchLimits, Fetched, Trouble};
 
+use super::amount::Amount;
 use super::keeper::{look_through, order};
 use super::notes::Notes;
 use super::parallel::map_all;
@@ -91,9 +92,10 @@ impl CachedStore {
         while !usage.is_counted() {
             thread::sleep(COUNTING);
         }
-        let needed: u64 = wanted.iter().map(Wanted::price).sum();
+        let price = |one: &Wanted| self.price(one);
+        let needed: Amount = wanted.iter().map(price).sum();
         let mut room = usage.room(directory.root());
-        if room < needed {
+        if !needed.fits_in(room) {
             let mut candidates = look_through(directory, |path, error| {
                 let text = format!("{} cannot be read", path.display());
                 self.shared.failures.note(&text, error);
@@ -101,7 +103,7 @@ impl CachedStore {
             candidates.retain(|candidate| candidate.last_use < since);
             order(&mut candidates);
             for candidate in candidates {
-                if room >= needed {
+                if needed.fits_in(room) {
                     break;
                 }
                 match candidate.place.remove_unused() {
@@ -115,13 +117,28 @@ impl CachedStore {
                 }
             }
         }
-        let mut taken = 0;
+        let mut taken = Amount::default();
         let fits = wanted.iter().take_while(|one| {
-            taken += one.price();
-            taken <= room
+            taken = taken + price(one);
+            taken.fits_in(room)
         });
         let fits = fits.count();
         Ok(wanted.split_off(fits))
+    }
+
+    /// What the missing bytes take of the disk, with the notes.
+    fn price(&self, Wanted { version, missing }: &Wanted) -> Amount {
+        let name = self.name(&version.key, &version.etag, version.size);
+        let layout = self.shared.entries.place(&name, version.size).layout();
+        let notes = version.size.div_ceil(BLOCK) * 8;
+        Amount {
+            bytes: missing.next_multiple_of(PAGE) + notes.next_multiple_of(PAGE) + PAGE,
+            // What has some bytes already has its files.
+            files: match *missing == version.size {
+                true => layout.files(),
+                false => 0,
+            },
+        }
     }
 
     /// The bytes of a version that are missing.
@@ -156,14 +173,6 @@ impl CachedStore {
         let data = fs::symlink_metadata(place.data())?;
         let size = version.size;
         Ok(notes.filter(|notes| notes.size() == size && data.len() == size))
-    }
-}
-
-impl Wanted {
-    /// Bytes of the disk that what is missing takes, with the notes.
-    fn price(&self) -> u64 {
-        let notes = self.version.size.div_ceil(BLOCK) * 8;
-        self.missing.next_multiple_of(PAGE) + notes.next_multiple_of(PAGE) + PAGE
     }
 }
 
