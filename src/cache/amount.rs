@@ -103,3 +103,11 @@ impl Free {
         })
     }
 }
+
+/// What a file of `len` bytes takes of the disk, as near as can be told.
+pub(super) fn in_pages(len: u64) -> u64 {
+    len.next_multiple_of(PAGE)
+}
+
+/// What file systems give at a time.
+pub(super) const PAGE: u64 = 4096;

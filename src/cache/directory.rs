@@ -118,11 +118,13 @@ impl Directory {
         make(&self.names())
     }
 
-    /// The directories that files are in.
+    /// The directories that files are in, in the order of their names.
     pub(super) fn places(&self) -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(&self.root)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
+        let entries = fs::read_dir(&self.root)?;
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+        paths.sort_unstable();
+        Ok(paths)
     }
 
     /// Whether its file system lies on others.

@@ -219,7 +219,7 @@ impl Cache {
             builder.name_prefix(name).pool_size(threads).create()
         };
         Ok(Self(Arc::new(Shared {
-            entries: Entries::new(directory, prover),
+            entries: Entries::new(directory, prover, Arc::clone(&usage)),
             proven,
             is_stacked,
             usage,

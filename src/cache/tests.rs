@@ -449,3 +449,55 @@ fn disk_that_takes_no_more_gets_room_whatever_it_says_of_it() {
     }
     assert!(fixture.files("block").len() >= 30);
 }
+
+/// Bytes that files of objects take of the disk.
+fn on_disk(fixture: &Fixture) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = ["data", "map", "block"].map(|ending| fixture.files(ending));
+    // Some go meanwhile.
+    let known = files.into_iter().flatten().flat_map(fs::metadata);
+    known.map(|found| found.blocks() * 512).sum()
+}
+
+#[test]
+fn limit_is_for_what_small_objects_take_of_the_disk() {
+    let most = 4 * MIB;
+    let fixture = Fixture::limited(Some(most));
+    for n in 0..3000 {
+        let key = format!("k{n}");
+        let etag = fixture.fake.put_synthetic(&key, 100, n);
+        read(fixture.store.as_ref(), &key, &etag, 100, 0..100, u64::MAX).expect("read");
+        fixture.settle();
+        if n % 100 == 0 {
+            let taken = on_disk(&fixture);
+            assert!(taken <= most, "{n}: {taken} of {most}");
+        }
+    }
+    assert!(on_disk(&fixture) >= most / 2, "it is used");
+}
+
+#[test]
+fn limit_is_for_all_who_write_to_the_directory() {
+    let most = 40 * MIB;
+    let one = Fixture::limited(Some(most));
+    let (cache, store) = open(&one.fake, one.directory.path(), Some(most));
+    let other = Fixture {
+        fake: one.fake.clone(),
+        cache,
+        store,
+        directory: tempfile::tempdir().expect("a directory"),
+    };
+    for n in 0..100 {
+        for (fixture, name) in [(&one, "one"), (&other, "other")] {
+            let key = format!("{name}{n}");
+            let etag = fixture.fake.put_synthetic(&key, MIB, n);
+            read(fixture.store.as_ref(), &key, &etag, MIB, 0..MIB, u64::MAX).expect("read");
+            fixture.settle();
+        }
+        // It is counted meanwhile.
+        thread::sleep(Duration::from_millis(50));
+        let taken = on_disk(&one);
+        assert!(taken <= most + most / 4, "{n}: {taken} of {most}");
+    }
+    assert!(on_disk(&one) >= most / 2, "it is used");
+}

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 pub use fetch::{End, FetchLimits, Fetched, Trouble};
 
-use super::amount::Amount;
+use super::amount::{Amount, PAGE, in_pages};
 use super::keeper::{look_through, order};
 use super::notes::Notes;
 use super::parallel::map_all;
@@ -109,7 +109,7 @@ impl CachedStore {
                 match candidate.place.remove_unused() {
                     Ok(false) => {}
                     Ok(true) => {
-                        usage.removed(candidate.bytes);
+                        usage.removed(candidate.bytes, candidate.place.shard());
                         self.shared.metrics.removed.add(candidate.bytes);
                         room = usage.room(directory.root());
                     }
@@ -132,7 +132,7 @@ impl CachedStore {
         let layout = self.shared.entries.place(&name, version.size).layout();
         let notes = version.size.div_ceil(BLOCK) * 8;
         Amount {
-            bytes: missing.next_multiple_of(PAGE) + notes.next_multiple_of(PAGE) + PAGE,
+            bytes: in_pages(*missing) + in_pages(notes) + PAGE,
             // What has some bytes already has its files.
             files: match *missing == version.size {
                 true => layout.files(),
@@ -175,8 +175,5 @@ impl CachedStore {
         Ok(notes.filter(|notes| notes.size() == size && data.len() == size))
     }
 }
-
-/// What file systems give at a time.
-const PAGE: u64 = 4096;
 
 const COUNTING: Duration = Duration::from_millis(5);
