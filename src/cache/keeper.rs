@@ -106,7 +106,10 @@ impl Work {
                     _ = self.usage.counted(Amount::default(), self.directory.root());
                 }
                 // Its files are still there.
-                Err(error) => self.unreadable(self.directory.root(), &error),
+                Err(error) => {
+                    self.unreadable(self.directory.root(), &error);
+                    self.usage.cannot_count(error);
+                }
             }
             // A cache that is full all the time is not looked through all the time.
             let ended = Instant::now();

@@ -35,7 +35,10 @@ impl Fixture {
     }
 
     pub(super) fn limited(most: Option<u64>) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::within(tempfile::tempdir().expect("a directory"), most)
+    }
+
+    pub(super) fn within(directory: TempDir, most: Option<u64>) -> Self {
         let fake = FakeStore::deterministic();
         let (cache, store) = open(&fake, directory.path(), most);
         Self {

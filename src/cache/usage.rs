@@ -1,8 +1,9 @@
 //! How much of the disk the files take, and how much they may.
 
+use std::io;
 use std::mem;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::CacheLimits;
 use super::amount::{Amount, Free, in_pages};
@@ -34,6 +35,8 @@ struct State {
     counts: u64,
     /// Whether all files were counted once.
     is_counted: bool,
+    /// Why they could not be counted last.
+    failure: Option<Arc<io::Error>>,
     /// If somebody has asked for room since they were counted last: for how many bytes at a time, at most.
     asked: Option<u64>,
     /// Whether the disk has refused to take something since.
@@ -159,6 +162,7 @@ impl Usage {
     pub(super) fn begin_count(&self) {
         let mut state = self.lock();
         state.count = Count::default();
+        state.failure = None;
         state.admitted = 0;
     }
 
@@ -197,6 +201,17 @@ impl Usage {
             false => Amount::default(),
         };
         over.max(short).max(refused).min(held)
+    }
+
+    /// Notes that the files cannot be counted.
+    pub(super) fn cannot_count(&self, error: io::Error) {
+        self.lock().failure = Some(Arc::new(error));
+    }
+
+    /// Why the files could not be counted last, if that is so.
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        let failure = self.lock().failure.clone()?;
+        Some(io::Error::new(failure.kind(), failure))
     }
 
     /// Notes that the disk has taken something no more, whatever it says of its room: some has to be made.

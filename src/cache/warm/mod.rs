@@ -77,7 +77,8 @@ impl CachedStore {
     }
 
     /// Makes room for all that is missing, by removing what was not used since `since`; and takes out
-    /// of `wanted`, from the end, and gives back what there is no room for even so.
+    /// of `wanted`, from the end, and gives back what there is no room for even so. Once `is_stopped` says
+    /// so, nothing more is waited for, and nothing is removed.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -85,11 +86,18 @@ impl CachedStore {
         &self,
         wanted: &mut Vec<Wanted>,
         since: SystemTime,
+        is_stopped: impl Fn() -> bool,
     ) -> io::Result<Vec<Wanted>> {
         let usage = &self.shared.usage;
         let directory = self.shared.entries.directory();
         // The keeper counts at once.
         while !usage.is_counted() {
+            if is_stopped() {
+                return Ok(Vec::new());
+            }
+            if let Some(error) = usage.failure() {
+                return Err(error);
+            }
             thread::sleep(COUNTING);
         }
         let price = |one: &Wanted| self.price(one);
@@ -103,7 +111,7 @@ impl CachedStore {
             candidates.retain(|candidate| candidate.last_use < since);
             order(&mut candidates);
             for candidate in candidates {
-                if needed.fits_in(room) {
+                if needed.fits_in(room) || is_stopped() {
                     break;
                 }
                 match candidate.place.remove_unused() {
