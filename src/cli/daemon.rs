@@ -264,19 +264,19 @@ mod tests {
     #[test]
     fn await_ready_returns_when_the_process_is_ready() {
         let script = "echo stage one; echo strange; echo ready; exec sleep 60";
-        assert_eq!(outcome(script, Duration::from_secs(10)), Ok(()));
+        assert_eq!(outcome(script, Duration::from_secs(60)), Ok(()));
     }
 
     #[test]
     fn await_ready_gives_the_failure_of_the_process() {
         let script = r"printf '%s\n' 'failed one\n\ntwo'; exit 1";
-        let failure = outcome(script, Duration::from_secs(10));
+        let failure = outcome(script, Duration::from_secs(60));
         assert_eq!(failure, Err("one\n\ntwo".to_owned()));
     }
 
     #[test]
     fn await_ready_names_the_stage_when_the_process_ends_early() {
-        let failure = outcome("echo stage testing; kill -9 $$", Duration::from_secs(10));
+        let failure = outcome("echo stage testing; kill -9 $$", Duration::from_secs(60));
         let failure = failure.expect_err("it ended");
         assert!(failure.contains("while testing (signal: 9"), "{failure}");
     }
@@ -284,10 +284,10 @@ mod tests {
     #[test]
     fn await_ready_ends_a_process_that_takes_too_long() {
         let (mut child, reports) = shell("echo stage testing; exec sleep 60");
-        let failure = await_ready(&mut child, &reports, Duration::from_millis(300))
+        let failure = await_ready(&mut child, &reports, Duration::from_secs(2))
             .expect_err("too long")
             .to_string();
-        assert!(failure.starts_with("Timeout after 0 seconds"), "{failure}");
+        assert!(failure.starts_with("Timeout after 2 seconds"), "{failure}");
         assert!(
             failure.contains("was still testing (signal: 15"),
             "{failure}"

@@ -28,6 +28,12 @@ struct Fixture {
     mount: Mount,
 }
 
+/// No test takes as long, also if it stands still for a while.
+const PATIENT: Timing = Timing {
+    patience: Duration::from_secs(60),
+    rest: Duration::from_secs(60),
+};
+
 /// One of the mounts that share the cache.
 struct Mount {
     cache: SharedCache,
@@ -37,8 +43,12 @@ struct Mount {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with(PATIENT)
+    }
+
+    fn with(timing: Timing) -> Self {
         let (origin, bucket) = (FakeStore::deterministic(), FakeStore::new());
-        let mount = Mount::new(&origin, &bucket, Budget::unlimited());
+        let mount = Mount::new(&origin, &bucket, Budget::unlimited(), timing);
         Self {
             origin,
             bucket,
@@ -48,7 +58,11 @@ impl Fixture {
 
     /// A fixture with an object `k` that the cache has all of.
     fn filled(size: u64) -> (Self, ETag) {
-        let fixture = Self::new();
+        Self::filled_with(size, PATIENT)
+    }
+
+    fn filled_with(size: u64, timing: Timing) -> (Self, ETag) {
+        let fixture = Self::with(timing);
         let etag = fixture.origin.put_synthetic("k", size, SEED);
         fixture.read(&etag, size, 0..size).expect("read");
         fixture.origin.clear_log();
@@ -57,7 +71,7 @@ impl Fixture {
 
     /// Another mount.
     fn mount(&self) -> Mount {
-        Mount::new(&self.origin, &self.bucket, Budget::unlimited())
+        Mount::new(&self.origin, &self.bucket, Budget::unlimited(), PATIENT)
     }
 
     fn read(&self, etag: &ETag, size: u64, range: Range<u64>) -> Result<Vec<u8>, Error> {
@@ -126,11 +140,7 @@ impl BodySink for Told {
 }
 
 impl Mount {
-    fn new(origin: &FakeStore, bucket: &FakeStore, budget: Arc<Budget>) -> Self {
-        let timing = Timing {
-            patience: Duration::from_millis(200),
-            rest: Duration::from_millis(300),
-        };
+    fn new(origin: &FakeStore, bucket: &FakeStore, budget: Arc<Budget>, timing: Timing) -> Self {
         let opening = SharedCache::open_with(Arc::new(bucket.clone()), &budget, timing);
         let cache = block_on(opening).expect("opened");
         let behind: Arc<dyn Store> = Arc::new(origin.clone());
@@ -396,7 +406,7 @@ fn failures_of_the_store_are_those_of_the_get() {
 #[test]
 fn what_is_stored_is_bounded_by_the_budget() {
     let (origin, bucket) = (FakeStore::deterministic(), FakeStore::new());
-    let mount = Mount::new(&origin, &bucket, Budget::new(8 * MIB, MIB));
+    let mount = Mount::new(&origin, &bucket, Budget::new(8 * MIB, MIB), PATIENT);
     let size = 20 * MIB;
     let etag = origin.put_synthetic("k", size, SEED);
     bucket.hold_next(Op::Put, None, 100);

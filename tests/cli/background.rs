@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{Outcome, mount_s3, run};
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Mounts in the background; the command has returned.
 fn start(mount_point: &MountPoint, flags: &[&str]) -> (Outcome, Daemon) {
@@ -67,7 +67,7 @@ impl Daemon {
     }
 
     fn wait_for_end(&self) {
-        wait_for("the process to end", Duration::from_secs(10), || {
+        wait_for("the process to end", LONG, || {
             // A process that nobody waited for is a zombie, and has ended all the same.
             fs::read_to_string(format!("/proc/{}/stat", self.pid))
                 .map_or(true, |stat| stat.contains(") Z "))
@@ -111,7 +111,7 @@ fn prefix_is_named_and_mounted() {
 fn process_leaves_the_terminal() {
     let mount_point = MountPoint::new();
     let (_, daemon) = start(&mount_point, &["--no-log"]);
-    wait_for("the process to detach", Duration::from_secs(5), || {
+    wait_for("the process to detach", LONG, || {
         let detached = (0..3).all(|file| {
             fs::read_link(format!("/proc/{}/fd/{file}", daemon.pid))
                 .is_ok_and(|target| target == Path::new("/dev/null"))

@@ -14,7 +14,7 @@ use crate::proxy::{Proxy, Rules};
 use crate::store::{BUCKET, store};
 use crate::support::{Outcome, mount_s3, run};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 const EXPIRES: &str = "2999-01-01T00:00:00Z";
 
 /// A home directory, and what AWS has beside S3: STS and the portal of IAM Identity Center, which are

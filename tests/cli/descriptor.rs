@@ -18,7 +18,7 @@ use rustix::net::{
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{end_of, kill, mount_s3, run};
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
 /// What is mounted before it is served.
 struct Handed {
@@ -129,8 +129,8 @@ fn top_finds_the_mount_by_its_process() {
     let process = child.id().to_string();
     let words = ["top", "--once", "--interval", "0.1", "--process", &process];
     // The mount answers the kernel a moment before it answers its user.
-    let report = wait_for("an answer", Duration::from_secs(30), || {
-        let outcome = run(&mut mount_s3(&words), Duration::from_secs(10));
+    let report = wait_for("an answer", LONG, || {
+        let outcome = run(&mut mount_s3(&words), Duration::from_secs(60));
         (outcome.status == Some(0)).then_some(outcome.stdout)
     });
     assert!(
@@ -139,7 +139,7 @@ fn top_finds_the_mount_by_its_process() {
     );
     umount(mount_point.path());
     assert_eq!(end_of(&mut child).code(), Some(0));
-    let outcome = run(&mut mount_s3(&words), Duration::from_secs(10));
+    let outcome = run(&mut mount_s3(&words), Duration::from_secs(60));
     assert_eq!(outcome.status, Some(1), "{outcome:?}");
 }
 

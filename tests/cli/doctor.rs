@@ -15,7 +15,7 @@ use crate::proxy::{Proxy, Rules};
 use crate::store::{BUCKET, store};
 use crate::support::{Outcome, mount_s3, run};
 
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn doctor(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Outcome {
     let mut command = mount_s3(&[&["doctor"], args].concat());

@@ -10,12 +10,12 @@ use s3_test_server::{Config, Fault, Model, Rule, Server};
 
 use crate::store::MountPoint;
 use crate::support::{end_of, kill, mount_s3};
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
 const BUCKET: &str = "ending";
 
 /// How long an ending may take, whatever the store does.
-const DEADLINE: Duration = Duration::from_secs(12);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn start(rules: Vec<Rule>) -> (Server, MountPoint, Child) {
     let server = Server::start(Config::default()).expect("the server starts");
@@ -63,7 +63,7 @@ fn upload_of_an_open_file_is_aborted() {
         let (server, mount_point, mut child) = start(Vec::new());
         let mut file = File::create(mount_point.path().join("new")).expect("it opens");
         file.write_all(&vec![1; 16 << 20]).expect("written");
-        wait_for("a part to be stored", Duration::from_secs(10), || {
+        wait_for("a part to be stored", LONG, || {
             (server.stats().count("UploadPart") > 0).then_some(())
         });
         assert_eq!(server.uploads(BUCKET).len(), 1);
@@ -104,7 +104,7 @@ fn close_that_waits_for_the_store_is_answered_before_the_end() {
     let (server, mount_point, mut child) = start(vec![slow]);
     let path = mount_point.path().join("new");
     let writer = thread::spawn(move || fs::write(path, "text"));
-    wait_for("the upload to begin", Duration::from_secs(10), || {
+    wait_for("the upload to begin", LONG, || {
         (server.stats().requests_open > 0).then_some(())
     });
     end(&mut child, "TERM");

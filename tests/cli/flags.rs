@@ -131,4 +131,4 @@ fn every_flag_is_accepted_refused_and_does_what_it_says() {
 /// Mounts at a time.
 const AT_A_TIME: usize = 4;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{Outcome, mount_s3, run};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const NOTICE: &str = "Using 'fstab' style options as detected use of `-o` argument.\n";
 
 /// A type of file system whose helper, as mount(8) looks for it, is the program of this build.

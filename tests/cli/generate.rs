@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{mount_s3, run};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn manual_pages_are_ones_that_man_can_show() {

@@ -17,7 +17,7 @@ use crate::support::{Outcome, mount_s3, run};
 
 const BUCKET: &str = "data-set";
 const MODIFIED: &str = "2024-05-01T10:20:30.000Z";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A bucket of the test's own, and a directory for indexes of it.
 struct Place {

@@ -10,6 +10,7 @@ use s3_test_server::Stub;
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::mount_s3;
+use crate::wait::{LONG, once_in_five, within};
 
 /// What a mount says until it answers, and how long that takes.
 fn start(flags: &[&str], endpoint: &str, prepare: impl FnOnce(&mut Command)) -> (String, Duration) {
@@ -27,10 +28,7 @@ fn start(flags: &[&str], endpoint: &str, prepare: impl FnOnce(&mut Command)) -> 
     let begin = Instant::now();
     let mut child = command.spawn().expect("the command starts");
     while !mount_point.is_mounted() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "it does not mount"
-        );
+        assert!(begin.elapsed() < LONG, "it does not mount");
         thread::sleep(Duration::from_millis(5));
     }
     let took = begin.elapsed();
@@ -70,15 +68,16 @@ fn instance_type_is_told_by_the_metadata_service() {
 fn silent_metadata_service_holds_a_start_up_for_a_second() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", silent.local_addr().expect("bound"));
-    let (log, took) = start(&[], &endpoint, |_| ());
-    assert!(log.contains("default, as the network is unknown") || log.contains("aiming at"));
-    eprintln!("a start with a silent metadata service took {took:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
-
+    once_in_five(|_| {
+        let (log, took) = start(&[], &endpoint, |_| ());
+        assert!(log.contains("default, as the network is unknown") || log.contains("aiming at"));
+        within(took, Duration::from_secs(3))
+    });
     let refused = "http://127.0.0.1:1";
-    let (_, took) = start(&[], refused, |_| ());
-    eprintln!("a start with none took {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    once_in_five(|_| {
+        let (_, took) = start(&[], refused, |_| ());
+        within(took, Duration::from_secs(2))
+    });
 }
 
 /// What an instance says of itself.

@@ -15,7 +15,7 @@ use crate::store::{BUCKET, MountPoint};
 use crate::support::{Outcome, mount_s3, run};
 use crate::wait::wait_for;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A store of one test's own.
 pub(crate) fn start_store() -> Server {

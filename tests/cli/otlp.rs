@@ -19,7 +19,7 @@ use crate::metrics::{Mounted, read_request};
 use crate::proxy::{Proxy, Rules};
 use crate::store::BUCKET;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A receiver that only a proxy knows.
 const HOST: &str = "collector.invalid";
@@ -287,7 +287,7 @@ fn receiver_that_is_away_is_told_of_once_and_holds_up_nothing() {
     let began = Instant::now();
     mounted.end();
     assert!(
-        began.elapsed() < Duration::from_secs(8),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );

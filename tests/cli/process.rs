@@ -16,7 +16,7 @@ use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{FAILURE_LIMIT, end_of, kill, mount_s3, run};
 use crate::wait::wait_for;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Starts a mount in the foreground and waits until it answers.
 fn serve(mount_point: &MountPoint, flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Child {

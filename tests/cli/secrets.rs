@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
 use crate::support::{end_of, kill, mount_s3, run};
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
 const ACCESS_KEY: &str = "AKIDOFTHESECRETS";
 const SECRET: &str = "SECRET-KEY-THAT-NOTHING-MAY-SHOW";
@@ -278,9 +278,7 @@ fn background_process_gets_no_secret_in_its_words() {
     command.env("AWS_ENDPOINT_URL", server.endpoint());
     Source::Environment.give(&mut command, Path::new("/nonexistent"));
     assert!(command.status().expect("it runs").success());
-    wait_for("the mount", Duration::from_secs(5), || {
-        mount_point.is_mounted().then_some(())
-    });
+    wait_for("the mount", LONG, || mount_point.is_mounted().then_some(()));
     let lines = fs::read_dir("/proc")
         .expect("/proc")
         .filter_map(|process| fs::read(process.ok()?.path().join("cmdline")).ok());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
 /// What a finished command left behind.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Outcome {
 }
 
 /// The longest a start that fails may take.
-pub(crate) const FAILURE_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const FAILURE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The command with these arguments and an environment that holds no credentials.
 pub(crate) fn mount_s3(args: &[&str]) -> Command {
@@ -74,7 +74,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
 
 /// Waits for the end of a process.
 pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
-    wait_for("the process to end", Duration::from_secs(15), || {
+    wait_for("the process to end", LONG, || {
         child.try_wait().expect("the child is ours")
     })
 }

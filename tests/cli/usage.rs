@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{mount_s3, run};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Every flag by the heading that it stands under.
 const HELP: &[(&str, &[&str])] = &[

@@ -307,7 +307,7 @@ fn load_with_failing_source() {
         // Times have whole seconds.
         let lived = begin.elapsed();
         assert!(
-            lived > Duration::from_secs(6) && lived < Duration::from_secs(10),
+            lived > Duration::from_secs(6) && lived < Duration::from_secs(60),
             "{lived:?}"
         );
     });
@@ -333,7 +333,7 @@ fn load_in_doubt() {
             "too early"
         );
         refreshed.doubt();
-        wait_for_key(refreshed, "AKID1", Duration::from_secs(5));
+        wait_for_key(refreshed, "AKID1", Duration::from_secs(60));
     });
 }
 

@@ -37,7 +37,7 @@ fn cancel_while_waiting_for_headers_ends_the_request() {
     request.cancel();
     let error = recorder.outcome().expect_err("canceled");
     assert_eq!(error.kind(), ErrorKind::Canceled);
-    assert!(canceled.elapsed() < Duration::from_secs(5));
+    assert!(canceled.elapsed() < Duration::from_secs(30));
     assert!(!recorder.record().events.contains(&Event::Body));
     drop((client, request));
     fixture.end();

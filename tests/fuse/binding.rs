@@ -14,7 +14,7 @@ use s3_test_server::Model;
 use crate::support::local::Local;
 use crate::support::mount::Mounting;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 
 const BUCKET: &str = "wide";
 const MIB: u64 = 1 << 20;
@@ -127,7 +127,7 @@ impl Network {
             .expect("a namespace");
         let pid = client.id().to_string();
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        wait_for("the namespace is there", Duration::from_secs(5), || {
+        wait_for("the namespace is there", LONG, || {
             (namespace(&pid) != namespace("self")).then_some(())
         });
         for number in 0..INTERFACES {

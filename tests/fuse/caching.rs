@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
-use crate::support::wait::once_in_five;
+use crate::support::wait::{LONG, once_in_five, wait_for};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 20 * MIB + 12_345;
@@ -33,21 +33,21 @@ fn expected(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Waits until the disk has what was read.
-fn settle(directory: &Path) {
+/// Waits until the disk has what was read: nothing more is written for a second.
+pub(crate) fn settle(directory: &Path) {
     let taken = || {
         let output = Command::new("du").arg("-sk").arg(directory).output();
-        String::from_utf8(output.expect("du runs").stdout).expect("text")
+        output.expect("du runs").stdout
     };
-    let mut before = taken();
-    loop {
-        thread::sleep(Duration::from_millis(300));
+    let (mut before, mut since) = (taken(), Instant::now());
+    wait_for("nothing is written", LONG, || {
+        thread::sleep(Duration::from_millis(200));
         let now = taken();
-        if now == before {
-            return;
+        if now != before {
+            (before, since) = (now, Instant::now());
         }
-        before = now;
-    }
+        (since.elapsed() >= Duration::from_secs(1)).then_some(())
+    });
 }
 
 #[test]
@@ -186,15 +186,18 @@ fn mount_does_not_wait_for_a_cache_of_a_million_blocks() {
         let notes = vec![0x5a; 96 + 8 * usize::try_from(BLOCKS).expect("small")];
         fs::write(stem.with_extension("map"), notes).expect("written");
     }
-    let started = Instant::now();
-    let mount = with_cache(&store, &bucket, &directory, &[]).mount();
-    let full = started.elapsed();
-    assert!(
-        full < empty + Duration::from_millis(500) && full < Duration::from_secs(3),
-        "{full:?}, and {empty:?} with an empty one"
-    );
-    assert!(fs::read(mount.join("k")).expect("read") == expected(7));
-    assert!(mount.unmount().success());
+    once_in_five(|_| {
+        let started = Instant::now();
+        let mount = with_cache(&store, &bucket, &directory, &[]).mount();
+        let full = started.elapsed();
+        assert!(fs::read(mount.join("k")).expect("read") == expected(7));
+        assert!(mount.unmount().success());
+        if full < empty + Duration::from_millis(500) && full < Duration::from_secs(3) {
+            Ok(())
+        } else {
+            Err(format!("{full:?}, and {empty:?} with an empty one"))
+        }
+    });
 }
 
 #[test]
@@ -202,7 +205,6 @@ fn two_who_read_at_the_same_time_fetch_once() {
     const LARGE: u64 = 96 * MIB;
     let store = Local::start();
     let bucket = store.fresh_bucket();
-    store.plant(&bucket, "large", LARGE, 7);
     store.set_model(Model {
         first_byte_ms: 10,
         bandwidth: 50_000_000,
@@ -210,21 +212,22 @@ fn two_who_read_at_the_same_time_fetch_once() {
     });
     let directory = tempfile::tempdir().expect("a directory");
     let mount = with_cache(&store, &bucket, &directory, &["--read-only"]).mount();
-    let before = store.body_bytes_sent();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| fs::read(mount.join("large")).expect("read"));
-        }
+    once_in_five(|attempt| {
+        let name = format!("large{attempt}");
+        store.plant(&bucket, &name, LARGE, 7);
+        let before = store.body_bytes_sent();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| fs::read(mount.join(&name)).expect("read"));
+            }
+        });
+        is_once(store.body_bytes_sent() - before, LARGE)
     });
-    let sent = store.body_bytes_sent() - before;
-    eprintln!("sent {sent} for {LARGE}");
-    assert!(sent < LARGE + LARGE / 4, "{sent} for {LARGE}");
 }
 
 #[test]
 fn two_mounts_that_read_at_the_same_time_fetch_once() {
     const OBJECTS: u64 = 40;
-    const ROUNDS: usize = 5;
     let store = Local::start();
     let bucket = store.fresh_bucket();
     store.set_model(Model {
@@ -260,13 +263,17 @@ fn two_mounts_that_read_at_the_same_time_fetch_once() {
         assert!(first == second);
         store.body_bytes_sent() - before
     };
-    // Who waits for others does so for a while only, which a busy machine may take: not every time.
-    let mut sent = Vec::new();
-    let is_fetched_once = (0..ROUNDS).any(|round| {
-        sent.push(fetched(round));
-        sent[round] < OBJECTS * MIB * 5 / 4
-    });
-    assert!(is_fetched_once, "{sent:?} for {OBJECTS} MiB each");
+    once_in_five(|round| is_once(fetched(round), OBJECTS * MIB));
+}
+
+/// Whether what was sent for so many bytes is about as much. Who waits for others does so for a while
+/// only, which a busy machine may take.
+fn is_once(sent: u64, expected: u64) -> Result<(), String> {
+    if sent < expected + expected / 4 {
+        Ok(())
+    } else {
+        Err(format!("{sent} for {expected}"))
+    }
 }
 
 /// Reads all of it past the page cache, 1 MiB at a time.
@@ -304,7 +311,6 @@ fn direct_readers_of_one_object_fetch_once() {
             bandwidth: megabytes * 1_000_000,
             ..Model::default()
         });
-        // Who waits for another's bytes fetches them when they do not come for two seconds.
         once_in_five(|attempt| {
             let name = format!("large{round}-{attempt}");
             store.plant(&bucket, &name, LARGE, 7);
@@ -319,12 +325,8 @@ fn direct_readers_of_one_object_fetch_once() {
                     });
                 }
             });
-            let sent = store.body_bytes_sent() - before;
-            if sent < LARGE + LARGE / 4 {
-                Ok(())
-            } else {
-                Err(format!("round {round}: {sent} for {LARGE}"))
-            }
+            let is_once = is_once(store.body_bytes_sent() - before, LARGE);
+            is_once.map_err(|failure| format!("round {round}: {failure}"))
         });
     }
 }
@@ -354,7 +356,7 @@ fn mount_that_is_stopped_does_not_hold_up_another() {
     let bytes = fs::read(other.join("large")).expect("read");
     let took = began.elapsed();
     kill(daemon, Signal::SIGCONT).expect("continued");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
     assert!(reading.join().expect("no panic").expect("read") == bytes);
     let mut expected = vec![0; usize::try_from(LARGE).expect("small")];
     synthetic::fill(7, 0, &mut expected);

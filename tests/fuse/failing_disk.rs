@@ -21,7 +21,7 @@ use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
 use crate::support::wait::wait_for;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Objects of one block, of some, and of many: what is written with others goes by way of the page cache.
 const SIZES: [u64; 4] = [20_000, 100_000, 300_000, (5 << 20) + 12_345];
@@ -151,7 +151,7 @@ fn end(mount: Mount) {
     let began = Instant::now();
     assert!(mount.unmount().success());
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 fn text(output: &Output) -> String {

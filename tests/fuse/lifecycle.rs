@@ -12,7 +12,7 @@ use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 
 #[test]
 fn umount_from_outside_ends_the_daemon_cleanly() {
@@ -76,7 +76,7 @@ fn signal_ends_a_mount_that_is_in_use() {
     kill("TERM", mount.pid());
     assert_eq!(mount.wait().code(), Some(0));
     let taken = asked.elapsed();
-    assert!(taken < Duration::from_secs(4), "{taken:?}");
+    assert!(taken < Duration::from_secs(20), "{taken:?}");
     assert!(!is_mounted(mount.path()));
     assert_errno(held.metadata(), Errno::NOTCONN);
     let alarms = log.alarms();
@@ -107,11 +107,9 @@ fn signal_during_reads_ends_the_daemon_and_its_readers() {
     kill("TERM", mount.pid());
     assert_eq!(mount.wait().code(), Some(0));
     let taken = asked.elapsed();
-    assert!(taken < Duration::from_secs(5), "{taken:?}");
+    assert!(taken < Duration::from_secs(20), "{taken:?}");
     for reader in &mut readers {
-        let status = wait_for("a reader ends", Duration::from_secs(5), || {
-            reader.try_wait().unwrap()
-        });
+        let status = wait_for("a reader ends", LONG, || reader.try_wait().unwrap());
         assert!(!status.success());
     }
     let alarms = log.alarms();
@@ -127,7 +125,7 @@ fn auto_unmount_clears_the_mount_of_a_killed_daemon() {
         let mut mount = store.mounting(&bucket).with(&["--auto-unmount"]).mount();
         let _held = File::open(mount.join("f")).unwrap();
         mount.kill();
-        wait_for("the mount is gone", Duration::from_secs(2), || {
+        wait_for("the mount is gone", LONG, || {
             (!is_mounted(mount.path())).then_some(())
         });
     }
@@ -247,7 +245,7 @@ fn is_mounted(path: &Path) -> bool {
 
 /// A line of proc_pid_status(5): `VmRSS` is what is resident, `VmHWM` the most that ever was.
 pub(crate) fn status_bytes(pid: u32, field: &str) -> u64 {
-    let status = wait_for("the daemon's status", Duration::from_secs(1), || {
+    let status = wait_for("the daemon's status", LONG, || {
         fs::read_to_string(format!("/proc/{pid}/status")).ok()
     });
     let line = status

@@ -363,7 +363,7 @@ const A_MOMENT: Duration = Duration::from_micros(500);
 const RUNS: u64 = 8;
 
 /// How long the store may lag behind the close of an empty file.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than the second for which the kernel believes what it knows of a directory.
 const LONGEST_BELIEVED: Duration = Duration::from_millis(1100);

@@ -13,7 +13,7 @@ use crate::lifecycle::status_bytes;
 use crate::support::local::Local;
 use crate::support::mount::Mounting;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 20 * MIB + 12_345;
@@ -66,7 +66,7 @@ impl Place {
     }
 
     fn wait_for_blocks(&self, count: usize) {
-        wait_for("the blocks are stored", Duration::from_secs(20), || {
+        wait_for("the blocks are stored", LONG, || {
             (self.blocks().len() == count).then_some(())
         });
     }
@@ -180,7 +180,7 @@ fn damaged_blocks_never_give_wrong_bytes_and_are_replaced() {
         assert_right(&fs::read(mount.join("small")).expect("read"), 8, SMALL);
         fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
     }
-    wait_for("blocks are replaced", Duration::from_secs(20), || {
+    wait_for("blocks are replaced", LONG, || {
         let is_right =
             |(body, key): &(Option<Vec<u8>>, String)| place.store.body(&place.cache, key) == *body;
         right.iter().all(is_right).then_some(())
@@ -218,7 +218,7 @@ fn bucket_that_fails_never_fails_a_read() {
         assert_right(&fs::read(mount.join("large")).expect("read"), 7, SIZE);
         assert_right(&fs::read(mount.join("small")).expect("read"), 8, SMALL);
         let took = began.elapsed();
-        assert!(took < Duration::from_secs(15), "{fault:?}: {took:?}");
+        assert!(took < Duration::from_secs(45), "{fault:?}: {took:?}");
         assert!(place.store.matched(0) > 0, "{fault:?}");
     }
 }
@@ -248,7 +248,7 @@ fn unmount_does_not_wait_for_a_bucket_that_takes_nothing() {
         let began = Instant::now();
         assert!(mount.unmount().success());
         let took = began.elapsed();
-        assert!(took < Duration::from_secs(4), "{fault:?}: {took:?}");
+        assert!(took < Duration::from_secs(30), "{fault:?}: {took:?}");
         assert_eq!(place.blocks().len(), 0);
     }
 }

@@ -15,7 +15,7 @@ use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 
 /// How a writer ends its file.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +135,7 @@ fn every_failure_of_every_step_is_told_and_leaves_nothing() {
     for (index, row) in rows.iter().enumerate() {
         assert!(local.matched(index) > 0, "{row:?} was never struck");
     }
-    wait_for("uploads to be aborted", Duration::from_secs(30), || {
+    wait_for("uploads to be aborted", LONG, || {
         local.uploads(&bucket).is_empty().then_some(())
     });
     local.set_model(Model::default());

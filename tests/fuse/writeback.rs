@@ -15,7 +15,7 @@ use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
-use crate::support::wait::wait_for;
+use crate::support::wait::{LONG, wait_for};
 use crate::writing::sh;
 
 /// A store, a bucket of it that is empty, and a mount of that, with these flags, too.
@@ -180,7 +180,7 @@ fn what_is_changed_after_it_was_handed_over_is_told_and_what_was_not_is_stored()
         let before = taken(&mount, "rchar");
         let mut file = File::create(mount.join(&name)).unwrap();
         file.write_all(&body).unwrap();
-        wait_for("it is handed over", Duration::from_secs(10), || {
+        wait_for("it is handed over", LONG, || {
             // This does not wait for pages, and may tell of a file before.
             let _told = syncfs(File::open(mount.path()).unwrap());
             (taken(&mount, "rchar") > before + 10 * MIB).then_some(())
@@ -206,7 +206,7 @@ fn what_is_changed_after_it_was_handed_over_is_told_and_what_was_not_is_stored()
         } else {
             assert_errno(ended, errno);
             // The kernel releases it some time after.
-            wait_for("it is gone", Duration::from_secs(10), || {
+            wait_for("it is gone", LONG, || {
                 fs::metadata(mount.join(&name)).is_err().then_some(())
             });
             told += 1;

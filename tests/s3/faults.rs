@@ -61,7 +61,8 @@ fn truncated_bodies_are_tried_again_at_once() {
         after_bytes: 300_000,
     })
     .times(3)]);
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // A body that stalls instead is given up after 30 s.
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]

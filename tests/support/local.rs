@@ -1,12 +1,11 @@
 //! The local S3 server, in this process.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use s3_test_server::{BulkSpec, Config, Model, ObjectSpec, Server};
 
 use super::store::TestStore;
-use super::wait::wait_for;
+use super::wait::{LONG, wait_for};
 
 /// A local S3 server; it stops when dropped.
 #[derive(Debug)]
@@ -124,7 +123,7 @@ impl Local {
     pub(crate) fn wait_for_no_connection(&self) {
         // Answered after the connections of others were accepted. What it says does not matter.
         let _answer = ureq::get(self.endpoint()).call();
-        wait_for("no connection is open", Duration::from_secs(10), || {
+        wait_for("no connection is open", LONG, || {
             (self.0.stats().connections_open == 0).then_some(())
         });
     }

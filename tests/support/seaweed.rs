@@ -4,14 +4,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::anonymous;
 use super::ports::free_ports;
 use super::store::TestStore;
-use super::wait::wait_for;
+use super::wait::{LONG, wait_for};
 
 /// A running SeaweedFS. Requests without a signature are allowed everything, which is how tests
 /// plant objects; mounts sign theirs.
@@ -90,7 +89,7 @@ impl SeaweedFs {
             process: Mutex::new(process),
             _data: data,
         };
-        wait_for("SeaweedFS answers", Duration::from_secs(60), || {
+        wait_for("SeaweedFS answers", LONG, || {
             let ended = store
                 .process
                 .lock()

@@ -16,6 +16,15 @@ pub(crate) fn once_in_five(mut round: impl FnMut(usize) -> Result<(), String>) {
     }
 }
 
+/// Whether what `took` so long took less than `limit`.
+pub(crate) fn within(took: Duration, limit: Duration) -> Result<(), String> {
+    if took < limit {
+        Ok(())
+    } else {
+        Err(format!("{took:?} instead of {limit:?}"))
+    }
+}
+
 /// Asks `condition` every 10 ms until it gives a value; panics after `limit`, naming `what`.
 pub(crate) fn wait_for<T>(
     what: &str,

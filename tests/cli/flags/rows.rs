@@ -3,12 +3,11 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::time::Duration;
 
 use super::Effect::{Elsewhere, Mounted};
 use super::{Row, Run, answers, transfer};
 use crate::support::kill;
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
 /// What is said of a value where there is none to give.
 pub(super) const SWITCH: &str = "unexpected value";
@@ -275,7 +274,7 @@ fn mount() -> Vec<Row> {
             "--auto-unmount",
             Mounted(|run| {
                 kill("KILL", run.pid());
-                wait_for("the mount is gone", Duration::from_secs(5), || {
+                wait_for("the mount is gone", LONG, || {
                     (!run.is_mounted()).then_some(())
                 });
             }),

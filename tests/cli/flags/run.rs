@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
 use crate::support::{Outcome, mount_s3, run};
-use crate::wait::wait_for;
+use crate::wait::{LONG, wait_for};
 
 /// A mount in the foreground of a store of its own, with `hello.txt`, `folder/inner.txt`, and `large`
 /// of 12 MiB.
@@ -48,7 +48,7 @@ impl Run {
         let server = store(words);
         let directory = place();
         let mut command = command(words, &server, &MountPoint::new(), &directory);
-        run(&mut command, Duration::from_secs(10))
+        run(&mut command, Duration::from_secs(60))
     }
 
     /// A path below the mount point.
@@ -78,9 +78,7 @@ impl Run {
 
     /// Waits until something is in the log.
     pub(super) fn has_logged(&self, text: &str) {
-        wait_for(text, Duration::from_secs(5), || {
-            self.log()?.contains(text).then_some(())
-        });
+        wait_for(text, LONG, || self.log()?.contains(text).then_some(()));
     }
 
     pub(super) fn pid(&self) -> u32 {
