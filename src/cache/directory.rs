@@ -38,9 +38,10 @@ pub enum Refused {
     /// Others may use it.
     #[error("can be used by others: chmod 700")]
     Mode,
-    /// Others may put another directory in its place.
+    /// Others may put another directory in its place, or in that of one below it.
     #[error(
-        "can be written by others, who could replace the cache: chmod o-w,g-w, or choose another"
+        "belongs to another user, or can be written by others, who could replace the cache: chmod \
+         o-w,g-w if it is yours, or choose another"
     )]
     Parent,
 }
@@ -56,8 +57,12 @@ impl Directory {
             let path = path.to_owned();
             move |refused| OpenError::Refused { path, refused }
         };
-        let found = fs::metadata(parent).map_err(failed(parent))?;
-        check_parent(&found).map_err(refused(parent))?;
+        // Not by way of links, which others may be able to change.
+        let parent = fs::canonicalize(parent).map_err(failed(parent))?;
+        for above in parent.ancestors() {
+            let found = fs::metadata(above).map_err(failed(above))?;
+            check_parent(&found).map_err(refused(above))?;
+        }
         let root = parent.join(NAME);
         make(&root).map_err(failed(&root))?;
         let found = fs::symlink_metadata(&root).map_err(failed(&root))?;
@@ -118,11 +123,13 @@ impl Directory {
         make(&self.names())
     }
 
-    /// The directories that files are in.
+    /// The directories that files are in, in the order of their names.
     pub(super) fn places(&self) -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(&self.root)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
+        let entries = fs::read_dir(&self.root)?;
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+        paths.sort_unstable();
+        Ok(paths)
     }
 
     /// Whether its file system lies on others.
@@ -244,6 +251,38 @@ mod tests {
         assert_eq!(mode(&parent.path().join(NAME)), 0o700);
         assert_eq!(mode(directory.root()), 0o700);
         assert_eq!(refusal(parent.path()), None);
+    }
+
+    #[test]
+    fn open_refuses_what_others_could_replace_further_up() {
+        let outermost = tempfile::tempdir().expect("a directory");
+        let outer = outermost.path().join("outer");
+        let parent = outer.join("inner/parent");
+        fs::create_dir_all(&parent).expect("made");
+        let link = outermost.path().join("link");
+        symlink(&parent, &link).expect("linked");
+        for mode in [0o777, 0o775, 0o757] {
+            chmod(&outer, mode);
+            for named in [&parent, &link] {
+                match Directory::open(named) {
+                    Err(OpenError::Refused { path, refused }) => {
+                        assert_eq!((path, refused), (outer.clone(), Refused::Parent));
+                    }
+                    other => panic!("{mode:o} {named:?}: {other:?}"),
+                }
+            }
+            assert!(!parent.join(NAME).exists());
+        }
+        for mode in [0o755, 0o1777] {
+            chmod(&outer, mode);
+            assert_eq!(refusal(&parent), None, "{mode:o}");
+        }
+        let opened = Directory::open(&link).expect("opened");
+        assert!(
+            opened
+                .root()
+                .starts_with(fs::canonicalize(&parent).expect("there"))
+        );
     }
 
     #[test]

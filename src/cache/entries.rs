@@ -5,17 +5,20 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::amount::PAGE;
 use super::directory::Directory;
 use super::entry::Entry;
 use super::name::Name;
 use super::place::Place;
 use super::prover::Prover;
+use super::usage::Usage;
 
 /// The entries that are open.
 #[derive(Debug)]
 pub(super) struct Entries {
     directory: Arc<Directory>,
     prover: Prover,
+    usage: Arc<Usage>,
     open: Mutex<Open>,
 }
 
@@ -27,11 +30,12 @@ struct Open {
 }
 
 impl Entries {
-    /// None yet. What is good of them is told to `prover`.
-    pub(super) fn new(directory: Arc<Directory>, prover: Prover) -> Self {
+    /// None yet. What is good of them is told to `prover`, and that their notes take room to `usage`.
+    pub(super) fn new(directory: Arc<Directory>, prover: Prover, usage: Arc<Usage>) -> Self {
         Self {
             directory,
             prover,
+            usage,
             open: Mutex::default(),
         }
     }
@@ -47,6 +51,9 @@ impl Entries {
         let Some(entry) = Entry::open(&self.directory, &self.prover, name, size)? else {
             return Ok(None);
         };
+        if entry.has_made_notes() {
+            self.usage.added(PAGE, name.shard());
+        }
         let entry = Arc::new(entry);
         self.prover.check(&entry);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

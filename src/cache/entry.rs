@@ -31,6 +31,7 @@ pub(super) struct Entry {
     /// When it was opened.
     era: Era,
     prover: Prover,
+    has_made_notes: bool,
 }
 
 /// A block of it, checked or not there.
@@ -51,6 +52,7 @@ impl Entry {
         size: u64,
     ) -> io::Result<Option<Self>> {
         let (place, era) = (directory.place(name, size), prover.era());
+        let mut is_made = false;
         // Of two tries the second one meets what another process has done to the first.
         for _ in 0..TRIES {
             let opened = match place.layout() {
@@ -66,8 +68,10 @@ impl Entry {
                     proof: Proof::new(size.div_ceil(BLOCK)),
                     era,
                     prover: prover.clone(),
+                    has_made_notes: is_made && place.layout() == Layout::Map,
                 }));
             }
+            is_made = true;
         }
         Ok(None)
     }
@@ -136,6 +140,11 @@ impl Entry {
     /// What is noted of it.
     pub(super) fn notes(&self) -> &Notes {
         &self.notes
+    }
+
+    /// Whether a file of notes was made when it was opened.
+    pub(super) fn has_made_notes(&self) -> bool {
+        self.has_made_notes
     }
 
     /// Notes that `count` blocks from `first` on are good.

@@ -43,17 +43,18 @@ impl Failures {
     }
 }
 
+/// Whether the disk takes no more, as it has no room, or allows this user none.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOSPC | Errno::DQUOT))
+}
+
 /// Whether the disk may not give what it has any more, rather than take no more, or the system have no
 /// more files or memory.
 fn is_of_disk(error: &io::Error) -> bool {
-    let others = [
-        Errno::NOSPC,
-        Errno::DQUOT,
-        Errno::NOMEM,
-        Errno::MFILE,
-        Errno::NFILE,
-    ];
-    !Errno::from_io_error(error).is_some_and(|errno| others.contains(&errno))
+    let others = [Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    let is_other = Errno::from_io_error(error).is_some_and(|errno| others.contains(&errno));
+    !is_other && !is_full(error)
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Filling {
         let Some(queued) = Queued::begin(&self.shared, len).filter(|_| verdict != Verdict::Leave)
         else {
             if verdict != Verdict::Leave {
-                usage.removed(len);
+                usage.left_out(len);
             }
             return self.shared.metrics.left_out.add(len);
         };
@@ -117,16 +117,18 @@ impl Filling {
         let opened = Weak::clone(&self.entry);
         let claim = self.pending().claim.clone();
         self.shared.writers.spawn_ok(async move {
+            let writing = shared.usage.begin_writing(len, name.shard());
             let written = match entry(&shared, &opened, &name, size) {
                 Ok(Some(entry)) => write(&entry, start, pieces).map(|()| true),
                 Ok(None) => Ok(false),
                 Err(error) => Err(error),
             };
             drop((queued, claim));
-            if matches!(written, Ok(true)) {
+            let is_written = matches!(written, Ok(true));
+            shared.usage.end_writing(writing, is_written);
+            if is_written {
                 return shared.metrics.filled.add(len);
             }
-            shared.usage.removed(len);
             shared.metrics.left_out.add(len);
             if let Err(error) = written {
                 shared.failed("written", &error);

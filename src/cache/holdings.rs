@@ -7,12 +7,12 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::amount::Free;
 use super::directory::Directory;
 use super::name::object_of;
 use super::notes::{Notes, has_block_at};
 use super::parallel::map_all;
 use super::place::{Layout, Place};
-use super::usage::Free;
 use super::uses::Uses;
 use super::{BLOCK, OpenError};
 
@@ -87,8 +87,11 @@ impl Holdings {
     /// # Errors
     /// The file system does not say.
     pub fn disk(&self) -> io::Result<Disk> {
-        let Free { bytes, total } = Free::of(self.directory.root())?;
-        Ok(Disk { free: bytes, total })
+        let Free { left, total } = Free::of(self.directory.root())?;
+        Ok(Disk {
+            free: left.bytes,
+            total: total.bytes,
+        })
     }
 }
 

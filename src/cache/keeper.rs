@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::amount::Amount;
 use super::directory::Directory;
 use super::failures::Failures;
 use super::name::object_of;
-use super::place::{Layout, Place, is_new};
+use super::place::{Layout, Place, is_new, shard_of};
 use super::usage::Usage;
 use super::uses::Uses;
 use crate::metrics::CacheMetrics;
@@ -52,7 +53,8 @@ impl Keeper {
         })
     }
 
-    /// Asks for room. Does not wait for it.
+    /// Asks for a look at how much room there is, and for more if [`Usage`] was asked for it. Does not wait
+    /// for that.
     pub(super) fn make_room(&self) {
         let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(TrySendError::Disconnected(()))) =
@@ -83,27 +85,41 @@ pub(super) struct Candidate {
     is_replaced: bool,
 }
 
+impl Candidate {
+    /// What its files take.
+    pub(super) fn amount(&self) -> Amount {
+        Amount {
+            bytes: self.bytes,
+            files: self.place.layout().files(),
+        }
+    }
+}
+
 impl Work {
     fn run(&self, wanted: &Receiver<()>) {
-        let mut is_asked = false;
         loop {
             let began = Instant::now();
-            match self.make_room(is_asked) {
+            match self.make_room() {
                 Ok(()) => {}
                 // The directory was deleted: the next GET makes it again.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    _ = self.usage.counted(0, is_asked, self.directory.root());
+                    _ = self.usage.counted(Amount::default(), self.directory.root());
                 }
                 // Its files are still there.
-                Err(error) => self.unreadable(self.directory.root(), &error),
+                Err(error) => {
+                    self.unreadable(self.directory.root(), &error);
+                    self.usage.cannot_count(error);
+                }
             }
             // A cache that is full all the time is not looked through all the time.
-            let pause = began.elapsed() * PAUSE;
+            let ended = Instant::now();
+            let pause = ((ended - began) * PAUSE).min(LONGEST_PAUSE);
             if wanted.recv().is_err() {
                 return;
             }
-            is_asked = true;
-            thread::sleep(pause.min(LONGEST_PAUSE));
+            thread::sleep(pause.saturating_sub(ended.elapsed()));
+            // One look is for all who have asked by now.
+            while wanted.try_recv().is_ok() {}
         }
     }
 
@@ -112,26 +128,32 @@ impl Work {
         self.failures.note(&text, error);
     }
 
-    fn make_room(&self, is_asked: bool) -> io::Result<()> {
-        let mut candidates = look_through(&self.directory, |path, error| {
-            self.unreadable(path, error);
-        })?;
-        let used = candidates.iter().map(|found| found.bytes).sum();
-        let mut excess = self.usage.counted(used, is_asked, self.directory.root());
-        if excess == 0 {
+    fn make_room(&self) -> io::Result<()> {
+        self.usage.begin_count();
+        let mut candidates = Vec::new();
+        for place in self.directory.places()? {
+            if let Some(shard) = shard_of(&place) {
+                self.usage.count_shard(shard);
+            }
+            let mut unreadable = |path: &Path, error: &io::Error| self.unreadable(path, error);
+            candidates.extend(look_into(&place, &mut unreadable));
+        }
+        let held = candidates.iter().map(Candidate::amount).sum();
+        let mut excess = self.usage.counted(held, self.directory.root());
+        if excess == Amount::default() {
             return Ok(());
         }
         order(&mut candidates);
         let (mut count, mut bytes) = (0u64, 0u64);
         for found in candidates {
-            if excess == 0 {
+            if excess == Amount::default() {
                 break;
             }
             match found.place.remove_unused() {
                 Ok(false) => {}
                 Ok(true) => {
-                    excess = excess.saturating_sub(found.bytes);
-                    self.usage.removed(found.bytes);
+                    excess = excess.saturating_sub(found.amount());
+                    self.usage.removed(found.bytes, found.place.shard());
                     count += 1;
                     bytes += found.bytes;
                 }
@@ -153,38 +175,43 @@ pub(super) fn look_through(
     directory: &Directory,
     mut unreadable: impl FnMut(&Path, &io::Error),
 ) -> io::Result<Vec<Candidate>> {
+    let places = directory.places()?.into_iter();
+    Ok(places
+        .flat_map(|place| look_into(&place, &mut unreadable))
+        .collect())
+}
+
+/// The same, in one of the directories: all versions of an object are in the same one.
+fn look_into(place: &Path, unreadable: &mut impl FnMut(&Path, &io::Error)) -> Vec<Candidate> {
     let mut found = Vec::new();
-    for place in directory.places()? {
-        let files = match fs::read_dir(&place) {
-            Ok(files) => files,
+    let files = match fs::read_dir(place) {
+        Ok(files) => files,
+        Err(error) => {
+            // Somebody else has put it there, or removed it.
+            if !matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) {
+                unreadable(place, &error);
+            }
+            return found;
+        }
+    };
+    for file in files {
+        let file = match file {
+            Ok(file) => file,
             Err(error) => {
-                // Somebody else has put it there, or removed it.
-                if !matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) {
-                    unreadable(&place, &error);
-                }
-                continue;
+                unreadable(place, &error);
+                // There may be no end of it.
+                break;
             }
         };
-        let begin = found.len();
-        for file in files {
-            let file = match file {
-                Ok(file) => file,
-                Err(error) => {
-                    unreadable(&place, &error);
-                    // There may be no end of it.
-                    break;
-                }
-            };
-            match look_at(&file) {
-                Ok(candidate) => found.extend(candidate),
-                // Somebody else removes things, too.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => unreadable(&file.path(), &error),
-            }
+        match look_at(&file) {
+            Ok(candidate) => found.extend(candidate),
+            // Somebody else removes things, too.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => unreadable(&file.path(), &error),
         }
-        mark_replaced(&mut found[begin..]);
     }
-    Ok(found)
+    mark_replaced(&mut found);
+    found
 }
 
 fn look_at(file: &DirEntry) -> io::Result<Option<Candidate>> {

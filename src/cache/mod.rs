@@ -23,7 +23,7 @@
 //! | `whole` | files that have all of a version, for the kernel to read them by itself |
 //! | `proof`, `prover` | which files these are |
 //! | `probe`, `failures` | when the disk gives no longer what it has |
-//! | `usage`, `keeper` | how much they take, and what makes room |
+//! | `amount`, `usage`, `keeper` | how much they take, and what makes room |
 //! | `warm` | filling it before anybody reads |
 //! | `holdings`, `verify`, `evict` | what is there, counted, checked and removed on demand |
 //! | `parallel`, `watch` | what these need: many threads, who follows |
@@ -39,6 +39,7 @@
 //! A block is written before its note, and a note is no more than a claim: after a crash, also of
 //! the machine, blocks whose bytes did not make it to the disk are found out by their checksums.
 
+mod amount;
 mod buffers;
 mod claim;
 mod direct;
@@ -109,7 +110,7 @@ use usage::Usage;
 pub struct CacheLimits {
     /// Bytes of the disk for the files; `None`: as many as leave the share below free.
     pub most: Option<u64>,
-    /// Share of the file system that stays free, in percent.
+    /// Share of the file system that stays free, in percent of its bytes and of its inodes.
     pub free_percent: u8,
 }
 
@@ -145,6 +146,10 @@ impl Shared {
     fn failed(&self, what: &str, error: &io::Error) {
         let text = format!("a file of the cache cannot be {what}");
         self.failures.note(&text, error);
+        if failures::is_full(error) {
+            self.usage.refused();
+            self.keeper.make_room();
+        }
     }
 }
 
@@ -214,7 +219,7 @@ impl Cache {
             builder.name_prefix(name).pool_size(threads).create()
         };
         Ok(Self(Arc::new(Shared {
-            entries: Entries::new(directory, prover),
+            entries: Entries::new(directory, prover, Arc::clone(&usage)),
             proven,
             is_stacked,
             usage,

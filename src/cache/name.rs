@@ -70,6 +70,11 @@ impl Name {
         short
     }
 
+    /// Which of the directories of files its files are in.
+    pub(super) fn shard(&self) -> u8 {
+        self.object[0]
+    }
+
     /// What [`Self::stem`] does not write.
     pub(super) fn rest(&self) -> Rest {
         let mut rest = [0; 2 * HALF];

@@ -75,6 +75,11 @@ impl Place {
         name.and_then(|name| name.to_str()).unwrap_or_default()
     }
 
+    /// Which of the directories of files they are in.
+    pub(super) fn shard(&self) -> u8 {
+        shard_of(self.directory()).unwrap_or_default()
+    }
+
     /// The directory that the files are in.
     pub(super) fn directory(&self) -> &Path {
         self.stem.parent().unwrap_or(&self.stem)
@@ -116,6 +121,14 @@ impl fmt::Display for Place {
 }
 
 impl Layout {
+    /// How many files an entry has.
+    pub(super) fn files(self) -> u64 {
+        match self {
+            Self::Map => 2,
+            Self::Attribute => 1,
+        }
+    }
+
     /// What the name of the file ends in that has the notes.
     fn ending(self) -> &'static str {
         match self {
@@ -123,6 +136,12 @@ impl Layout {
             Self::Attribute => "block",
         }
     }
+}
+
+/// Which of the directories of files this is, in the order of their names; `None` if it is something else.
+pub(super) fn shard_of(directory: &Path) -> Option<u8> {
+    let name = directory.file_name()?.to_str()?;
+    u8::from_str_radix(name, 16).ok()
 }
 
 /// Opens a file of an entry.

@@ -34,9 +34,10 @@ impl CachedStore {
         self.shared.whole(&self.name(key, etag, size), size)
     }
 
-    /// Whether the disk has not failed since `file` was found.
+    /// Whether nothing bad was heard of `file` since it was found, nor of the disk. That somebody has
+    /// written to it is only seen by [`Self::whole`].
     pub fn is_trusted(&self, file: &WholeFile) -> bool {
-        file.era() == self.shared.proven.era()
+        file.is_in(&self.shared.proven)
     }
 
     /// Whether its files lie on a file system that lies on others, such as overlayfs: of which

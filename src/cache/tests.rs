@@ -35,7 +35,10 @@ impl Fixture {
     }
 
     pub(super) fn limited(most: Option<u64>) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::within(tempfile::tempdir().expect("a directory"), most)
+    }
+
+    pub(super) fn within(directory: TempDir, most: Option<u64>) -> Self {
         let fake = FakeStore::deterministic();
         let (cache, store) = open(&fake, directory.path(), most);
         Self {
@@ -428,4 +431,76 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn disk_that_takes_no_more_gets_room_whatever_it_says_of_it() {
+    let fixture = Fixture::new();
+    for n in 0..40 {
+        let etag = fixture.fake.put_synthetic("k", 1000, n);
+        fixture.read(&etag, 1000, 0..1000).expect("read");
+    }
+    assert_eq!(fixture.files("block").len(), 40);
+    for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+        let before = fixture.files("block").len();
+        fixture.cache.0.failed("written", &errno.into());
+        let until = Instant::now() + Duration::from_secs(60);
+        while fixture.files("block").len() == before {
+            assert!(Instant::now() < until, "nothing was removed");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert!(fixture.files("block").len() >= 30);
+}
+
+/// Bytes that files of objects take of the disk.
+fn on_disk(fixture: &Fixture) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = ["data", "map", "block"].map(|ending| fixture.files(ending));
+    // Some go meanwhile.
+    let known = files.into_iter().flatten().flat_map(fs::metadata);
+    known.map(|found| found.blocks() * 512).sum()
+}
+
+#[test]
+fn limit_is_for_what_small_objects_take_of_the_disk() {
+    let most = 4 * MIB;
+    let fixture = Fixture::limited(Some(most));
+    for n in 0..3000 {
+        let key = format!("k{n}");
+        let etag = fixture.fake.put_synthetic(&key, 100, n);
+        read(fixture.store.as_ref(), &key, &etag, 100, 0..100, u64::MAX).expect("read");
+        fixture.settle();
+        if n % 100 == 0 {
+            let taken = on_disk(&fixture);
+            assert!(taken <= most, "{n}: {taken} of {most}");
+        }
+    }
+    assert!(on_disk(&fixture) >= most / 2, "it is used");
+}
+
+#[test]
+fn limit_is_for_all_who_write_to_the_directory() {
+    let most = 40 * MIB;
+    let one = Fixture::limited(Some(most));
+    let (cache, store) = open(&one.fake, one.directory.path(), Some(most));
+    let other = Fixture {
+        fake: one.fake.clone(),
+        cache,
+        store,
+        directory: tempfile::tempdir().expect("a directory"),
+    };
+    for n in 0..100 {
+        for (fixture, name) in [(&one, "one"), (&other, "other")] {
+            let key = format!("{name}{n}");
+            let etag = fixture.fake.put_synthetic(&key, MIB, n);
+            read(fixture.store.as_ref(), &key, &etag, MIB, 0..MIB, u64::MAX).expect("read");
+            fixture.settle();
+        }
+        // It is counted meanwhile.
+        thread::sleep(Duration::from_millis(50));
+        let taken = on_disk(&one);
+        assert!(taken <= most + most / 4, "{n}: {taken} of {most}");
+    }
+    assert!(on_disk(&one) >= most / 2, "it is used");
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use log::debug;
 use rustix::fs::{Advice, fadvise};
 
-use super::name::Name;
+use super::name::{Name, Short};
 use super::place::{Layout, Place, open_to_read};
-use super::proof::{Era, Stamp};
+use super::proof::{Era, Proven, Stamp};
 use super::uses::note_use;
 use super::{BLOCK, Shared};
 
@@ -19,14 +19,17 @@ use super::{BLOCK, Shared};
 #[derive(Debug)]
 pub struct WholeFile {
     file: File,
-    /// When it was proven.
+    name: Short,
+    /// What it was when it was found.
+    stamp: Stamp,
+    /// When that was.
     era: Era,
 }
 
 impl WholeFile {
-    /// When it was proven.
-    pub(super) fn era(&self) -> Era {
-        self.era
+    /// Whether it is still what `proven` says is good, and the disk has not failed since it was found.
+    pub(super) fn is_in(&self, proven: &Proven) -> bool {
+        proven.get(&self.name) == Some(self.stamp) && proven.era() == self.era
     }
 }
 
@@ -57,7 +60,12 @@ impl Shared {
                     }
                     self.metrics.whole.add(1);
                     self.probe(place, short, size);
-                    return Some(WholeFile { file, era });
+                    return Some(WholeFile {
+                        file,
+                        name: short,
+                        stamp,
+                        era,
+                    });
                 }
                 // It is being removed.
                 Err(TryLockError::WouldBlock) => {}

@@ -14,6 +14,7 @@ mod place;
 
 use std::fs::{self, Metadata};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -76,18 +77,7 @@ impl Channel {
         let services = Arc::new(services);
         thread::Builder::new()
             .name("channel".into())
-            .spawn(move || {
-                let clients = Arc::<AtomicUsize>::default();
-                for client in incoming.incoming() {
-                    if is_over.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let begun = client.and_then(|client| begin(client, &services, &clients));
-                    if let Err(error) = begun {
-                        log::warn!("a client of this mount: {error}");
-                    }
-                }
-            })?;
+            .spawn(move || serve(&incoming, &services, &is_over))?;
         Ok(Self {
             path,
             made,
@@ -140,6 +130,32 @@ pub(super) fn ask_status(place: Place) -> io::Result<Status> {
             None => io::Error::new(io::ErrorKind::InvalidData, error),
         }
     })
+}
+
+/// Serves all clients, until it is over.
+fn serve(incoming: &UnixListener, services: &Arc<Services>, is_over: &AtomicBool) {
+    let clients = Arc::<AtomicUsize>::default();
+    let mut is_told = false;
+    for client in incoming.incoming() {
+        if is_over.load(Ordering::Acquire) {
+            return;
+        }
+        match client {
+            Ok(client) => {
+                is_told = false;
+                if let Err(error) = begin(client, services, &clients) {
+                    log::warn!("a client of this mount: {error}");
+                }
+            }
+            // The client still waits: while there is no descriptor for it, that fails again at once.
+            Err(error) => {
+                if !mem::replace(&mut is_told, true) {
+                    log::warn!("no client of this mount can be served at the moment: {error}");
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+    }
 }
 
 /// Serves a client on a thread of its own, so that one who waits for a long answer holds up nobody.
@@ -215,6 +231,9 @@ const LONGEST_NAME: u64 = 64;
 const LONGEST_STATUS: u64 = 16 << 20;
 
 const MOST_CLIENTS: usize = 16;
+
+/// Until the next try, after no client could be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client, or a mount, may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);

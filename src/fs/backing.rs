@@ -156,11 +156,13 @@ impl Backings {
     /// The file of the version `info` of `key`, which `ino` stands for, if there is one and the kernel
     /// takes such files, also of this inode: not while others read it from this process.
     fn find(&self, ino: InodeNo, key: &Key, info: &ObjectInfo) -> Option<WholeFile> {
-        let is_served = || matches!(self.lock().get(&ino), Some(Slot::Served(_)));
-        if !self.refusals.may_ask(Instant::now()) || is_served() {
-            return None;
-        }
-        self.cache.whole(key, &info.etag, info.size)
+        let is_of_use = match self.lock().get(&ino) {
+            Some(Slot::Served(_)) => false,
+            // The kernel was asked before; whether the file is still good is to be seen.
+            Some(Slot::Backed(..)) => true,
+            None => self.refusals.may_ask(Instant::now()),
+        };
+        is_of_use.then(|| self.cache.whole(key, &info.etag, info.size))?
     }
 
     /// Counts one more who reads `ino`, and tells how: from a file, which is `whole` if nobody else
@@ -168,13 +170,14 @@ impl Backings {
     ///
     /// # Errors
     /// [`Conflict`] when others read it from a file, and this one cannot, with `can_share` false, or should
-    /// not, as the disk has failed since.
+    /// not, as the file or the disk is not known to be good any more.
     pub(super) fn enter(
         &self,
         ino: InodeNo,
         can_share: bool,
         whole: Option<WholeFile>,
     ) -> Result<Option<Arc<Backing>>, Conflict> {
+        let whole = whole.filter(|file| can_share && self.cache.is_trusted(file));
         match self.lock().entry(ino) {
             Entry::Occupied(mut slot) => match slot.get_mut() {
                 Slot::Served(readers) => {
@@ -182,14 +185,14 @@ impl Backings {
                     Ok(None)
                 }
                 Slot::Backed(backing, readers)
-                    if can_share && self.cache.is_trusted(&backing.file) =>
+                    if whole.is_some() && self.cache.is_trusted(&backing.file) =>
                 {
                     *readers += 1;
                     Ok(Some(Arc::clone(backing)))
                 }
                 Slot::Backed(..) => Err(Conflict),
             },
-            Entry::Vacant(slot) => match whole.filter(|_| can_share) {
+            Entry::Vacant(slot) => match whole {
                 Some(file) => {
                     let backing = Arc::new(Backing {
                         file,

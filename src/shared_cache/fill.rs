@@ -154,7 +154,7 @@ impl Shared {
     /// The bytes `wanted`, which the cache does not have, and as much before and after them as it
     /// takes to make a block of what is at least half of one, or of what was asked for before.
     fn whole_blocks(&self, name: Name, size: u64, wanted: &Range<u64>) -> Range<u64> {
-        if !self.writes.is_well() {
+        if !self.writes.would_try() {
             return wanted.clone();
         }
         let take = |offset: u64| {

@@ -56,6 +56,12 @@ impl Health {
         self.state().until.is_none()
     }
 
+    /// Whether a request would be tried now: as [`Self::may_try`], of which this is no use.
+    pub(super) fn would_try(&self) -> bool {
+        let until = self.state().until;
+        until.is_none_or(|until| until <= Instant::now())
+    }
+
     /// Takes note that a request was answered.
     pub(super) fn went_well(&self) {
         let mut state = self.state();
@@ -124,10 +130,10 @@ mod tests {
         }
         assert!(!health.is_well());
         for _ in 0..2 {
-            assert!(!health.may_try());
+            assert!(!health.would_try() && !health.may_try());
             sleep(rest);
-            assert!(health.may_try());
-            assert!(!health.may_try());
+            assert!(health.would_try() && health.may_try());
+            assert!(!health.would_try() && !health.may_try());
             health.failed(&"no");
         }
         sleep(rest);

@@ -1,6 +1,7 @@
 //! The command as its users see it: arguments, messages, exit statuses, processes.
 
 mod background;
+mod channel;
 mod connecting;
 mod credentials;
 mod descriptor;

@@ -18,7 +18,7 @@ use crate::wait::wait_for;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A store of one test's own.
-fn start_store() -> Server {
+pub(crate) fn start_store() -> Server {
     let server = Server::start(Config {
         buckets: vec![BUCKET.to_owned()],
         anonymous: true,
@@ -70,6 +70,10 @@ impl Mounted {
 
     fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.mount_point.text())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn log(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod binding;
 mod cache_commands;
+mod cache_room;
 mod caching;
 mod crashing;
 mod credentials;

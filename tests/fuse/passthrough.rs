@@ -365,6 +365,41 @@ fn file_that_was_damaged_is_not_read_by_the_kernel() {
 }
 
 #[test]
+fn file_that_is_known_to_be_damaged_is_not_shared_with_those_who_have_it_open() {
+    let fixture = Fixture::new();
+    let mount = fixture.mounting(&[]).mount();
+    let path = mount.join("k");
+    let mut others = Vec::new();
+    // Told by another process, or found out by the mount: then the disk has left no trace.
+    for leaves_trace in [true, false] {
+        let open = wait_until_backed(&mount, &path);
+        let data = fixture.data();
+        let modified = data.metadata().expect("there").modified().expect("known");
+        let data = OpenOptions::new().write(true).open(data).expect("there");
+        data.write_all_at(&vec![0; content(1).len()], 0)
+            .expect("written");
+        if leaves_trace {
+            let mut verify = Command::new(env!("CARGO_BIN_EXE_mount-s3"));
+            verify
+                .args(["cache", "verify", "--cache"])
+                .arg(fixture.cache.path());
+            let output = verify.output().expect("it runs");
+            assert_eq!(output.status.code(), Some(3), "{output:?}");
+            assert!(fs::read(&path).expect("read") == content(1));
+        } else {
+            data.set_modified(modified).expect("set");
+            assert!(read_all(&open) != content(1), "the mount has no part in it");
+        }
+        wait_for("another open reads what the object has", LONG, || {
+            (fs::read(&path).expect("read") == content(1)).then_some(())
+        });
+        let again = wait_until_backed(&mount, &path);
+        assert!(read_all(&again) == content(1));
+        others.extend([open, again]);
+    }
+}
+
+#[test]
 fn kernel_that_must_not_read_by_itself_does_not() {
     let fixture = Fixture::new();
     let mut mounting = fixture.mounting(&[]);

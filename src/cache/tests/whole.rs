@@ -147,13 +147,15 @@ fn bad_block_is_found_of_a_file_that_nobody_reads_here() {
         let fixture = Fixture::new();
         let etag = fixture.fake.put_synthetic("k", size, SEED);
         fixture.read(&etag, size, 0..size).expect("read");
-        drop(fixture.wait_until_whole(&etag, size));
+        let file = fixture.wait_until_whole(&etag, size);
+        assert!(fixture.store.is_trusted(&file));
         rot(&fixture, ending, 5);
         let until = Instant::now() + Duration::from_secs(60);
         while fixture.whole(&etag, size).is_some() {
             assert!(Instant::now() < until, "it is still whole after a minute");
             thread::sleep(Duration::from_millis(100));
         }
+        assert!(!fixture.store.is_trusted(&file));
         let body = fixture.read(&etag, size, 0..size).expect("read");
         assert!(body == synthetic(SEED, 0..size));
         assert_eq!(fixture.cache.0.metrics.bad_blocks.get(), 1);

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::rate::Rate;
 use super::{Version, Wanted};
+use crate::cache::amount::Amount;
 use crate::cache::fill::MOST_QUEUED;
 use crate::cache::{BLOCK, CachedStore, Watch};
 use crate::s3::{BodySink, Error, ErrorKind, GetRequest, InFlight, Key, Store};
@@ -269,8 +270,11 @@ impl<'a> Round<'a> {
             return Some(End::Disk);
         }
         let is_left_out = shared.metrics.left_out.get() > self.left_out;
-        let room = || shared.usage.room(shared.entries.root());
-        (is_left_out && room() < self.part).then_some(End::NoRoom)
+        let has_room = || {
+            let room = shared.usage.room(shared.entries.root());
+            Amount::of_bytes(self.part).fits_in(room) && room.files > 0
+        };
+        (is_left_out && !has_room()).then_some(End::NoRoom)
     }
 
     /// Lets those that are under way deliver more.

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 pub use fetch::{End, FetchLimits, Fetched, Trouble};
 
+use super::amount::{Amount, PAGE, in_pages};
 use super::keeper::{look_through, order};
 use super::notes::Notes;
 use super::parallel::map_all;
@@ -76,7 +77,8 @@ impl CachedStore {
     }
 
     /// Makes room for all that is missing, by removing what was not used since `since`; and takes out
-    /// of `wanted`, from the end, and gives back what there is no room for even so.
+    /// of `wanted`, from the end, and gives back what there is no room for even so. Once `is_stopped` says
+    /// so, nothing more is waited for, and nothing is removed.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -84,16 +86,24 @@ impl CachedStore {
         &self,
         wanted: &mut Vec<Wanted>,
         since: SystemTime,
+        is_stopped: impl Fn() -> bool,
     ) -> io::Result<Vec<Wanted>> {
         let usage = &self.shared.usage;
         let directory = self.shared.entries.directory();
         // The keeper counts at once.
         while !usage.is_counted() {
+            if is_stopped() {
+                return Ok(Vec::new());
+            }
+            if let Some(error) = usage.failure() {
+                return Err(error);
+            }
             thread::sleep(COUNTING);
         }
-        let needed: u64 = wanted.iter().map(Wanted::price).sum();
+        let price = |one: &Wanted| self.price(one);
+        let needed: Amount = wanted.iter().map(price).sum();
         let mut room = usage.room(directory.root());
-        if room < needed {
+        if !needed.fits_in(room) {
             let mut candidates = look_through(directory, |path, error| {
                 let text = format!("{} cannot be read", path.display());
                 self.shared.failures.note(&text, error);
@@ -101,13 +111,13 @@ impl CachedStore {
             candidates.retain(|candidate| candidate.last_use < since);
             order(&mut candidates);
             for candidate in candidates {
-                if room >= needed {
+                if needed.fits_in(room) || is_stopped() {
                     break;
                 }
                 match candidate.place.remove_unused() {
                     Ok(false) => {}
                     Ok(true) => {
-                        usage.removed(candidate.bytes);
+                        usage.removed(candidate.bytes, candidate.place.shard());
                         self.shared.metrics.removed.add(candidate.bytes);
                         room = usage.room(directory.root());
                     }
@@ -115,13 +125,28 @@ impl CachedStore {
                 }
             }
         }
-        let mut taken = 0;
+        let mut taken = Amount::default();
         let fits = wanted.iter().take_while(|one| {
-            taken += one.price();
-            taken <= room
+            taken = taken + price(one);
+            taken.fits_in(room)
         });
         let fits = fits.count();
         Ok(wanted.split_off(fits))
+    }
+
+    /// What the missing bytes take of the disk, with the notes.
+    fn price(&self, Wanted { version, missing }: &Wanted) -> Amount {
+        let name = self.name(&version.key, &version.etag, version.size);
+        let layout = self.shared.entries.place(&name, version.size).layout();
+        let notes = version.size.div_ceil(BLOCK) * 8;
+        Amount {
+            bytes: in_pages(*missing) + in_pages(notes) + PAGE,
+            // What has some bytes already has its files.
+            files: match *missing == version.size {
+                true => layout.files(),
+                false => 0,
+            },
+        }
     }
 
     /// The bytes of a version that are missing.
@@ -158,16 +183,5 @@ impl CachedStore {
         Ok(notes.filter(|notes| notes.size() == size && data.len() == size))
     }
 }
-
-impl Wanted {
-    /// Bytes of the disk that what is missing takes, with the notes.
-    fn price(&self) -> u64 {
-        let notes = self.version.size.div_ceil(BLOCK) * 8;
-        self.missing.next_multiple_of(PAGE) + notes.next_multiple_of(PAGE) + PAGE
-    }
-}
-
-/// What file systems give at a time.
-const PAGE: u64 = 4096;
 
 const COUNTING: Duration = Duration::from_millis(5);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroU64;
+use std::os::unix::fs::PermissionsExt;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -240,7 +241,7 @@ fn room_is_made_by_what_is_not_wanted_and_too_much_is_left_out() {
     assert_eq!(lacking.complete, 2);
     let left_out = fixture
         .store
-        .make_room(&mut lacking.wanted, since)
+        .make_room(&mut lacking.wanted, since, || false)
         .expect("made");
     assert_eq!(left_out, []);
     let fetched = fixture
@@ -262,7 +263,7 @@ fn room_is_made_by_what_is_not_wanted_and_too_much_is_left_out() {
     let now = SystemTime::now() + Duration::from_secs(1);
     let left_out = fixture
         .store
-        .make_room(&mut lacking.wanted, now)
+        .make_room(&mut lacking.wanted, now, || false)
         .expect("made");
     assert_eq!(
         lacking.wanted.len(),
@@ -291,6 +292,25 @@ fn disk_that_fails_ends_it() {
     assert!(matches!(fetched.end, End::Disk), "{fetched:?}");
     assert!(fetched.bytes < 100 * MIB, "{fetched:?}");
     assert_eq!(fetched.complete, 0);
+}
+
+#[test]
+fn directory_that_cannot_be_read_has_no_room() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let directory = parent.path().join("mount-s3-cache");
+    fs::create_dir(&directory).expect("made");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).expect("set");
+    fs::write(directory.join("v1"), "no directory").expect("written");
+    let fixture = Fixture::within(parent, None);
+    let mut wanted = Vec::new();
+    let now = SystemTime::now();
+    let stopped = fixture.store.make_room(&mut wanted, now, || true);
+    assert_eq!(stopped.expect("not waited for"), []);
+    let error = fixture.store.make_room(&mut wanted, now, || false);
+    assert_eq!(
+        error.expect_err("unreadable").kind(),
+        io::ErrorKind::NotADirectory
+    );
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Job {
             ));
         }
         let no_room = store
-            .make_room(&mut wanted, begun)
+            .make_room(&mut wanted, begun, || stop.is_asked())
             .map_err(|error| unreadable(&error))?;
         let fetched = self.fetch(&store, wanted, &stop);
         drop(store);

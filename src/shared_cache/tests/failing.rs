@@ -107,6 +107,39 @@ fn bucket_that_takes_nothing_is_read_from_and_no_failure() {
 }
 
 #[test]
+fn bucket_that_takes_blocks_again_gets_those_of_which_little_is_read() {
+    let (fixture, etag) = Fixture::filled(MIB);
+    let size = 100 * MIB;
+    let other = fixture.origin.put_synthetic("other", size, 8);
+    let read = |range: Range<u64>| {
+        let store = &fixture.mount.store;
+        let body = read(store, "other", &other, size, range.clone(), u64::MAX);
+        assert!(body.expect("read") == synthetic(8, range));
+        fixture.mount.settle();
+    };
+    let kind = ErrorKind::Throttled;
+    fixture.bucket.fail_next(Op::Put, None, kind, 3);
+    (0..3).for_each(|number| read(number * MIB..(number + 1) * MIB));
+    let metrics = fixture.mount.metrics();
+    assert_eq!(metrics.errors.get(), 3);
+    fixture.origin.clear_log();
+    let little = |block: u64| block * MIB + 5..block * MIB + 50;
+    (0..2).for_each(|_| read(little(10)));
+    assert_eq!(
+        fixture.asked(),
+        [little(10), little(10)],
+        "it is left alone"
+    );
+    thread::sleep(Duration::from_millis(300));
+    (0..2).for_each(|_| read(little(11)));
+    until("it is stored", || fixture.mount.cache.0.writes.is_well());
+    assert_eq!(metrics.filled.get(), 2 * MIB);
+    (0..2).for_each(|_| read(little(12)));
+    assert_eq!(metrics.filled.get(), 3 * MIB);
+    fixture.read(&etag, MIB, 0..MIB).expect("read");
+}
+
+#[test]
 fn bucket_of_no_use_is_refused() {
     for (op, kind) in [(Op::Put, ErrorKind::Denied), (Op::Fetch, ErrorKind::Denied)] {
         let bucket = FakeStore::new();
