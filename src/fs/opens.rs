@@ -231,7 +231,9 @@ impl Opens {
     pub(super) fn resting_writers(&self) -> Vec<Arc<Writer>> {
         let slots = self.lock();
         let writers = slots.values().filter_map(|slot| match &slot.writer {
-            Some(Holder::Open(writer)) if writer.phase.load(Ordering::Relaxed) == CLOSED => {
+            Some(Holder::Open(writer))
+                if matches!(writer.phase.load(Ordering::Relaxed), CLOSED | CLOSING) =>
+            {
                 Some(Arc::clone(writer))
             }
             _ => None,
