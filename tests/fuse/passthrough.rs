@@ -97,7 +97,11 @@ pub(crate) fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
     drop_pages();
     kill(daemon, Signal::SIGSTOP).expect("stopped");
     let before = unanswered(device);
-    let reading = thread::spawn(move || reader.read_exact_at(&mut [0; 4096], middle));
+    let reading = thread::spawn(move || {
+        let result = reader.read_exact_at(&mut [0; 4096], middle);
+        // The daemon may have to be told that it is closed.
+        (result, reader)
+    });
     let mut asked = None;
     let is_read = wait_for("a read or a question", LONG, || {
         let is_read = reading.is_finished();
@@ -109,7 +113,8 @@ pub(crate) fn is_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
         (is_read || is_asked).then_some(is_read)
     });
     kill(daemon, Signal::SIGCONT).expect("continued");
-    reading.join().expect("no panic").expect("read");
+    let (result, _reader) = reading.join().expect("no panic");
+    result.expect("read");
     is_read
 }
 
