@@ -215,7 +215,8 @@ fn staged_files_that_are_open_at_a_signal_lose_nothing() {
         // The last to be stored is not met any more.
         file.write_all(b" two").is_ok()
     };
-    let is_kept = write("closed", &mut closed) && nix::unistd::close(closed).is_ok();
+    let is_kept = write("closed", &mut closed);
+    let is_kept = nix::unistd::close(closed).is_ok() && is_kept;
     let is_written = write("open", &mut open);
     assert_eq!(end_of(&mut child).code(), Some(0));
     drop((slow, open));

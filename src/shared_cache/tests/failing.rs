@@ -108,7 +108,8 @@ fn bucket_that_takes_nothing_is_read_from_and_no_failure() {
 
 #[test]
 fn bucket_that_takes_blocks_again_gets_those_of_which_little_is_read() {
-    let (fixture, etag) = Fixture::filled(MIB);
+    let rest = Duration::from_secs(1);
+    let (fixture, etag) = Fixture::filled_with(MIB, Timing { rest, ..PATIENT });
     let size = 100 * MIB;
     let other = fixture.origin.put_synthetic("other", size, 8);
     let read = |range: Range<u64>| {
@@ -130,7 +131,7 @@ fn bucket_that_takes_blocks_again_gets_those_of_which_little_is_read() {
         [little(10), little(10)],
         "it is left alone"
     );
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(rest);
     (0..2).for_each(|_| read(little(11)));
     until("it is stored", || fixture.mount.cache.0.writes.is_well());
     assert_eq!(metrics.filled.get(), 2 * MIB);
