@@ -308,7 +308,12 @@ fn commands_tell_of_a_disk_that_fails() {
     assert_eq!(scene.command("stat", &[]).status.code(), Some(0));
     scene.disk.fail(true, false);
     let output = scene.command("verify", &[]);
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    // Another test may have dropped the pages of the directories.
+    assert!(
+        matches!(output.status.code(), Some(1 | 3)),
+        "{}",
+        text(&output)
+    );
     assert!(
         text(&output).contains("Input/output error"),
         "{}",
