@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use s3_test_server::{Model, synthetic};
 use tempfile::TempDir;
 
+use crate::passthrough::drop_pages;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
@@ -68,7 +69,7 @@ fn what_was_read_is_read_from_the_disk_after_a_restart() {
         // Names and versions are believed for 60 seconds.
         let asked = || ["GetObject", "HeadObject", "ListObjectsV2"].map(|name| store.count(name));
         let before = asked();
-        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+        drop_pages();
         assert!(fs::read(mount.join("large")).expect("read") == expected(7));
         assert_eq!(asked(), before, "round {round}");
         assert!(mount.unmount().success());
@@ -114,7 +115,7 @@ fn directory_may_vanish_under_the_mount() {
         assert!(fs::read(mount.join("k")).expect("read") == expected(7));
         fs::remove_dir_all(directory.path().join("mount-s3-cache")).expect("removed");
         Command::new("sync").status().expect("sync runs");
-        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+        drop_pages();
     }
 }
 
@@ -138,7 +139,7 @@ fn cache_of_no_size_is_none_and_a_full_disk_is_no_failure() {
     let mount = with_cache(&store, &bucket, &disk, &["--max-cache-size", "1000"]).mount();
     for _ in 0..2 {
         assert!(fs::read(mount.join("k")).expect("read") == expected(7));
-        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+        drop_pages();
     }
     drop(mount);
     let status = Command::new("umount")

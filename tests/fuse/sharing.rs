@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use s3_test_server::{Fault, Model, Rule, synthetic};
 
 use crate::lifecycle::status_bytes;
+use crate::passthrough::drop_pages;
 use crate::support::local::Local;
 use crate::support::mount::Mounting;
 use crate::support::store::TestStore;
@@ -138,7 +139,7 @@ fn replaced_object_is_not_read_from_its_old_blocks() {
         for _ in 0..2 {
             assert_right(&fs::read(mount.join("large")).expect("read"), seed, SIZE);
             assert_right(&fs::read(mount.join("small")).expect("read"), seed, SMALL);
-            fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+            drop_pages();
         }
     }
 }
@@ -178,7 +179,7 @@ fn damaged_blocks_never_give_wrong_bytes_and_are_replaced() {
     for _ in 0..2 {
         assert_right(&fs::read(mount.join("large")).expect("read"), 7, SIZE);
         assert_right(&fs::read(mount.join("small")).expect("read"), 8, SMALL);
-        fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+        drop_pages();
     }
     wait_for("blocks are replaced", LONG, || {
         let is_right =
@@ -266,7 +267,7 @@ fn blocks_may_vanish_under_the_mount() {
         });
         for _ in 0..5 {
             assert_right(&fs::read(mount.join("large")).expect("read"), 7, SIZE);
-            fs::write("/proc/sys/vm/drop_caches", "3").expect("dropped");
+            drop_pages();
         }
     });
 }
