@@ -2,7 +2,7 @@
 //! them at the same time.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -153,21 +153,23 @@ pub(crate) fn wait_until_backed(mount: &Mount, path: &Path) -> File {
     })
 }
 
-/// A program that maps `path`, closes it, and compares what it has mapped with the file `expected`
+/// A program that maps `file`, closes it, and compares what it has mapped with the file `expected`
 /// when it is told to.
-fn map(path: &Path, expected: &Path) -> Child {
+fn map(file: File, expected: &Path) -> Child {
     let script = "
-import mmap, sys
-with open(sys.argv[1], 'rb') as file:
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+import mmap, os, signal, sys
+told = {signal.SIGUSR1}
+signal.pthread_sigmask(signal.SIG_BLOCK, told)
+mapped = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
+os.close(0)
 print('mapped', flush=True)
-sys.stdin.readline()
-assert mapped[:] == open(sys.argv[2], 'rb').read()
+signal.sigwait(told)
+assert mapped[:] == open(sys.argv[1], 'rb').read()
 ";
     let mut child = Command::new("python3")
         .args(["-c", script])
-        .args([path, expected])
-        .stdin(Stdio::piped())
+        .arg(expected)
+        .stdin(file)
         .stdout(Stdio::piped())
         .spawn()
         .expect("run python3");
@@ -180,8 +182,8 @@ assert mapped[:] == open(sys.argv[2], 'rb').read()
 }
 
 fn compare(mut child: Child) {
-    let mut stdin = child.stdin.take().expect("its input");
-    stdin.write_all(b"\n").expect("told");
+    let program = i32::try_from(child.id()).expect("a number");
+    kill(Pid::from_raw(program), Signal::SIGUSR1).expect("told");
     let status = child.wait().expect("it ends");
     assert!(status.success(), "{status}");
 }
@@ -208,7 +210,7 @@ fn file_that_was_read_once_is_read_by_the_kernel() {
     assert!(fs::read(&path).expect("read") == content(1));
     let expected = tempfile::NamedTempFile::new().expect("a file");
     fs::write(expected.path(), content(1)).expect("written");
-    compare(map(&path, expected.path()));
+    compare(map(File::open(&path).expect("opened"), expected.path()));
     assert_eq!(fixture.store.count("GetObject"), gets);
     assert!(mount.unmount().success());
 }
@@ -313,14 +315,14 @@ fn object_may_be_replaced_while_it_is_open_and_mapped() {
     let old = wait_until_backed(&mount, &path);
     let expected = tempfile::NamedTempFile::new().expect("a file");
     fs::write(expected.path(), content(1)).expect("written");
-    let mapped = map(&path, expected.path());
+    let mapped = map(old.try_clone().expect("a descriptor"), expected.path());
     // By somebody else.
     fixture.store.plant(&fixture.bucket, "k", SIZE, 2);
     assert!(fs::read(&path).expect("read") == content(2));
     assert!(read_all(&old) == content(1));
     drop(old);
-    let newer = wait_until_backed(&mount, &path);
-    assert!(read_all(&newer) == content(2));
+    let backed = wait_until_backed(&mount, &path);
+    assert!(read_all(&backed) == content(2));
     // Who has it open keeps writers out, unless a descriptor of it was closed; who has mapped it
     // does not.
     let newer = File::open(&path).expect("opened");
@@ -328,7 +330,7 @@ fn object_may_be_replaced_while_it_is_open_and_mapped() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     drop(newer);
     fs::write(expected.path().with_extension("2"), content(2)).expect("written");
-    let mapped_newer = map(&path, &expected.path().with_extension("2"));
+    let mapped_newer = map(backed, &expected.path().with_extension("2"));
     fs::write(&path, "by this mount").expect("written");
     assert_eq!(fs::read(&path).expect("read"), b"by this mount");
     drop_pages();
