@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::thread;
@@ -65,13 +66,19 @@ impl Scene {
         assert!(mount.unmount().success());
     }
 
-    /// What is asked for while `work` is done: HEAD, LIST and GET requests.
+    /// What is asked for while `work` is done: HEAD, LIST and GET requests. What was begun before, as by
+    /// fetching ahead, has come to its end by then.
     fn asked<T>(&self, work: impl FnOnce() -> T) -> [u64; 3] {
         let count = || {
             let operations = ["HeadObject", "ListObjectsV2", "GetObject"];
             operations.map(|operation| self.store.count(operation))
         };
-        let before = count();
+        let mut before = count();
+        wait_for("nothing is asked", LONG, || {
+            thread::sleep(Duration::from_millis(300));
+            let earlier = mem::replace(&mut before, count());
+            (before == earlier).then_some(())
+        });
         work();
         let after = count();
         [0, 1, 2].map(|index| after[index] - before[index])
