@@ -23,6 +23,16 @@ pub(super) struct Directory {
     has_attributes: bool,
 }
 
+/// Who else there may be where a cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surroundings {
+    /// Other users, who must not be able to replace a directory that leads to the cache.
+    Machine,
+    /// Only what belongs together, as in a Kubernetes pod: volumes there are made to be written by every
+    /// user (an `emptyDir` has mode 0777) and seen by no other pod.
+    Pod,
+}
+
 /// Why a directory is not used: others could put bytes into the cache, or read those that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -48,7 +58,7 @@ pub enum Refused {
 
 impl Directory {
     /// Opens the directory of a cache in `parent`, or makes it.
-    pub(super) fn open(parent: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(parent: &Path, surroundings: Surroundings) -> Result<Self, OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
@@ -61,7 +71,10 @@ impl Directory {
         let parent = fs::canonicalize(parent).map_err(failed(parent))?;
         for above in parent.ancestors() {
             let found = fs::metadata(above).map_err(failed(above))?;
-            check_parent(&found).map_err(refused(above))?;
+            match (check_parent(&found), surroundings) {
+                (Err(Refused::Parent), Surroundings::Pod) => {}
+                (checked, _) => checked.map_err(refused(above))?,
+            }
         }
         let root = parent.join(NAME);
         make(&root).map_err(failed(&root))?;
@@ -77,14 +90,14 @@ impl Directory {
     }
 
     /// Opens the directory of a cache in `parent`, if there is one.
-    pub(super) fn find(parent: &Path) -> Result<Self, OpenError> {
+    pub(super) fn find(parent: &Path, surroundings: Surroundings) -> Result<Self, OpenError> {
         let place = parent.join(NAME);
         match fs::symlink_metadata(&place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && parent.is_dir() => {
                 let path = parent.to_owned();
                 Err(OpenError::Absent { path })
             }
-            _ => Self::open(parent),
+            _ => Self::open(parent, surroundings),
         }
     }
 
@@ -208,8 +221,10 @@ mod tests {
 
     use super::*;
 
+    const MACHINE: Surroundings = Surroundings::Machine;
+
     fn refusal(parent: &Path) -> Option<Refused> {
-        match Directory::open(parent) {
+        match Directory::open(parent, MACHINE) {
             Ok(_) => None,
             Err(OpenError::Refused { refused, .. }) => Some(refused),
             Err(error) => panic!("{error}"),
@@ -219,7 +234,7 @@ mod tests {
     #[test]
     fn one_block_has_one_file_where_there_are_attributes() {
         let parent = tempfile::tempdir().expect("a directory");
-        let mut directory = Directory::open(parent.path()).expect("opened");
+        let mut directory = Directory::open(parent.path(), MACHINE).expect("opened");
         let name = Name::new("s", "b", "k", "e", 1);
         let layout = |directory: &Directory, size| directory.place(&name, size).layout();
         for (has_attributes, size, expected) in [
@@ -246,7 +261,7 @@ mod tests {
     #[test]
     fn open_makes_a_directory_for_this_user_alone_and_takes_it_again() {
         let parent = tempfile::tempdir().expect("a directory");
-        let directory = Directory::open(parent.path()).expect("opened");
+        let directory = Directory::open(parent.path(), MACHINE).expect("opened");
         let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o777;
         assert_eq!(mode(&parent.path().join(NAME)), 0o700);
         assert_eq!(mode(directory.root()), 0o700);
@@ -264,7 +279,7 @@ mod tests {
         for mode in [0o777, 0o775, 0o757] {
             chmod(&outer, mode);
             for named in [&parent, &link] {
-                match Directory::open(named) {
+                match Directory::open(named, MACHINE) {
                     Err(OpenError::Refused { path, refused }) => {
                         assert_eq!((path, refused), (outer.clone(), Refused::Parent));
                     }
@@ -277,7 +292,7 @@ mod tests {
             chmod(&outer, mode);
             assert_eq!(refusal(&parent), None, "{mode:o}");
         }
-        let opened = Directory::open(&link).expect("opened");
+        let opened = Directory::open(&link, MACHINE).expect("opened");
         assert!(
             opened
                 .root()
@@ -286,17 +301,39 @@ mod tests {
     }
 
     #[test]
+    fn open_takes_what_all_in_a_pod_can_write_and_nobody_elses_cache() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let open = || Directory::open(volume.path(), Surroundings::Pod);
+        for mode in [0o777, 0o2775] {
+            chmod(volume.path(), mode);
+            assert_eq!(refusal(volume.path()), Some(Refused::Parent), "{mode:o}");
+            let opened = open().expect("opened");
+            let found = fs::metadata(opened.root()).expect("there");
+            assert_eq!(found.mode() & 0o777, 0o700, "{mode:o}");
+        }
+        chmod(&volume.path().join(NAME), 0o750);
+        let refused = open().expect_err("others can use it");
+        assert!(matches!(
+            refused,
+            OpenError::Refused {
+                refused: Refused::Mode,
+                ..
+            }
+        ));
+    }
+
+    #[test]
     fn find_makes_nothing() {
         let parent = tempfile::tempdir().expect("a directory");
-        let missing = Directory::find(parent.path());
+        let missing = Directory::find(parent.path(), MACHINE);
         assert!(matches!(missing, Err(OpenError::Absent { path }) if path == parent.path()));
         assert!(!parent.path().join(NAME).exists());
-        let missing = Directory::find(&parent.path().join("none"));
+        let missing = Directory::find(&parent.path().join("none"), MACHINE);
         assert!(matches!(missing, Err(OpenError::Io { .. })));
-        Directory::open(parent.path()).expect("made");
-        Directory::find(parent.path()).expect("found");
+        Directory::open(parent.path(), MACHINE).expect("made");
+        Directory::find(parent.path(), MACHINE).expect("found");
         chmod(&parent.path().join(NAME), 0o750);
-        let refused = Directory::find(parent.path());
+        let refused = Directory::find(parent.path(), MACHINE);
         assert!(matches!(refused, Err(OpenError::Refused { .. })));
     }
 
@@ -317,7 +354,7 @@ mod tests {
         fs::write(&own, "").expect("written");
         assert_eq!(refusal(parent.path()), Some(Refused::NoDirectory));
         assert!(matches!(
-            Directory::open(&parent.path().join("none")),
+            Directory::open(&parent.path().join("none"), MACHINE),
             Err(OpenError::Io { .. })
         ));
     }

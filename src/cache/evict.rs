@@ -138,7 +138,7 @@ mod tests {
 
     /// Evicts, and says which of the objects are gone.
     fn gone(fixture: &Fixture, etags: &[ETag], what: &Eviction) -> Vec<u64> {
-        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let holdings = fixture.holdings();
         let before = fixture.files("data").len() as u64;
         let evicted = holdings.evict(what).expect("read");
         let after = fixture.files("data").len() as u64;
@@ -185,7 +185,7 @@ mod tests {
         let (fixture, _, _) = fixture();
         let data = File::open(&fixture.files("data")[3]).expect("there");
         data.try_lock_shared().expect("locked");
-        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let holdings = fixture.holdings();
         let evicted = holdings.evict(&Eviction::All).expect("read");
         assert_eq!((evicted.entries, evicted.in_use, evicted.stuck), (9, 1, 0));
         drop(data);

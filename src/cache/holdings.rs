@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::amount::Free;
-use super::directory::Directory;
+use super::directory::{Directory, Surroundings};
 use super::name::object_of;
 use super::notes::{Notes, has_block_at};
 use super::parallel::map_all;
@@ -63,8 +63,8 @@ impl Holdings {
     /// # Errors
     /// [`OpenError`] says what is wrong with the directory; [`OpenError::Absent`] when there is no
     /// cache in it.
-    pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let directory = Directory::find(directory)?;
+    pub fn open(directory: &Path, surroundings: Surroundings) -> Result<Self, OpenError> {
+        let directory = Directory::find(directory, surroundings)?;
         Ok(Self { directory })
     }
 
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn survey_counts_what_is_there() {
         let fixture = Fixture::new();
-        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let holdings = fixture.holdings();
         assert_eq!(holdings.survey().expect("read"), Survey::default());
         let begun = SystemTime::now() - Duration::from_secs(1);
         let size = 2 * MIB + 1;
@@ -270,7 +270,7 @@ mod tests {
         let fixture = Fixture::new();
         let etag = fixture.fake.put_synthetic("k", 100, 7);
         fixture.read(&etag, 100, 0..100).expect("read");
-        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let holdings = fixture.holdings();
         let counted = || {
             let found = holdings.survey().expect("read");
             let versions = (found.complete, found.partial, found.unusable);
@@ -290,7 +290,8 @@ mod tests {
     #[test]
     fn holdings_are_those_of_a_cache_that_is_there() {
         let nothing = tempfile::tempdir().expect("a directory");
-        let error = Holdings::open(nothing.path()).expect_err("there is none");
+        let error =
+            Holdings::open(nothing.path(), Surroundings::Machine).expect_err("there is none");
         assert!(matches!(error, OpenError::Absent { .. }), "{error}");
         assert_eq!(fs::read_dir(nothing.path()).expect("there").count(), 0);
     }

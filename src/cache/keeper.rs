@@ -301,6 +301,7 @@ const ABANDONED: Duration = Duration::from_secs(600);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::directory::Surroundings;
     use crate::cache::place;
 
     fn candidate(place: &str, second: u64, is_proven: bool, bytes: u64) -> Candidate {
@@ -346,7 +347,7 @@ mod tests {
     #[test]
     fn file_that_nobody_fills_goes_after_a_while() {
         let parent = tempfile::tempdir().expect("a directory");
-        let directory = Directory::open(parent.path()).expect("opened");
+        let directory = Directory::open(parent.path(), Surroundings::Machine).expect("opened");
         let place = |stem| Place::new(&directory.root().join("ab"), stem, Layout::Attribute);
         let [new, old, filled] = ["ab-1", "ab-2", "ab-3"].map(place);
         directory.make_place(&new).expect("made");

@@ -80,7 +80,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::executor::ThreadPool;
 
-pub use directory::Refused;
+pub use directory::{Refused, Surroundings};
 pub use evict::{Evicted, Eviction, ObjectSet};
 pub use holdings::{Disk, Holdings, Survey};
 pub use name::Source;
@@ -189,11 +189,15 @@ impl Cache {
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong with the directory.
-    pub fn open(directory: &Path, limits: CacheLimits) -> Result<Self, OpenError> {
+    pub fn open(
+        directory: &Path,
+        surroundings: Surroundings,
+        limits: CacheLimits,
+    ) -> Result<Self, OpenError> {
         let metrics = Arc::<CacheMetrics>::default();
         let proven = Arc::<Proven>::default();
         let failures = Arc::new(Failures::new(Arc::clone(&metrics), Arc::clone(&proven)));
-        let directory = Arc::new(Directory::open(directory)?);
+        let directory = Arc::new(Directory::open(directory, surroundings)?);
         let usage = Arc::new(Usage::new(limits));
         let keeper = Keeper::start(
             Arc::clone(&directory),

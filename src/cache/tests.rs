@@ -49,6 +49,11 @@ impl Fixture {
         }
     }
 
+    /// What is on the disk.
+    pub(super) fn holdings(&self) -> Holdings {
+        Holdings::open(self.directory.path(), Surroundings::Machine).expect("there")
+    }
+
     /// Begins again with what is on the disk.
     pub(super) fn restart(&mut self) {
         (self.cache, self.store) = open(&self.fake, self.directory.path(), None);
@@ -89,7 +94,7 @@ fn open(fake: &FakeStore, directory: &Path, most: Option<u64>) -> (Cache, Arc<Ca
         most,
         free_percent: 0,
     };
-    let cache = Cache::open(directory, limits).expect("opened");
+    let cache = Cache::open(directory, Surroundings::Machine, limits).expect("opened");
     while most.is_some() && !cache.0.usage.is_counted() {
         thread::sleep(Duration::from_millis(1));
     }

@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn verify(fixture: &Fixture) -> Verified {
-        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let holdings = fixture.holdings();
         holdings.verify(|_| Counting::default()).expect("read")
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let fixture = Fixture::new();
         let etag = fixture.fake.put_synthetic("k", 5 * MIB, 7);
         fixture.read(&etag, 5 * MIB, 0..5 * MIB).expect("read");
-        let holdings = Holdings::open(fixture.directory.path()).expect("there");
+        let holdings = fixture.holdings();
         struct Shared<'a>(&'a Counting);
         impl Watch for Shared<'_> {
             fn advanced(&self, bytes: u64) {

@@ -338,7 +338,7 @@ pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
         most: options.most,
         free_percent: FREE_PERCENT,
     };
-    Cache::open(&options.directory, limits).map_err(|error| {
+    Cache::open(&options.directory, options.surroundings, limits).map_err(|error| {
         Failure::new("Failed to open the cache")
             .caused_by(&error)
             .with_remedy("name a directory of your own with --cache, or go without")

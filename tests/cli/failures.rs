@@ -1,10 +1,12 @@
 //! Mounts that cannot be made: exit status 1, in time, with the cause.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{FAILURE_LIMIT, Outcome, mount_s3, run};
 
 /// Runs the command in the foreground and in the background; both must fail, and tell the same.
@@ -99,4 +101,31 @@ fn unusable_log_directory_is_named() {
     assert_eq!(status, Some(1));
     assert!(stderr.contains("Failed to start logging"), "{stderr}");
     assert!(stderr.contains(file), "{stderr}");
+}
+
+#[test]
+fn cache_that_others_could_replace_is_refused_but_in_a_pod() {
+    const IN_POD: (&str, &str) = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+    let volume = directory();
+    // As Kubernetes makes an `emptyDir`.
+    fs::set_permissions(volume.path(), Permissions::from_mode(0o777)).expect("set");
+    let mount_point = MountPoint::new();
+    let args = [BUCKET, mount_point.text(), "--cache", text(&volume)];
+    let error = fail_both_ways(&args, |command| {
+        store().credentials(command);
+    });
+    assert!(error.contains("could replace the cache"), "{error}");
+    assert!(error.contains("name a directory of your own"), "{error}");
+
+    let mut command = mount_s3(&[&args[..], &["--no-log"]].concat());
+    store().credentials(&mut command).env(IN_POD.0, IN_POD.1);
+    let outcome = run(&mut command, FAILURE_LIMIT);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let read = fs::read(mount_point.path().join("hello.txt")).expect("read");
+    assert_eq!(read, b"hello");
+    let mut stat = mount_s3(&["cache", "stat", text(&volume)]);
+    let refused = run(&mut stat, FAILURE_LIMIT);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    let outcome = run(stat.env(IN_POD.0, IN_POD.1), FAILURE_LIMIT);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
 }

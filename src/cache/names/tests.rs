@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::change::Change;
 use super::clocks::{Boot, Now};
 use super::*;
+use crate::cache::directory::Surroundings;
 use crate::s3::{ETag, Key, Restore, StorageClass};
 
 const SECOND: u64 = 1_000_000;
@@ -43,12 +44,16 @@ impl Place {
         self.believing(Some(MINUTE))
     }
 
+    fn opened(&self) -> Directory {
+        Directory::open(self.directory.path(), Surroundings::Machine).expect("opened")
+    }
+
     fn believing(&self, believed: Option<Duration>) -> Arc<Names> {
         self.of_bucket(1, believed)
     }
 
     fn of_bucket(&self, bucket: u64, believed: Option<Duration>) -> Arc<Names> {
-        let directory = Directory::open(self.directory.path()).expect("opened");
+        let directory = self.opened();
         let now = Arc::clone(&self.now);
         let clocks = Clocks::new(move || *now.lock().expect("not poisoned"));
         let writers = ThreadPool::builder().pool_size(1).create();
@@ -291,8 +296,7 @@ fn restart_of_the_machine_loses_nothing_that_no_change_may_have_touched() {
 fn files_are_this_users_alone_and_bounded() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
-    let directory = Arc::new(Directory::open(place.directory.path()).expect("opened"));
-    let journal = Journal::new(directory, 10_000);
+    let journal = Journal::new(Arc::new(place.opened()), 10_000);
     for batch in 0..100u8 {
         journal.push(vec![batch; 1000]);
         journal.write();

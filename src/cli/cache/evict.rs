@@ -24,7 +24,7 @@ use crate::s3::S3Store;
 
 pub(super) fn run(args: EvictArgs, environment: Environment) -> Result<ExitCode, Failure> {
     logging::start(&LogOptions::of_command(args.debug, &environment)?)?;
-    let holdings = holdings(&args.place.directory)?;
+    let holdings = holdings(&args.place.directory, &environment)?;
     let what = match args.choice {
         ChoiceArgs { all: true, .. } => Eviction::All,
         ChoiceArgs {

@@ -25,7 +25,7 @@ use crate::crt::Runtime;
 pub(super) fn main(args: CacheArgs) -> ExitCode {
     let done = match args.action {
         CacheAction::Warm(args) => warm::run(*args, Environment::read()),
-        CacheAction::Stat(args) => stat::run(&args),
+        CacheAction::Stat(args) => stat::run(&args, &Environment::read()),
         CacheAction::Verify(args) => verify::run(&args, &Environment::read()),
         CacheAction::Evict(args) => evict::run(*args, Environment::read()),
     };
@@ -33,8 +33,8 @@ pub(super) fn main(args: CacheArgs) -> ExitCode {
 }
 
 /// Opens a cache that is there.
-fn holdings(directory: &Path) -> Result<Holdings, Failure> {
-    Holdings::open(directory).map_err(|error| {
+fn holdings(directory: &Path, environment: &Environment) -> Result<Holdings, Failure> {
+    Holdings::open(directory, environment.surroundings()).map_err(|error| {
         let failure = Failure::new("Failed to open the cache").caused_by(&error);
         match error {
             OpenError::Absent { .. } | OpenError::Io { .. } => {

@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::{holdings, say, say_json, unreadable};
 use crate::cache::{Disk, Survey};
 use crate::cli::args_cache::StatArgs;
+use crate::cli::config::Environment;
 use crate::cli::exit::Failure;
 use crate::cli::mount::FREE_PERCENT;
 use crate::cli::text::{duration, size};
 
-pub(super) fn run(args: &StatArgs) -> Result<ExitCode, Failure> {
-    let holdings = holdings(&args.place.directory)?;
+pub(super) fn run(args: &StatArgs, environment: &Environment) -> Result<ExitCode, Failure> {
+    let holdings = holdings(&args.place.directory, environment)?;
     let survey = holdings.survey().map_err(|error| unreadable(&error))?;
     let disk = holdings.disk().map_err(|error| unreadable(&error))?;
     let document = Document::new(&survey, disk);

@@ -16,7 +16,7 @@ use crate::cli::progress::Bytes;
 
 pub(super) fn run(args: &VerifyArgs, environment: &Environment) -> Result<ExitCode, Failure> {
     logging::start(&LogOptions::of_command(false, environment)?)?;
-    let holdings = holdings(&args.place.directory)?;
+    let holdings = holdings(&args.place.directory, environment)?;
     let stop = Stop::listen()?;
     let begin = |bytes| Followed::new(Bytes::new(bytes, args.progress), &stop);
     let verified = holdings.verify(begin).map_err(|error| unreadable(&error))?;

@@ -41,6 +41,7 @@ pub(super) fn run(args: WarmArgs, mut environment: Environment) -> Result<ExitCo
     if let Some(warning) = &memory.warning {
         log::warn!("{warning}");
     }
+    let surroundings = environment.surroundings();
     let client = ClientOptions::new(args.connect, args.client, throughput, environment)?;
     raise_open_files();
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -55,6 +56,7 @@ pub(super) fn run(args: WarmArgs, mut environment: Environment) -> Result<ExitCo
         memory,
         cache: CacheOptions {
             directory: args.place.directory,
+            surroundings,
             most: args.max_cache_size.map(|mib| mib << 20),
             passthrough: false,
         },

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::metrics::{RESOURCE_ATTRIBUTES, TEMPORALITY};
 use super::proxies::Proxies;
 use super::tuning;
+use crate::cache::Surroundings;
 use crate::cli::exit::Failure;
 use crate::cli::{machine, metadata};
 use crate::crt::InstanceInfo;
@@ -38,6 +39,8 @@ pub(in crate::cli) struct Environment {
     pub(super) allows_core_dumps: bool,
     /// Whether the kernel is not to read files of the cache by itself.
     pub(super) no_passthrough: bool,
+    /// Whether this is a Kubernetes pod.
+    pub(super) is_pod: bool,
     pub(super) proxies: Proxies,
     /// Whether nobody is to ask the metadata service of EC2 instances.
     pub(super) metadata_disabled: bool,
@@ -90,6 +93,15 @@ impl Environment {
         }
     }
 
+    /// Who else there may be where a cache is.
+    pub(in crate::cli) fn surroundings(&self) -> Surroundings {
+        if self.is_pod {
+            Surroundings::Pod
+        } else {
+            Surroundings::Machine
+        }
+    }
+
     pub(in crate::cli) fn read() -> Self {
         Self {
             region: read(REGION),
@@ -109,6 +121,8 @@ impl Environment {
                 .collect(),
             allows_core_dumps: read("MOUNT_S3_CORE_DUMPS").is_some_and(|value| value == "1"),
             no_passthrough: read("MOUNT_S3_CACHE_PASSTHROUGH").is_some_and(|value| value == "off"),
+            // Set by Kubernetes in every container.
+            is_pod: read("KUBERNETES_SERVICE_HOST").is_some(),
             proxies: Proxies::read(),
             metadata_disabled: read("AWS_EC2_METADATA_DISABLED")
                 .is_some_and(|value| !value.eq_ignore_ascii_case("false")),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::unistd::{getgid, getuid};
 
 use super::environment::Environment;
+use crate::cache::Surroundings;
 use crate::cli::args_caching::CachingArgs;
 use crate::cli::args_mount::MountArgs;
 use crate::cli::args_objects::{Checksums, ObjectArgs, Sse};
@@ -61,6 +62,7 @@ pub(in crate::cli) struct MountOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct CacheOptions {
     pub(in crate::cli) directory: PathBuf,
+    pub(in crate::cli) surroundings: Surroundings,
     /// Bytes; `None` as many as leave a share of the disk free.
     pub(in crate::cli) most: Option<u64>,
     /// Whether the kernel may read what is there as a whole by itself.
@@ -119,11 +121,15 @@ impl MountOptions {
         Self {
             read_only: args.read_only || caching.index.is_some(),
             index: caching.index,
-            cache: cache(caching.cache, caching.max_cache_size).map(|cache| CacheOptions {
-                // The kernel does one or the other.
-                passthrough: !(environment.no_passthrough || args.writeback_cache),
-                ..cache
-            }),
+            cache: cache_size(caching.max_cache_size).zip(caching.cache).map(
+                |(most, directory)| CacheOptions {
+                    directory,
+                    surroundings: environment.surroundings(),
+                    most,
+                    // The kernel does one or the other.
+                    passthrough: !(environment.no_passthrough || args.writeback_cache),
+                },
+            ),
             cache_bucket: caching.shared.cache_xz,
             allow_delete: args.allow_delete,
             posix_metadata: args.posix_metadata,
@@ -155,15 +161,10 @@ impl MountOptions {
     }
 }
 
-/// A cache of no size is none.
-fn cache(directory: Option<PathBuf>, mib: Option<u64>) -> Option<CacheOptions> {
+/// [`CacheOptions::most`]. A cache of no size is none.
+fn cache_size(mib: Option<u64>) -> Option<Option<u64>> {
     let most = mib.map(|mib| mib << 20);
-    let directory = directory.filter(|_| most != Some(0))?;
-    Some(CacheOptions {
-        directory,
-        most,
-        passthrough: true,
-    })
+    (most != Some(0)).then_some(most)
 }
 
 /// As Mountpoint for Amazon S3: whoever keeps bytes believes names for a while.

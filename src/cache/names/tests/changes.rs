@@ -142,7 +142,7 @@ fn whoever_removes_files_makes_void_and_harms_nobody() {
         |place: &Place| fs::remove_file(place.file("changes")),
         |place: &Place| fs::remove_dir_all(place.file("")),
         |place: &Place| fs::remove_dir_all(place.directory.path().join("mount-s3-cache")),
-        |place: &Place| remove(&Directory::open(place.directory.path()).expect("there")),
+        |place: &Place| remove(&place.opened()),
     ] {
         let place = Place::new();
         let names = place.names();
