@@ -124,6 +124,7 @@ fn fetch(
         size: range.end,
         range,
         window: WINDOW_BYTES,
+        is_hedge: false,
     };
     let in_flight = store.get(request, Arc::clone(&body) as Arc<dyn BodySink>)?;
     // Cannot be set twice: each body has one request.

@@ -107,6 +107,6 @@ impl Follower {
 /// How long a GET waits for one block, before it fetches what is missing by itself: as long as a slow
 /// connection takes for a part, of which nothing is there before all of it is. Whoever has claimed it may
 /// be stopped, or have a connection that is stuck.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 const NAP: Duration = Duration::from_millis(1);

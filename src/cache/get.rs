@@ -143,7 +143,8 @@ impl Get {
                 None
             }
         };
-        self.deliver(entry, true);
+        // What a hedge is for is what others fetch, by a request that is late.
+        self.deliver(entry, !self.request.is_hedge);
     }
 
     /// Lets another thread deliver what is allowed: see [`Self::deliver`].

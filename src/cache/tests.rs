@@ -1,6 +1,7 @@
 //! What is read by way of files, whatever happened to them.
 
 mod damage;
+mod hedged;
 mod whole;
 
 use std::fs::{self, File};

@@ -475,6 +475,7 @@ fn body_of_an_object_that_is_gone_or_replaced_is_of_another_version() {
             size: info.size,
             range: 0..info.size,
             window: info.size,
+            is_hedge: false,
         };
         let sink = Arc::new(Outcome::default());
         let started = store.get(request, Arc::clone(&sink) as Arc<dyn BodySink>);

@@ -162,6 +162,7 @@ impl Stream {
             size: self.source.size,
             window: granted.saturating_sub(range.start),
             range,
+            is_hedge: false,
         };
         flight.request = None;
         flight.told = granted;

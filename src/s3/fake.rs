@@ -14,7 +14,7 @@ mod write;
 
 pub(crate) use body::synthetic;
 pub(crate) use listing::Order;
-pub(crate) use read::{read, read_and_keep};
+pub(crate) use read::{read, read_and_keep, receive};
 pub(crate) use write::{UploadCounters, nothing_is_written};
 
 use std::collections::BTreeMap;

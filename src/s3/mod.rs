@@ -212,6 +212,9 @@ pub struct GetRequest {
     pub range: Range<u64>,
     /// Bytes that may be delivered before the first [`InFlight::extend_window`].
     pub window: u64,
+    /// Whether the caller has asked for the same before, and that takes too long: it must not be
+    /// waited for.
+    pub is_hedge: bool,
 }
 
 /// Receives the body of one [`Store::get`].

@@ -84,6 +84,7 @@ impl S3Store {
             size,
             range: 0..1,
             window: 1,
+            is_hedge: false,
         };
         let end = Arc::new(End(Mutex::new(Some(sender))));
         let _request = self.get(request, end)?;

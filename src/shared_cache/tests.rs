@@ -87,6 +87,7 @@ impl Fixture {
             size,
             window: range.end - range.start,
             range,
+            is_hedge: false,
         };
         let under_way = self.mount.store.get(request, Arc::new(Told(sender)));
         (under_way.expect("started"), told)

@@ -39,6 +39,7 @@ pub(crate) fn request(text: &str, etag: &ETag, range: Range<u64>, window: u64) -
         size: range.end,
         range,
         window,
+        is_hedge: false,
     }
 }
 

@@ -327,6 +327,7 @@ impl<'a> Round<'a> {
                 size: version.size,
                 range: range.clone(),
                 window: step,
+                is_hedge: false,
             };
             match self.store.get(request, Arc::new(meter)) {
                 Ok(request) => {

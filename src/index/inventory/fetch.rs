@@ -41,6 +41,7 @@ impl ObjectReader {
                     size,
                     range: 0..size,
                     window: WINDOW_BYTES,
+                    is_hedge: false,
                 };
                 let sink = Queue(Mutex::new(sender));
                 Some(store.get(request, Arc::new(sink))?)

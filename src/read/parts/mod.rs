@@ -223,6 +223,7 @@ impl Get {
             size: self.size,
             window: range.end - range.start,
             range,
+            is_hedge: attempt == Attempt::Hedge,
         };
         // The store may deliver before `get` returns.
         match self.store.get(request, Arc::clone(&sink) as _) {

@@ -60,8 +60,15 @@ impl Store for Manual {
         request: GetRequest,
         sink: Arc<dyn BodySink>,
     ) -> Result<Box<dyn InFlight>, Error> {
-        let GetRequest { range, window, .. } = request;
+        let GetRequest {
+            range,
+            window,
+            is_hedge,
+            ..
+        } = request;
         assert_eq!(window, range.end - range.start);
+        let is_known = self.requests().iter().any(|known| known.range == range);
+        assert_eq!(is_hedge, is_known);
         let canceled = Arc::new(AtomicBool::new(false));
         self.requests().push(Requested {
             range,
@@ -187,6 +194,7 @@ fn fixture(end: u64, window: u64, reserve: u64) -> Fixture {
         size: end,
         range: 0..end,
         window,
+        is_hedge: false,
     };
     let source: Arc<dyn Store> = store.clone();
     let get = Arc::new(Get::new(&core, &source, request, sink.clone()));

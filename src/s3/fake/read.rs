@@ -49,14 +49,24 @@ pub(crate) fn read_and_keep(
     range: Range<u64>,
     window: u64,
 ) -> Result<(Vec<u8>, Box<dyn InFlight>), Error> {
-    let (sender, events): (_, Receiver<Event>) = channel();
     let request = GetRequest {
         key: Key::new(key).expect("valid"),
         if_match: etag.clone(),
         size,
-        range: range.clone(),
+        range,
         window,
+        is_hedge: false,
     };
+    receive(store, request)
+}
+
+/// As [`read_and_keep`], of what `request` asks for.
+pub(crate) fn receive(
+    store: &dyn Store,
+    request: GetRequest,
+) -> Result<(Vec<u8>, Box<dyn InFlight>), Error> {
+    let (sender, events): (_, Receiver<Event>) = channel();
+    let range = request.range.clone();
     let under_way = store.get(request, Arc::new(Body(sender)))?;
     let mut body = Vec::new();
     loop {
