@@ -20,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod unmount;
+mod watched;
 
 pub use background::Background;
 pub use figures::Figures;

@@ -22,6 +22,7 @@ use super::readahead;
 use super::revealed::Revealed;
 use super::served::Served;
 use super::unmount::{Event, Place, Unmounter};
+use super::watched::copy_above_all;
 use crate::fs::Fs;
 
 /// How to mount.
@@ -193,12 +194,9 @@ impl Session {
         revealed
             .start(session.notifier())
             .map_err(MountError::Threads)?;
-        // The helper unmounts what is dead when it sees its socket closed, and looks only once. Of
-        // the files of a killed process, the kernel closes the one with the highest number first:
-        // this copy, which has a higher number than the socket, makes the mount die before.
         let watched = config
             .auto_unmount
-            .then(|| session.as_fd().try_clone_to_owned())
+            .then(|| copy_above_all(session.as_fd()))
             .transpose()
             .map_err(|error| diagnose(&config.directory, &error))?;
         let mut serving = session.spawn().map_err(MountError::Threads)?;
