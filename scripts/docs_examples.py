@@ -22,11 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mounts import ACCESS_KEY, SECRET_KEY, Server, Wrong
+from mounts import ACCESS_KEY, LONG, SECRET_KEY, Server, Wrong
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```console(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-SECONDS = 30
 DOCUMENTS = ("semantics.md", "troubleshooting.md", "cache.md")
 
 
@@ -57,7 +56,8 @@ class Session:
         programs = scratch / "bin"
         programs.mkdir()
         # For mounts, as not every machine has a syslog.
-        more = f"--log-directory {scratch}/log"
+        self.log = f"{scratch}/log"
+        more = f"--log-directory {self.log}"
         script = f'#!/bin/sh\ncase "$2" in /*) set -- "$@" {more} ;; esac\nexec {binaries}/mount-s3 "$@"\n'
         (programs / "mount-s3").write_text(script)
         (programs / "mount-s3").chmod(0o755)
@@ -84,22 +84,38 @@ class Session:
             if line == f"{end}\n":
                 break
             lines.append(re.sub(r"^bash: line \d+: ", "bash: ", line.rstrip("\n")))
+        # The next command is not to find the daemon at the end of its work.
+        if command.startswith("umount "):
+            self.wait_for_daemons()
         # The line break before the mark: the command's own last one, or that of a last line without one.
         return lines[:-1] if lines and not lines[-1] else lines
 
     def end(self) -> None:
         self.shell.stdin.close()
         try:
-            self.shell.wait(SECONDS)
+            self.shell.wait(LONG)
         except subprocess.TimeoutExpired:
             self.shell.kill()
         while os.path.ismount("/mnt/data"):
             subprocess.run(["umount", "--lazy", "/mnt/data"], check=True)
-        # The daemon ends after the unmount; what it still sends, the server has to be there for.
-        deadline = time.monotonic() + SECONDS
-        while self.server.call("GET", "/stats").get("connections_open", 0) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        # The server has to be there for what a daemon still sends, the directory for its files.
+        self.wait_for_daemons()
         self.server.end()
+
+    def wait_for_daemons(self) -> None:
+        """They end after the unmount."""
+        deadline = time.monotonic() + LONG
+        while any(self.is_daemon(process) for process in Path("/proc").glob("[0-9]*")):
+            if time.monotonic() > deadline:
+                raise Wrong(f"the daemon does not end within {LONG} s of the unmount")
+            time.sleep(0.02)
+
+    def is_daemon(self, process: Path) -> bool:
+        """Whether it is one of this session. Its program is hidden from those who may not trace it."""
+        try:
+            return self.log.encode() in (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
 
 
 def as_said(said: list[str], printed: list[str]) -> bool:

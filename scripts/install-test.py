@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from install_system import ROOT, System, output_of
-from mounts import ACCESS_KEY, SECRET_KEY, Server, Wrong
+from mounts import ACCESS_KEY, LONG, SECRET_KEY, Server, Wrong
 
 PACKAGES = ROOT / "target" / "packages"
 BINARIES = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
@@ -162,11 +162,11 @@ def check_systemd(system: System) -> set[str]:
 
 def wait_for_end(system: System) -> None:
     """The daemon ends after the unmount."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LONG
     root = str(system.directory)
     while any(is_rooted(process, root) for process in Path("/proc").glob("[0-9]*")):
         if time.monotonic() > deadline:
-            raise Wrong("the daemon does not end within 20 s of the unmount")
+            raise Wrong(f"the daemon does not end within {LONG} s of the unmount")
         time.sleep(0.05)
 
 

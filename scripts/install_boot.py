@@ -9,10 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from install_system import ENVIRONMENT, output_of
-from mounts import Wrong
-
-# On a machine that is busy with other things.
-PATIENCE = 60
+from mounts import LONG, Wrong
 
 # The device by which systemd mounts when somebody looks, as the kernel's list of devices numbers it.
 AUTOFS = os.makedev(10, 235)
@@ -49,11 +46,18 @@ LINKS = {
 
 
 def wait_until(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LONG
     while not holds():
         if time.monotonic() > deadline:
-            raise Wrong(f"{what}: not within {PATIENCE} s")
+            raise Wrong(f"{what}: not within {LONG} s")
         time.sleep(0.05)
+
+
+def name_of(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 class Booted:
@@ -99,6 +103,9 @@ class Booted:
             if not children:
                 return False
             init = int(children)
+            # Before, it has this machine's root, and systemctl would ask the systemd of that.
+            if name_of(init) != "systemd":
+                return False
             state = self._enter(init, "systemctl", "is-system-running").stdout.strip()
             return state in ("running", "degraded")
 
@@ -145,11 +152,12 @@ class Booted:
 
     def power_off(self) -> None:
         """As an administrator does it."""
-        self.run("systemctl", "poweroff")
+        # The system may be gone, and this with it, before it has said that it will.
+        asked = self._enter(self.init, "systemctl", "poweroff")
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(LONG)
         except subprocess.TimeoutExpired:
-            raise Wrong(f"the system does not power off within {PATIENCE} s") from None
+            raise Wrong(f"the system does not power off within {LONG} s: {asked.stderr.strip()}") from None
 
     def destroy(self) -> None:
         """Leaves nothing behind, whatever state it is in."""

@@ -13,6 +13,9 @@ from shutil import rmtree
 
 MIB = 1 << 20
 
+# How long, in seconds, what must happen may take on a machine that stands still for a while.
+LONG = 120
+
 ACCESS_KEY, SECRET_KEY = "test", "test"
 
 
@@ -38,12 +41,12 @@ class Server:
     def call(self, method: str, path: str, body=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.control + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=LONG) as answer:
             return json.load(answer)
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(LONG)
 
 
 class SeaweedFs:
@@ -62,6 +65,8 @@ class SeaweedFs:
         script = '"$0" "$@" <&- & store=$!; cat >/dev/null; kill -9 $store; wait $store'
         command = ["sh", "-c", script, program, "mini", f"-dir={self.data}", f"-s3.config={self.data}/s3.json"]
         command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-admin.ui=false"]
+        # By itself it has as many volumes as fill the disk: none when little of that is free.
+        command += ["-volume.max=10000", "-master.volumeSizeLimitMB=64"]
         command += ["-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.port={s3}"]
         command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
         command += [f"-admin.port={admin}"]
@@ -71,14 +76,14 @@ class SeaweedFs:
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(LONG)
         rmtree(self.data)
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LONG
         while True:
             try:
-                urllib.request.urlopen(self.endpoint, timeout=5).close()
+                urllib.request.urlopen(self.endpoint, timeout=LONG).close()
                 return
             except urllib.error.HTTPError:
                 # It answers: who is not known is refused.
@@ -105,7 +110,7 @@ class Rgw:
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(LONG)
 
 
 class Mount:
@@ -145,9 +150,9 @@ class Mount:
         if done.returncode != 0:
             raise Wrong(f"unmounting failed: {done.stderr.strip()}")
         try:
-            status = self.process.wait(20)
+            status = self.process.wait(LONG)
         except subprocess.TimeoutExpired:
-            raise Wrong("the daemon does not end within 20 s of the unmount") from None
+            raise Wrong(f"the daemon does not end within {LONG} s of the unmount") from None
         if status != 0:
             raise Wrong(f"the daemon ended with status {status}")
 

@@ -29,15 +29,11 @@ from botocore.config import Config
 import programs_cases
 import programs_staged
 import programs_writers
-from mounts import ACCESS_KEY, SECRET_KEY, Mount, Rgw, SeaweedFs, Server, Wrong
+from mounts import ACCESS_KEY, LONG, SECRET_KEY, Mount, Rgw, SeaweedFs, Server, Wrong
 from programs_place import PLAIN, RENAMES, STAGED, Place
 
 BUCKET = "programs"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-# The longest that the store may lag behind the last close: what ends an upload, or stores an empty
-# file, is sent after close has returned.
-SETTLE_SECONDS = 10.0
 
 
 class Bucket:
@@ -76,7 +72,9 @@ class Bucket:
 def check(bucket: Bucket, mount: Mount, place: Place) -> None:
     """The bucket must hold what the case says, and the mount must show it."""
     expected = {f"{place.name}/{name}": digest for name, digest in place.expected.items()}
-    deadline = time.monotonic() + SETTLE_SECONDS
+    # The store lags behind the last close: what ends an upload, or stores an empty file, is sent after
+    # close has returned.
+    deadline = time.monotonic() + LONG
     while (found := (bucket.keys(), bucket.uploads())) != (sorted(expected), []):
         if time.monotonic() > deadline:
             keys, uploads = set(found[0]), found[1]

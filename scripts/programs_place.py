@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from errno import errorcode
 from pathlib import Path
 
-from mounts import Wrong
-
-# The longest that one program may take.
-PROGRAM_SECONDS = 60
-
+from mounts import LONG, Wrong
 
 # Kinds of mounts: files are written once and in order; they can be renamed, too; they are staged, and
 # written in any order.
@@ -87,7 +83,7 @@ class Place:
         with `status` (or one of them), and with `says` in what it prints. What it printed."""
         line = [str(word) for word in command]
         done = subprocess.run(
-            line, capture_output=True, cwd=more.pop("cwd", self.scratch), timeout=PROGRAM_SECONDS, check=False,
+            line, capture_output=True, cwd=more.pop("cwd", self.scratch), timeout=LONG, check=False,
             env=dict(os.environ, LC_ALL="C", HOME=str(self.scratch)), **more,
         )  # fmt: skip
         output = (done.stdout + done.stderr).decode(errors="replace")

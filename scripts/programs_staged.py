@@ -20,7 +20,8 @@ MIB = 1 << 20
 def git(at: Place) -> None:
     """A repository that lives on the mount: cloned, changed, packed, checked."""
     source = at.scratch / "source"
-    who = ["-c", "user.name=tests", "-c", "user.email=tests@example.com"]
+    # By itself a commit may leave a process behind, which has a file there while it looks for work.
+    who = ["-c", "user.name=tests", "-c", "user.email=tests@example.com", "-c", "maintenance.auto=false"]
     at.run("git", "init", "-q", source)
     for name in ("one", "two"):
         at.make(f"source/{name}", 100_000)

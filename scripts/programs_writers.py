@@ -10,7 +10,7 @@ import h5py
 import numpy
 import safetensors.numpy
 
-from mounts import Wrong
+from mounts import LONG, Wrong
 from programs_place import PLAIN, STAGED, Cases, Place
 
 CASES = Cases()
@@ -215,7 +215,7 @@ def checkpoint(at: Place) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(LONG)
         if worker.exitcode != 0:
             raise Wrong(f"a writer ended with {worker.exitcode}")
     for i, data in enumerate(each):
@@ -231,7 +231,7 @@ def many_small_files(at: Place) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(LONG)
     for name in names:
         at.holds(name, data + name.encode())
     assert sorted(os.listdir(at.path)) == names

@@ -69,7 +69,7 @@ start() {
 run() {
     local name=$1
     shift
-    timeout 60 "$@" </dev/null >"$directory/$name.out" 2>&1
+    timeout 120 "$@" </dev/null >"$directory/$name.out" 2>&1
 }
 
 run monmap monmaptool --create --fsid "$cluster" --addv a "[v1:127.0.0.1:$monitor_port]" "$directory/monmap"
@@ -86,7 +86,10 @@ run user radosgw-admin user create --uid tests --display-name tests --max-bucket
     --access-key "$access_key" --secret "$secret_key"
 start rgw radosgw -f -n client.rgw
 until curl --silent --output /dev/null "http://127.0.0.1:$s3_port/"; do
-    kill -0 "${processes[@]}"
+    # One at a time: of many, kill is content with one that is there.
+    for process in "${processes[@]}"; do
+        kill -0 "$process"
+    done
     sleep 0.1
 done
 echo ready

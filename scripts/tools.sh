@@ -8,6 +8,10 @@ tools=target/tools
 if ! cmp -s scripts/requirements.txt $tools/installed.txt; then
     rm -rf $tools
     python3 -m venv $tools
-    $tools/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+    # pip tries again to connect, but not if a download is cut off.
+    for try in 1 2 3; do
+        $tools/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt && break
+        [ $try -lt 3 ]
+    done
     cp scripts/requirements.txt $tools/installed.txt
 fi

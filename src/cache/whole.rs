@@ -119,6 +119,7 @@ mod tests {
 
     use super::*;
     use crate::cache::entry::block_len;
+    use crate::wait::LONG;
 
     /// Whether the page cache has the last byte of a block.
     fn is_in_memory(file: &File) -> bool {
@@ -136,20 +137,20 @@ mod tests {
         let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).expect("a file");
         file.write_all(&vec![7; block_len()]).expect("written");
         file.sync_all().expect("on the disk");
-        let until = Instant::now() + Duration::from_secs(60);
-        let wait = |what: &dyn Fn() -> bool| {
-            while !what() {
-                assert!(Instant::now() < until, "not so after a minute");
-                thread::sleep(Duration::from_millis(1));
+        // Asking brings it in as well, a moment later: so each try asks once.
+        let is_read_ahead = |size| {
+            fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
+            read_ahead(&file, size);
+            thread::sleep(Duration::from_millis(100));
+            is_in_memory(&file)
+        };
+        let wait = |what, is_so: &dyn Fn() -> bool| {
+            let until = Instant::now() + LONG;
+            while !is_so() {
+                assert!(Instant::now() < until, "{what}");
             }
         };
-        wait(&|| {
-            fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
-            !is_in_memory(&file)
-        });
-        read_ahead(&file, BLOCK + 1);
-        assert!(!is_in_memory(&file), "too large");
-        read_ahead(&file, BLOCK);
-        wait(&|| is_in_memory(&file));
+        wait("too large", &|| !is_read_ahead(BLOCK + 1));
+        wait("small", &|| is_read_ahead(BLOCK));
     }
 }

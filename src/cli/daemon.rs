@@ -284,7 +284,11 @@ mod tests {
     #[test]
     fn await_ready_ends_a_process_that_takes_too_long() {
         let (mut child, reports) = shell("echo stage testing; exec sleep 60");
-        let failure = await_ready(&mut child, &reports, Duration::from_secs(2))
+        // The shell may take longer than the limit to begin.
+        let (sender, told) = mpsc::channel();
+        let stage = reports.recv().expect("a stage");
+        sender.send(stage).expect("open");
+        let failure = await_ready(&mut child, &told, Duration::from_secs(2))
             .expect_err("too long")
             .to_string();
         assert!(failure.starts_with("Timeout after 2 seconds"), "{failure}");

@@ -152,13 +152,11 @@ const MAX_THREADS: usize = 16;
 mod tests {
     use std::sync::mpsc;
     use std::thread;
-    use std::time::Duration;
 
     use futures::channel::oneshot;
 
     use super::*;
-
-    const SOON: Duration = Duration::from_secs(10);
+    use crate::wait::LONG;
 
     #[test]
     fn run_of_a_ready_operation_stays_on_the_thread() {
@@ -181,7 +179,7 @@ mod tests {
         });
         assert_eq!(receive.try_recv(), Err(mpsc::TryRecvError::Empty));
         wake.send(()).expect("a waiting operation");
-        let thread = receive.recv_timeout(SOON).expect("an end");
+        let thread = receive.recv_timeout(LONG).expect("an end");
         assert_ne!(thread, thread::current().id());
     }
 
@@ -201,7 +199,7 @@ mod tests {
             wake.send(()).expect("a waiting operation");
             // What the operation owns is dropped: that is what answers its request.
             assert_eq!(
-                dropped.recv_timeout(SOON),
+                dropped.recv_timeout(LONG),
                 Err(mpsc::RecvTimeoutError::Disconnected)
             );
         }

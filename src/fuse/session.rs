@@ -265,7 +265,8 @@ impl Session {
                 Ok(Event::Ended(result)) => result,
                 Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
                     warn!("unmounted while files were open: their users get errors now");
-                    // What is closed and not stored by now has another descriptor that is open.
+                    // What one process has closed and another one has open is left alone.
+                    self.finish(|fs| block_on(fs.finish_released()));
                     return Ok(());
                 }
                 Err(RecvTimeoutError::Disconnected) => Ok(()),

@@ -29,6 +29,7 @@ use crate::s3::{
     BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Prefix, Store,
 };
 use crate::tree::{Tree, TreeConfig, Ttl};
+use crate::wait::{LONG, once_in_five};
 use crate::write::WriteConfig;
 
 /// A mount in a directory of its own. Unmounts before the directory goes.
@@ -104,12 +105,17 @@ impl Mount {
     fn wait(&mut self) {
         let session = self.session.take().expect("it is mounted");
         let waiter = thread::spawn(move || session.wait());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !waiter.is_finished() {
-            assert!(Instant::now() < deadline, "the session does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
+        eventually("the session ends", || waiter.is_finished());
         waiter.join().expect("no panic").expect("a clean end");
+    }
+}
+
+/// Waits for what others do, as the kernel after a close, also on a machine that stands still for a while.
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -208,15 +214,17 @@ fn readdir_of_many_entries_is_complete() {
     let found = names();
     assert_eq!(found.len(), 3000);
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
-    store.clear_log();
-    // Attributes come with the listing: no request for each name.
-    let long = output("ls", &["-l".as_ref(), mount.path("many").as_ref()]);
-    assert_eq!(long.lines().count(), 3001);
-    assert!(
-        store.log().len() < 300,
-        "{} requests for 3000 names",
-        store.log().len()
-    );
+    // Attributes come with the listing: no request for each name. The kernel believes them for a moment.
+    once_in_five(|_| {
+        let mount = Mount::new(&store);
+        store.clear_log();
+        let long = output("ls", &["-l".as_ref(), mount.path("many").as_ref()]);
+        assert_eq!(long.lines().count(), 3001);
+        match store.log().len() {
+            requests if requests < 300 => Ok(()),
+            requests => Err(format!("{requests} requests for 3000 names")),
+        }
+    });
 }
 
 #[test]

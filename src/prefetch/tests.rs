@@ -11,6 +11,7 @@ use super::*;
 use crate::memory::Budget;
 use crate::s3::fake::{FakeStore, Op, synthetic};
 use crate::s3::{ErrorKind, ListPage, ListedObject, ObjectInfo, PageToken, Restore, StorageClass};
+use crate::wait::{LONG, once_in_five};
 
 /// A file of this name and size.
 pub(super) fn file(key: &str, size: u64) -> File {
@@ -51,7 +52,6 @@ pub(super) fn names(order: &Order) -> Vec<String> {
 }
 
 const SIZE: u64 = 100 << 10;
-const SOON: Duration = Duration::from_secs(30);
 
 /// A prefetcher over a bucket.
 struct Scene {
@@ -98,11 +98,18 @@ impl Scene {
 
     /// Waits until something holds.
     fn wait(&self, what: &str, holds: impl Fn() -> bool) {
-        let end = Instant::now() + SOON;
+        let end = Instant::now() + LONG;
         while !holds() {
             assert!(Instant::now() < end, "{what}: {:?}", self.prefetcher);
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Waits until the thread has heard what was told so far, and has asked for all that follows
+    /// from it.
+    fn settle(&self) {
+        let found = block_on(self.prefetcher.follow(Vec::new()));
+        assert!(found.expect("an answer").is_empty());
     }
 
     /// Reads the first files in order, until those after them have been fetched, and returns how
@@ -114,6 +121,7 @@ impl Scene {
         }
         let next = &files[count];
         self.wait("the next file is fetched", || self.is_complete(next));
+        self.settle();
         count
     }
 
@@ -140,18 +148,24 @@ fn put(store: &FakeStore, i: u64) -> File {
 
 #[test]
 fn files_in_order_are_fetched_right_and_hardly_any_twice() {
-    let (scene, files) = Scene::directory(300);
-    for (i, file) in (0..).zip(&files) {
-        assert_eq!(scene.read(file), Ok(synthetic(i, 0..SIZE)), "{i}");
-    }
-    scene.wait("all is used", || scene.prefetcher.counters().held == 0);
-    let counters = scene.prefetcher.counters();
-    assert_eq!(counters.read, 300 * SIZE);
-    assert_eq!(counters.fetched, counters.hits * SIZE + counters.wasted);
-    // Whoever reads as fast as the worker fetches may ask for the same.
-    assert!(counters.wasted <= 30 * SIZE, "{counters:?}");
-    assert!(scene.store.count(Op::Get) <= 330);
-    assert_eq!(scene.budget.used(), 0);
+    once_in_five(|_| {
+        let (scene, files) = Scene::directory(300);
+        for (i, file) in (0..).zip(&files) {
+            assert_eq!(scene.read(file), Ok(synthetic(i, 0..SIZE)), "{i}");
+        }
+        scene.settle();
+        let counters = scene.prefetcher.counters();
+        assert_eq!((counters.held, scene.budget.used()), (0, 0));
+        assert_eq!(counters.read, 300 * SIZE);
+        assert_eq!(counters.fetched, counters.hits * SIZE + counters.wasted);
+        // Whoever reads as fast as the worker fetches may ask for the same: for many files, while
+        // the worker stands still.
+        if counters.wasted <= 30 * SIZE && scene.store.count(Op::Get) <= 330 {
+            Ok(())
+        } else {
+            Err(format!("{counters:?}"))
+        }
+    });
 }
 
 #[test]
@@ -161,12 +175,15 @@ fn open_of_what_is_under_way_waits_for_it() {
     // Somewhere behind what was fetched by now.
     let late = &files[60];
     scene.store.stall_get_after(late.key.as_str(), 0);
-    let mut at = next;
-    while !scene.prefetcher.shelf.contains(&late.key) {
-        scene.read(&files[at]).expect("it reads");
-        at += 1;
+    let is_here = || scene.prefetcher.shelf.contains(&late.key);
+    // Not that one itself, if this is faster than what is fetched.
+    for file in &files[next..60] {
+        if is_here() {
+            break;
+        }
+        scene.read(file).expect("it reads");
     }
-    scene.wait("a GET stands", || scene.store.waiting() == 1);
+    scene.wait("a GET stands", || scene.store.waiting() == 1 && is_here());
     let (reader, visit) = scene.prefetcher.open(late.clone());
     visit.note_reading();
     thread::scope(|threads| {
@@ -268,13 +285,19 @@ fn fetching_ahead_keeps_to_its_part_of_the_memory() {
     let store = FakeStore::new();
     let files: Vec<File> = (0..400).map(|i| put(&store, i)).collect();
     let limit = 4 << 20;
-    let scene = Scene::new(store, Budget::new(limit, 1 << 20));
-    for (i, file) in (0..).zip(&files) {
-        assert_eq!(scene.read(file), Ok(synthetic(i, 0..SIZE)), "{i}");
-        let held = scene.prefetcher.counters().held;
-        assert!(held <= limit / 8 * 5, "{held}");
-    }
-    assert!(scene.prefetcher.counters().hits > 100);
+    // While the worker stands still, files are read that it has not fetched.
+    once_in_five(|_| {
+        let scene = Scene::new(store.clone(), Budget::new(limit, 1 << 20));
+        for (i, file) in (0..).zip(&files) {
+            assert_eq!(scene.read(file), Ok(synthetic(i, 0..SIZE)), "{i}");
+            let held = scene.prefetcher.counters().held;
+            assert!(held <= limit / 8 * 5, "{held}");
+        }
+        match scene.prefetcher.counters() {
+            counters if counters.hits > 100 => Ok(()),
+            counters => Err(format!("{counters:?}")),
+        }
+    });
 }
 
 #[test]
@@ -333,12 +356,14 @@ fn files_are_fetched_in_an_order_that_was_told() {
     let found = block_on(scene.prefetcher.follow(keys)).expect("an answer");
     assert_eq!(found.iter().position(|is_found| !is_found), Some(50));
     assert_eq!(found.len(), 101);
-    let held = || scene.prefetcher.counters().held;
-    scene.wait("the first ones are fetched", || held() > 0);
     for file in &told {
+        // Whoever reads faster than is fetched finds nothing.
+        scene.wait("the next one is fetched", || {
+            scene.prefetcher.shelf.contains(&file.key)
+        });
         scene.read(file).expect("it reads");
     }
-    scene.wait("all is read", || held() == 0);
+    scene.wait("all is read", || scene.prefetcher.counters().held == 0);
     let gets = told.iter().map(|file| scene.gets(file)).sum::<usize>();
     assert!(gets < 110, "{gets}");
     assert!(scene.prefetcher.counters().hits > 90);
@@ -358,7 +383,7 @@ fn order_that_cannot_be_looked_up_is_an_error_and_changes_nothing() {
 fn what_nobody_opens_is_given_up_after_a_while_and_fetched_again_when_needed() {
     let store = FakeStore::new();
     let files: Vec<File> = (0..100).map(|i| put(&store, i)).collect();
-    let scene = Scene::with_patience(store, Budget::unlimited(), Duration::from_millis(100));
+    let scene = Scene::with_patience(store, Budget::unlimited(), Duration::from_millis(500));
     for part in [&files[..10], &files[50..60]] {
         let fetched = || scene.prefetcher.counters().fetched;
         let before = fetched();

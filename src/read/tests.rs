@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 
 use super::*;
 use crate::s3::fake::{FakeStore, Op, nothing_is_written, synthetic};
+use crate::wait::LONG;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -101,7 +102,7 @@ fn check_all(handle: &ReadHandle, reads: impl IntoIterator<Item = (u64, u64)>) -
 fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || sender.send(test()));
-    match receiver.recv_timeout(Duration::from_secs(60)) {
+    match receiver.recv_timeout(LONG) {
         Ok(value) => value,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("a reader was never served"),
         Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {

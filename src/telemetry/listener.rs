@@ -346,6 +346,7 @@ const MOST_LEFTOVERS: usize = 64;
 mod tests {
     use super::*;
     use crate::metrics::{Label, Snapshot, names};
+    use crate::wait::LONG;
 
     fn source() -> Source {
         Source::new([Label::new("bucket", "b")], || {
@@ -355,11 +356,27 @@ mod tests {
         })
     }
 
-    fn ask(mut stream: impl Read + Write, request: &str) -> String {
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        answer
+    /// Asks again without an answer: a test that stands still for long finds its connection closed.
+    fn ask<S: Read + Write>(connect: impl Fn() -> io::Result<S>, request: &str) -> String {
+        let answer = (0..5).find_map(|_| {
+            let mut stream = connect().expect("connected");
+            let mut answer = String::new();
+            stream.write_all(request.as_bytes()).ok()?;
+            stream.read_to_string(&mut answer).ok()?;
+            (!answer.is_empty()).then_some(answer)
+        });
+        answer.expect("answered")
+    }
+
+    /// Waits until nobody listens any more. A process that another test starts has the socket open
+    /// until it runs its program.
+    fn wait_for_refusal<S>(connect: impl Fn() -> io::Result<S>) {
+        let start = Instant::now();
+        while connect().is_ok() {
+            assert!(start.elapsed() < LONG, "connected");
+            // A socket keeps some hundred connections that nobody accepts.
+            thread::sleep(Duration::from_secs(1));
+        }
     }
 
     #[test]
@@ -399,7 +416,7 @@ mod tests {
             ("nonsense\r\n\r\n", "400 Bad Request", ""),
             (&long, "431 Request", ""),
         ] {
-            let answer = ask(TcpStream::connect(address).expect("connected"), request);
+            let answer = ask(|| TcpStream::connect(address), request);
             assert!(
                 answer.starts_with(&format!("HTTP/1.1 {status}")),
                 "{request}: {answer}"
@@ -407,10 +424,10 @@ mod tests {
             assert!(answer.contains(body), "{request}: {answer}");
         }
         let head = "HEAD /metrics HTTP/1.1\r\n\r\n";
-        let answer = ask(TcpStream::connect(address).expect("connected"), head);
+        let answer = ask(|| TcpStream::connect(address), head);
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
         drop(listener);
-        assert!(TcpStream::connect(address).is_err());
+        wait_for_refusal(|| TcpStream::connect(address));
     }
 
     #[test]
@@ -419,11 +436,14 @@ mod tests {
         let path = place.path().join("socket");
         let address = ListenAddress::Unix(path.clone());
         drop(UnixListener::bind(&path).expect("bound"));
+        wait_for_refusal(|| UnixStream::connect(&path));
         let listener = Listener::start(&address, source()).expect("started");
         let second = Listener::start(&address, source()).expect_err("in use");
         assert_eq!(second.kind(), ErrorKind::AddrInUse);
-        let stream = UnixStream::connect(&path).expect("connected");
-        let answer = ask(stream, "GET /metrics HTTP/1.1\r\n\r\n");
+        let answer = ask(
+            || UnixStream::connect(&path),
+            "GET /metrics HTTP/1.1\r\n\r\n",
+        );
         assert!(answer.contains("mount_s3_inodes"), "{answer}");
         drop(listener);
         assert!(!path.exists());

@@ -66,6 +66,7 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::LONG;
 
     #[test]
     fn work_is_done_regularly_and_at_the_end() {
@@ -75,7 +76,7 @@ mod tests {
             _ = send.send(tick);
         });
         for _ in 0..3 {
-            let tick = ticks.recv_timeout(Duration::from_secs(10));
+            let tick = ticks.recv_timeout(LONG);
             assert_eq!(tick, Ok(Tick::Regular));
         }
         drop(ticker.expect("a thread"));

@@ -68,9 +68,12 @@ impl Daemon {
 
     fn wait_for_end(&self) {
         wait_for("the process to end", LONG, || {
-            // A process that nobody waited for is a zombie, and has ended all the same.
+            // A process that nobody waited for is a zombie, and has ended all the same; but not before
+            // its last thread, which has its files until then.
+            let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
+            let is_last = threads.map_or(true, |threads| threads.count() <= 1);
             fs::read_to_string(format!("/proc/{}/stat", self.pid))
-                .map_or(true, |stat| stat.contains(") Z "))
+                .map_or(true, |stat| stat.contains(") Z ") && is_last)
                 .then_some(())
         });
     }

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use s3_test_server::{CA_FILE, Config, Fault, Model, ObjectSpec, Rule, Server, Stub, TlsConfig};
 use serde_json::Value;
@@ -17,10 +17,26 @@ use crate::support::{Outcome, mount_s3, run};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn doctor(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Outcome {
-    let mut command = mount_s3(&[&["doctor"], args].concat());
-    prepare(&mut command);
-    run(&mut command, LIMIT)
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+
+const MOST_TRIES: usize = 5;
+
+/// What it says. It gives up what has no answer within a few seconds, in a cache within one: a machine
+/// that stands still for that long has it asked again.
+fn doctor(args: &[&str], prepare: impl Fn(&mut Command)) -> Outcome {
+    let ask = || {
+        let mut command = mount_s3(&[&["doctor"], args].concat());
+        prepare(&mut command);
+        let began = Instant::now();
+        let outcome = run(&mut command, LIMIT);
+        (outcome, began.elapsed() < SHORTEST_PATIENCE)
+    };
+    for _ in 1..MOST_TRIES {
+        if let (outcome, true) = ask() {
+            return outcome;
+        }
+    }
+    ask().0
 }
 
 fn with_key(command: &mut Command) {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,15 +85,22 @@ fn stalled_store_does_not_hold_the_end() {
         let stalled = Rule::new(Fault::Latency { ms: 120_000 }).on(step);
         let (server, mount_point, mut child) = start(vec![stalled]);
         let path = mount_point.path().join("new");
+        let (ended, end_of_mount) = mpsc::channel::<()>();
         let writer = thread::spawn(move || {
             let mut file = File::create(path)?;
             file.write_all(&vec![1; 16 << 20])?;
             // The file stays open for longer than the mount: a sync before its end would store it.
-            thread::sleep(Duration::from_secs(8));
+            _ = end_of_mount.recv();
             file.sync_all()
+        });
+        // It is in the mount, and not in the directory below, when the mount goes.
+        wait_for("the upload to begin", LONG, || {
+            let is_stalled = server.model().rules[0].matched > 0;
+            (is_stalled || server.stats().count("UploadPart") > 0).then_some(())
         });
         thread::sleep(Duration::from_millis(800));
         end(&mut child, "TERM");
+        drop(ended);
         assert!(writer.join().expect("it ends").is_err(), "{step}");
         assert_eq!(server.keys(BUCKET), [""; 0], "{step}");
     }
@@ -105,7 +113,7 @@ fn close_that_waits_for_the_store_is_answered_before_the_end() {
     let path = mount_point.path().join("new");
     let writer = thread::spawn(move || fs::write(path, "text"));
     wait_for("the upload to begin", LONG, || {
-        (server.stats().requests_open > 0).then_some(())
+        (server.model().rules[0].matched > 0).then_some(())
     });
     end(&mut child, "TERM");
     let written = writer.join().expect("it ends").is_ok();

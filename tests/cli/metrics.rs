@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use s3_test_server::{Config, Fault, Model, Rule, Server};
 use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
 use crate::support::{Outcome, mount_s3, run};
-use crate::wait::wait_for;
+use crate::wait::{once_in_five, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the mount lets somebody who asks for figures take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store of one test's own.
 pub(crate) fn start_store() -> Server {
@@ -61,11 +65,13 @@ impl Mounted {
             mount_point,
             place,
         };
-        // The socket comes last.
-        wait_for("metrics to be served", LIMIT, || {
-            mounted.place.path().join("socket").exists().then_some(())
-        });
+        // The socket comes last, and a moment later somebody listens at it.
+        wait_for("metrics to be served", LIMIT, || mounted.connect().ok());
         mounted
+    }
+
+    fn connect(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(self.place.path().join("socket"))
     }
 
     fn path(&self, name: &str) -> String {
@@ -87,23 +93,35 @@ impl Mounted {
 
     /// All figures, as somebody gets them who accepts this; they must be of this type.
     fn get(&self, accept: &str, media: &str) -> String {
-        let stream = UnixStream::connect(self.place.path().join("socket"));
-        let mut stream = stream.expect("connected");
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
+        let answer = wait_for("an answer", LIMIT, || {
+            let began = Instant::now();
+            let answer = self.ask(accept);
+            let is_over = answer.as_deref().is_ok_and(is_whole) || began.elapsed() < PATIENCE;
+            is_over.then(|| answer.expect("answered"))
+        });
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains(media), "{head}");
         body.to_owned()
     }
 
+    fn ask(&self, accept: &str) -> io::Result<String> {
+        let mut stream = self.connect()?;
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     /// Unmounts, and waits for the end.
     pub(crate) fn end(&mut self) {
-        let status = Command::new("umount").arg(self.mount_point.path()).status();
-        assert!(status.expect("umount").success());
+        // A process that another test starts has files of this one open until it runs its program.
+        wait_for("umount", LIMIT, || {
+            let status = Command::new("umount").arg(self.mount_point.path()).status();
+            status.expect("umount").success().then_some(())
+        });
         wait_for("the process to end", LIMIT, || {
             self.child.try_wait().expect("ours")
         });
@@ -117,8 +135,17 @@ impl Drop for Mounted {
     }
 }
 
+/// Whether nothing of an answer is missing.
+fn is_whole(answer: &str) -> bool {
+    let parts = answer.split_once("\r\n\r\n");
+    parts.is_some_and(|(head, body)| {
+        let length = format!("\r\nContent-Length: {}\r\n", body.len());
+        head.contains(&length)
+    })
+}
+
 /// Figures in the text format of Prometheus, each of which was checked to be well formed.
-struct Scrape(BTreeMap<String, f64>);
+pub(crate) struct Scrape(BTreeMap<String, f64>);
 
 impl Scrape {
     fn parse(text: &str) -> Self {
@@ -201,17 +228,26 @@ impl Scrape {
     }
 }
 
-/// Waits until the mount and the store have counted the same requests: the mount counts one when
-/// its telemetry comes, a moment after its answer.
-fn settle(mounted: &Mounted, server: &Server) -> Scrape {
+/// Waits until the mount and the store have counted the same requests, and nothing is open any more: the
+/// mount counts a request when its telemetry comes, a moment after its answer, and the kernel tells of
+/// the end of a file a moment after it was closed.
+pub(crate) fn settle(mounted: &Mounted, server: &Server) -> Scrape {
     wait_for("the same counts of requests", LIMIT, || {
         let (scrape, stats) = (mounted.scrape(), server.stats());
         let is_same = |(operation, stats): (&String, &s3_test_server::OperationStats)| {
             scrape.requests(operation) == stats.count
         };
         let all = scrape.sum("mount_s3_s3_requests_total", &[]);
-        (stats.operations.iter().all(is_same) && all == stats.requests()).then_some(scrape)
-    })
+        // Of what is counted of a request, its time is the last; those that were canceled have none.
+        let timed = scrape.sum("mount_s3_s3_request_latency_seconds_count", &[]);
+        let canceled = scrape.sum("mount_s3_s3_requests_canceled_total", &[]);
+        let is_settled = stats.operations.iter().all(is_same)
+            && all == stats.requests()
+            && all == timed + canceled
+            && scrape.sum("mount_s3_open_handles", &[]) == 0;
+        is_settled.then_some(())
+    });
+    mounted.scrape()
 }
 
 #[test]
@@ -239,10 +275,14 @@ fn counts_are_those_of_the_store() {
         stats.count("UploadPart") >= 3 && stats.count("PutObject") == 3,
         "{stats:?}"
     );
-    for (operation, stats) in &stats.operations {
+    for operation in stats.operations.keys() {
         let label = format!("s3_request=\"{operation}\"");
         let received = scrape.sum("mount_s3_s3_received_bytes_total", &[&label]);
-        assert_eq!(received, stats.body_bytes_sent, "{operation}");
+        // The store counts them after they were sent.
+        wait_for(&format!("{received} bytes of {operation}"), LIMIT, || {
+            let sent = server.stats().operations[operation].body_bytes_sent;
+            (sent == received).then_some(())
+        });
     }
     let sent = |operation: &str| {
         let label = format!("s3_request=\"{operation}\"");
@@ -312,9 +352,22 @@ fn openmetrics_has_the_same_figures_by_the_library_of_prometheus() {
     fs::read(mounted.path("f")).expect("read");
     assert!(fs::read(mounted.path("missing")).is_err());
     settle(&mounted, &server);
-    let text = mounted.get("text/plain", "text/plain; version=0.0.4");
+    let text = || mounted.get("text/plain", "text/plain; version=0.0.4");
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
-    let open = mounted.get(accept, "application/openmetrics-text; version=1.0.0");
+    // Time, memory and processor time go on.
+    let stays = |line: &&str| {
+        let own = ["mount_s3_process_", "mount_s3_uptime_"];
+        !own.iter().any(|own| line.contains(own))
+    };
+    // What the kernel tells the mount between two answers is in one of them only.
+    let (text, open) = wait_for("figures that stay", LIMIT, || {
+        let before = text();
+        let open = mounted.get(accept, "application/openmetrics-text; version=1.0.0");
+        let after = text();
+        let lines = before.lines().filter(stays);
+        let is_same = lines.eq(after.lines().filter(stays));
+        is_same.then_some((after, open))
+    });
     let text = read_by_prometheus("prometheus_client.parser", &text);
     let open = read_by_prometheus("prometheus_client.openmetrics.parser", &open);
     let names = |figures: &BTreeMap<String, f64>| figures.keys().cloned().collect::<Vec<_>>();
@@ -328,11 +381,7 @@ fn openmetrics_has_the_same_figures_by_the_library_of_prometheus() {
             .any(|name| name.contains(r#"('team', 'a "b"')"#))
     );
     for (name, value) in &open {
-        // Time, memory and processor time go on.
-        if !["mount_s3_process_", "mount_s3_uptime_"]
-            .iter()
-            .any(|own| name.contains(own))
-        {
+        if stays(&name.as_str()) {
             assert_eq!(text.get(name), Some(value), "{name}");
         }
     }
@@ -368,20 +417,26 @@ fn failures_and_retries_are_counted_by_status() {
 
 #[test]
 fn log_has_what_has_changed_and_the_last_of_it() {
-    let server = start_store();
-    server.put_bytes(BUCKET, "f", &[1; 100_000]);
-    let mut mounted = Mounted::start(&server, &["--log-metrics"], &[]);
-    fs::read(mounted.path("f")).expect("read");
-    mounted.end();
-    let log = mounted.log();
-    for line in [
-        "INFO  metrics] s3.received_bytes{s3_request=GetObject}: 100000 (+100000, ",
-        "INFO  metrics] fuse.io_size{fuse_request=read}: n=",
-        "INFO  metrics] process.memory_usage: ",
-    ] {
-        assert!(log.contains(line), "{line}\n{log}");
-    }
-    assert!(!log.contains("s3_request=PutObject"), "{log}");
+    const RECEIVED: &str =
+        "INFO  metrics] s3.received_bytes{s3_request=GetObject}: 100000 (+100000, ";
+    once_in_five(|_| {
+        let server = start_store();
+        server.put_bytes(BUCKET, "f", &[1; 100_000]);
+        let mut mounted = Mounted::start(&server, &["--log-metrics"], &[]);
+        fs::read(mounted.path("f")).expect("read");
+        settle(&mounted, &server);
+        mounted.end();
+        let log = mounted.log();
+        for line in [
+            "INFO  metrics] fuse.io_size{fuse_request=read}: n=",
+            "INFO  metrics] process.memory_usage: ",
+        ] {
+            assert!(log.contains(line), "{line}\n{log}");
+        }
+        assert!(!log.contains("s3_request=PutObject"), "{log}");
+        // Lines are written each 5 seconds, too, perhaps while the answer arrives.
+        log.contains(RECEIVED).then_some(()).ok_or(log)
+    });
 }
 
 #[test]
@@ -423,6 +478,7 @@ fn top_prints_what_a_mount_does() {
     let mounted = Mounted::start(&server, &["--read-only"], &[]);
     let file = mounted.path("dir/file\u{1b}[2J");
     assert_eq!(fs::read(&file).expect("read").len(), 1 << 20);
+    settle(&mounted, &server);
     let below = mounted.path("dir");
     for directory in [mounted.mount_point.text(), &below] {
         let outcome = run(
@@ -462,6 +518,7 @@ struct Terminal {
     child: Child,
     keys: ChildStdin,
     seen: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -481,7 +538,7 @@ impl Terminal {
         let seen = Arc::<Mutex<String>>::default();
         let mut out = child.stdout.take().expect("piped");
         let to = Arc::clone(&seen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = out.read(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]);
@@ -491,7 +548,12 @@ impl Terminal {
             }
         });
         let keys = child.stdin.take().expect("piped");
-        Self { child, keys, seen }
+        Self {
+            child,
+            keys,
+            seen,
+            reader,
+        }
     }
 
     fn seen(&self) -> String {
@@ -508,9 +570,13 @@ impl Terminal {
     /// Waits for the end, and for the terminal to be as it was; gives the exit status.
     fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("top to end", LIMIT, || self.child.try_wait().expect("ours"));
-        self.wait_for_text("\u{1b}[?1049l");
-        assert!(self.seen().contains("\u{1b}[?25h"), "the cursor is shown");
-        (status.code(), self.seen())
+        wait_for("the last of what it shows", LIMIT, || {
+            self.reader.is_finished().then_some(())
+        });
+        let seen = self.seen();
+        assert!(seen.contains("\u{1b}[?1049l"), "the screen is left");
+        assert!(seen.contains("\u{1b}[?25h"), "the cursor is shown");
+        (status.code(), seen)
     }
 }
 

@@ -8,7 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use s3_test_server::{Config, Fault, Model, ObjectSpec, Rule, Server};
 use tempfile::TempDir;
@@ -261,7 +260,7 @@ fn doctor_tells_no_secret() {
             .env("AWS_ENDPOINT_URL", server.endpoint())
             .env("MOUNTPOINT_LOG", "trace");
         source.give(&mut command, place.path());
-        let outcome = run(&mut command, Duration::from_secs(30));
+        let outcome = run(&mut command, LONG);
         assert!(outcome.stdout.contains("; key "), "{outcome:?}");
         for secret in SECRETS {
             assert!(!outcome.stdout.contains(secret), "{source:?}: {secret}");

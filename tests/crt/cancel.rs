@@ -8,7 +8,8 @@ use mount_s3::crt::ErrorKind;
 use mount_s3::crt::s3::{Flow, RequestKind, RequestOptions};
 
 use crate::server::{Answer, Server};
-use crate::support::{Event, Fixture, MIB, Recorder, start_get};
+use crate::support::{Event, Fixture, MIB, PATIENCE, Recorder, start_get};
+use crate::wait::wait_for;
 
 #[test]
 fn cancel_before_anything_was_sent_ends_the_request() {
@@ -132,7 +133,7 @@ fn drop_of_a_future_cancels_its_request() {
     );
     let message = client.message("HEAD", "/bucket/key").unwrap();
     let mut future = client.send(message, &options).unwrap();
-    was_closed.recv_timeout(Duration::from_secs(30)).unwrap();
+    was_closed.recv_timeout(PATIENCE).unwrap();
     assert!((&mut future).now_or_never().is_none());
     drop((future, uri, client));
     // Were the request still under way, the client could not end.
@@ -161,9 +162,7 @@ fn futures_dropped_at_once_leave_nothing() {
 }
 
 fn wait_for_request(server: &Server) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while server.seen().is_empty() {
-        assert!(Instant::now() < deadline, "no request arrived");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("a request", PATIENCE, || {
+        (!server.seen().is_empty()).then_some(())
+    });
 }

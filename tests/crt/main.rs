@@ -15,3 +15,5 @@ mod pool;
 mod sending;
 mod server;
 mod support;
+#[path = "../support/wait.rs"]
+mod wait;

@@ -215,6 +215,7 @@ fn a_panic_while_a_body_is_sent_fails_that_request_only() {
 struct TidiesUp {
     next: Mutex<Option<(Client, Uri, Recorder)>>,
     tidies_up: bool,
+    ended: Arc<AtomicBool>,
 }
 
 impl RequestEvents for TidiesUp {
@@ -234,6 +235,7 @@ impl RequestEvents for TidiesUp {
         if let Ok(request) = client.start(message, &options, recorder) {
             request.detach();
         }
+        self.ended.store(true, Ordering::SeqCst);
     }
 }
 
@@ -253,17 +255,20 @@ fn a_shutdown_waits_for_what_tidies_up_and_refuses_all_else() {
         let recorder = Recorder::new();
         let next = (client.clone(), fixture.uri(&server.endpoint()), recorder);
         let recorder = next.2.clone();
+        let ended = Arc::new(AtomicBool::new(false));
         let events = TidiesUp {
             next: Mutex::new(Some(next)),
             tidies_up,
+            ended: Arc::clone(&ended),
         };
         let request = put(&client, &uri, lent(MIB).0, events);
         while server.seen().is_empty() {
             thread::sleep(Duration::from_millis(1));
         }
         drop((client, uri));
+        // It is held until the shutdown has begun, which ends it.
         let ending = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(500));
+            wait_for("the shutdown", &ended);
             drop(request);
         });
         fixture.end();

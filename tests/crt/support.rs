@@ -13,11 +13,12 @@ use mount_s3::crt::{
 };
 
 use crate::server::{Server, byte_at};
+use crate::wait::LONG;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
 /// Longer than anything takes that works.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = LONG;
 
 /// A runtime, alone in the process.
 pub(crate) struct Fixture {
@@ -252,6 +253,13 @@ impl RequestEvents for Recorder {
 /// Runs the test of this name in a process of its own, where [`in_subprocess`] holds, with the
 /// variables given and no other of AWS.
 pub(crate) fn run_in_subprocess(test: &str, environment: &[(&str, &str)]) {
+    if let Err(output) = try_in_subprocess(test, environment) {
+        panic!("{output}");
+    }
+}
+
+/// As [`run_in_subprocess`]; if the test fails it is an error with what it has written.
+pub(crate) fn try_in_subprocess(test: &str, environment: &[(&str, &str)]) -> Result<(), String> {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command
         .args(["--exact", test, "--nocapture"])
@@ -265,11 +273,11 @@ pub(crate) fn run_in_subprocess(test: &str, environment: &[(&str, &str)]) {
     command.envs(environment.iter().copied());
     let output = command.output().expect("run this binary");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr),
-    );
+    if output.status.success() && text.contains("1 passed") {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{text}\n{stderr}"))
 }
 
 pub(crate) fn in_subprocess() -> bool {

@@ -14,8 +14,9 @@ use crate::reading::Random;
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
+use crate::support::wait::{LONG, wait_for};
 
-/// Rounds, in each of which two daemons are killed.
+/// Rounds, at least, in each of which two daemons are killed.
 const ROUNDS: u64 = 100;
 
 /// The length of each object, in bytes; together they are more than the cache may take.
@@ -84,7 +85,9 @@ fn killed_daemons_leave_a_cache_that_gives_the_right_bytes() {
     let mounting = store.mounting(&objects.bucket).with(&options);
     let mounting = mounting.with(&["--metadata-ttl", "minimal", "--read-only"]);
     let mut random = Random(objects.random);
-    for round in 0..ROUNDS {
+    let mut round = 0;
+    // A machine that is slow takes more of them to read as much.
+    while round < ROUNDS || objects.read.load(Ordering::Relaxed) <= ROUNDS * 4 {
         let mut mounts = [mounting.mount(), mounting.mount()];
         thread::scope(|scope| {
             let objects = &objects;
@@ -110,16 +113,19 @@ fn killed_daemons_leave_a_cache_that_gives_the_right_bytes() {
             let object = usize::try_from(random.below(LENGTHS.len() as u64)).expect("small");
             objects.replace(object, 1000 + round);
         }
+        round += 1;
+        let read = objects.read.load(Ordering::Relaxed);
+        assert!(round < 5 * ROUNDS, "only {read} objects were read in whole");
     }
-    let read = objects.read.load(Ordering::Relaxed);
-    assert!(read > ROUNDS * 4, "only {read} objects were read in whole");
-    // It is of use still.
+    // It is of use still, once there is room.
     let mount = mounting.mount();
-    let before = store.count("GetObject");
-    for _ in 0..20 {
-        check_one(&objects, &mount, 3);
-    }
-    assert!(store.count("GetObject") <= before + 1);
+    wait_for("it is read from the cache", LONG, || {
+        let before = store.count("GetObject");
+        for _ in 0..20 {
+            check_one(&objects, &mount, 3);
+        }
+        (store.count("GetObject") <= before + 1).then_some(())
+    });
 }
 
 fn check_one(objects: &Objects<'_>, mount: &Mount, object: usize) {

@@ -180,8 +180,10 @@ fn disk_that_fails_never_fails_a_read_and_is_used_again_when_it_works() {
             read(&mount, &new);
             read(&mount, &known);
         }
-        // What was written is lost without a word to who wrote it, unless somebody asks.
+        // What was written is lost without a word to who wrote it, unless somebody asks. What was still
+        // to be written when the disk began to fail, memory has at first.
         wait_for("the failure is counted", LIMIT, || {
+            read(&mount, &known);
             (scene.figure("cache_errors") > errors).then_some(())
         });
         scene.disk.fail(false, false);

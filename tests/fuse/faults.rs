@@ -13,19 +13,18 @@ use crate::namespace::{assert_errno, assert_stale, names};
 use crate::reading::{MIB, Random, bytes};
 use crate::support::local::Local;
 use crate::support::store::TestStore;
+use crate::support::wait::{LONG, once_in_five, wait_for, within};
 
 const SEED: u64 = 77;
 const LENGTH: u64 = 40 * MIB + 999;
 
 #[test]
 fn slow_down_answers_are_retried() {
-    read_under(
-        Model {
-            slow_down_rate: 0.2,
-            ..Model::default()
-        },
-        Duration::from_secs(60),
-    );
+    let took = read_under(Model {
+        slow_down_rate: 0.2,
+        ..Model::default()
+    });
+    assert!(took < LONG, "took {took:?}");
 }
 
 #[test]
@@ -40,13 +39,11 @@ fn resets_before_and_within_bodies_are_retried() {
         .on("GetObject")
         .rate(0.2),
     ];
-    read_under(
-        Model {
-            rules,
-            ..Model::default()
-        },
-        Duration::from_secs(60),
-    );
+    let took = read_under(Model {
+        rules,
+        ..Model::default()
+    });
+    assert!(took < LONG, "took {took:?}");
 }
 
 #[test]
@@ -56,13 +53,13 @@ fn truncated_bodies_are_retried_at_once() {
     })
     .on("GetObject")
     .times(3);
-    read_under(
-        Model {
-            rules: vec![rule],
+    once_in_five(|_| {
+        let took = read_under(Model {
+            rules: vec![rule.clone()],
             ..Model::default()
-        },
-        Duration::from_secs(25),
-    );
+        });
+        within(took, Duration::from_secs(25))
+    });
 }
 
 #[test]
@@ -72,13 +69,11 @@ fn stalled_bodies_are_retried() {
         seconds: 600.0,
     };
     let rule = Rule::new(stall).on("GetObject").times(2);
-    read_under(
-        Model {
-            rules: vec![rule],
-            ..Model::default()
-        },
-        Duration::from_secs(60),
-    );
+    let took = read_under(Model {
+        rules: vec![rule],
+        ..Model::default()
+    });
+    assert!(took < LONG, "took {took:?}");
 }
 
 #[test]
@@ -244,121 +239,132 @@ fn object_deleted_while_being_read_is_old_bytes_or_an_error() {
 
 #[test]
 fn slow_request_of_one_file_does_not_hold_up_another() {
-    let (store, bucket) = planted();
-    store.plant(&bucket, "slow", LENGTH, SEED);
-    let mount = store.mounting(&bucket).mount();
-    let late = Rule::new(Fault::Latency { ms: 8_000 })
-        .on("GetObject")
-        .under("slow");
-    store.set_model(Model {
-        rules: vec![late],
-        ..Model::default()
+    once_in_five(|_| {
+        let (store, bucket) = planted();
+        store.plant(&bucket, "slow", LENGTH, SEED);
+        let mount = store.mounting(&bucket).mount();
+        let late = Rule::new(Fault::Latency { ms: 8_000 })
+            .on("GetObject")
+            .under("slow");
+        store.set_model(Model {
+            rules: vec![late],
+            ..Model::default()
+        });
+        let slow = thread::spawn({
+            let path = mount.join("slow");
+            move || fs::read(path).unwrap()
+        });
+        wait_for("the slow request", LONG, || {
+            (store.matched(0) > 0).then_some(())
+        });
+        let start = Instant::now();
+        assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH));
+        let took = start.elapsed();
+        assert!(slow.join().unwrap() == bytes(SEED, 0, LENGTH));
+        within(took, Duration::from_secs(7))
     });
-    let slow = thread::spawn({
-        let path = mount.join("slow");
-        move || fs::read(path).unwrap()
-    });
-    thread::sleep(Duration::from_millis(200));
-    let start = Instant::now();
-    assert!(fs::read(mount.join("f")).unwrap() == bytes(SEED, 0, LENGTH));
-    assert!(
-        start.elapsed() < Duration::from_secs(7),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(slow.join().unwrap() == bytes(SEED, 0, LENGTH));
 }
 
 #[test]
 fn stalled_part_is_asked_for_again_and_nothing_else_is() {
     const SIZE: u64 = 64 * MIB;
-    let (store, bucket) = planted();
-    store.plant(&bucket, "large", SIZE, SEED);
     for after_bytes in [0, 3 * MIB] {
-        let mount = store.mounting(&bucket).mount();
-        let stall = Fault::Stall {
-            after_bytes,
-            seconds: 8.0,
-        };
-        // The first request is for the object's head, and those after it for the parts.
-        let sixth = Rule {
-            skip: 6,
-            ..Rule::new(stall).on("GetObject").times(1)
-        };
-        store.set_model(Model {
-            rules: vec![sixth],
-            ..Model::default()
+        once_in_five(|_| {
+            let (store, bucket) = planted();
+            store.plant(&bucket, "large", SIZE, SEED);
+            let mount = store.mounting(&bucket).mount();
+            let stall = Fault::Stall {
+                after_bytes,
+                seconds: 8.0,
+            };
+            // The first request is for the object's head, and those after it for the parts.
+            let sixth = Rule {
+                skip: 6,
+                ..Rule::new(stall).on("GetObject").times(1)
+            };
+            store.set_model(Model {
+                rules: vec![sixth],
+                ..Model::default()
+            });
+            let start = Instant::now();
+            assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
+            within(start.elapsed(), Duration::from_secs(3))?;
+            assert_eq!(store.faults_fired(), 1);
+            let fetched = store.body_bytes_sent();
+            match fetched <= SIZE + SIZE / 100 + 8 * MIB {
+                true => Ok(()),
+                false => Err(format!("{fetched} bytes were sent")),
+            }
         });
-        let before = store.body_bytes_sent();
-        let start = Instant::now();
-        assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(3), "took {took:?}");
-        assert_eq!(store.faults_fired(), 1);
-        let fetched = store.body_bytes_sent() - before;
-        assert!(
-            fetched <= SIZE + SIZE / 100 + 8 * MIB,
-            "{fetched} bytes were sent"
-        );
     }
 }
 
 #[test]
 fn store_without_stalls_sends_every_byte_once() {
     const SIZE: u64 = 64 * MIB;
-    let (store, bucket) = planted();
-    store.plant(&bucket, "large", SIZE, SEED);
-    let mount = store.mounting(&bucket).mount();
-    assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
-    assert_eq!(store.body_bytes_sent(), SIZE);
+    // A machine that stands still for a second is a store that stalls.
+    once_in_five(|_| {
+        let (store, bucket) = planted();
+        store.plant(&bucket, "large", SIZE, SEED);
+        let mount = store.mounting(&bucket).mount();
+        assert!(fs::read(mount.join("large")).unwrap() == bytes(SEED, 0, SIZE));
+        match store.body_bytes_sent() {
+            SIZE => Ok(()),
+            sent => Err(format!("{sent} bytes were sent")),
+        }
+    });
 }
 
 #[test]
 fn jitter_costs_no_more_than_a_per_cent_and_a_part() {
     const READS: u64 = 1_000;
     const LENGTH: u64 = 64 << 10;
-    let store = Local::start();
-    let bucket = store.fresh_bucket();
-    store.plant(&bucket, "large", 4 << 30, SEED);
-    let mount = store.mounting(&bucket).mount();
     let late = |ms, rate| Rule::new(Fault::Latency { ms }).on("GetObject").rate(rate);
-    store.set_model(Model {
-        first_byte_ms: 2,
-        rules: vec![late(15, 0.2), late(300, 0.005)],
-        ..Model::default()
-    });
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(mount.join("large"))
-        .unwrap();
-    let before = store.body_bytes_sent();
-    thread::scope(|scope| {
-        for reader in 0..4 {
-            let file = &file;
-            scope.spawn(move || {
-                let mut random = Random(reader);
-                for _ in 0..READS / 4 {
-                    let offset = (1 + random.below((4 << 30) / LENGTH - 1)) * LENGTH;
-                    let mut buffer = vec![0; usize::try_from(LENGTH).unwrap()];
-                    file.read_exact_at(&mut buffer, offset).unwrap();
-                    assert!(buffer == bytes(SEED, offset, LENGTH), "bytes at {offset}");
-                }
-            });
+    once_in_five(|_| {
+        let store = Local::start();
+        let bucket = store.fresh_bucket();
+        store.plant(&bucket, "large", 4 << 30, SEED);
+        let mount = store.mounting(&bucket).mount();
+        store.set_model(Model {
+            first_byte_ms: 2,
+            rules: vec![late(15, 0.2), late(300, 0.005)],
+            ..Model::default()
+        });
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(mount.join("large"))
+            .unwrap();
+        let before = store.body_bytes_sent();
+        thread::scope(|scope| {
+            for reader in 0..4 {
+                let file = &file;
+                scope.spawn(move || {
+                    let mut random = Random(reader);
+                    for _ in 0..READS / 4 {
+                        let offset = (1 + random.below((4 << 30) / LENGTH - 1)) * LENGTH;
+                        let mut buffer = vec![0; usize::try_from(LENGTH).unwrap()];
+                        file.read_exact_at(&mut buffer, offset).unwrap();
+                        assert!(buffer == bytes(SEED, offset, LENGTH), "bytes at {offset}");
+                    }
+                });
+            }
+        });
+        let fetched = store.body_bytes_sent() - before;
+        let asked = READS * LENGTH;
+        if fetched > asked + asked / 100 + 8 * MIB {
+            return Err(format!("{fetched} bytes were sent for {asked}"));
+        }
+        match store.matched(0) - READS {
+            1..100 => Ok(()),
+            again => Err(format!("{again} requests were hedged")),
         }
     });
-    let fetched = store.body_bytes_sent() - before;
-    let asked = READS * LENGTH;
-    assert!(
-        fetched <= asked + asked / 100 + 8 * MIB,
-        "{fetched} bytes were sent for {asked}"
-    );
-    let again = store.matched(0) - READS;
-    assert!((1..100).contains(&again), "{again} requests were hedged");
 }
 
-/// Mounts an object of a server of its own, reads it whole and in random places under `model`.
-fn read_under(model: Model, limit: Duration) {
+/// Mounts an object of a server of its own, reads it whole and in random places under `model`, and
+/// tells how long that took.
+fn read_under(model: Model) -> Duration {
     let (store, bucket) = planted();
     let mount = store.mounting(&bucket).mount();
     store.set_model(model);
@@ -375,8 +381,9 @@ fn read_under(model: Model, limit: Duration) {
         file.read_exact_at(&mut buffer, offset).unwrap();
         assert!(buffer == bytes(SEED, offset, 200_000), "bytes at {offset}");
     }
-    assert!(start.elapsed() < limit, "took {:?}", start.elapsed());
+    let took = start.elapsed();
     assert!(store.faults_fired() > 0, "the model struck no request");
+    took
 }
 
 /// A server of its own with one object, `f`.

@@ -62,7 +62,7 @@ impl Scene {
         for key in [DEEP, "top"] {
             assert_is(&mount, key, 1);
         }
-        settle(self.cache.path());
+        settle(self.cache.path(), 2);
         assert!(mount.unmount().success());
     }
 
@@ -142,7 +142,7 @@ fn many_small_files_are_read_without_asking_for_any_of_them_after_a_restart() {
         read.collect()
     };
     let expected = read(&mount);
-    settle(scene.cache.path());
+    settle(scene.cache.path(), FILES);
     assert!(mount.unmount().success());
     let mount = scene.mount(&[]);
     let [heads, lists, gets] = scene.asked(|| assert!(read(&mount) == expected));
@@ -257,7 +257,7 @@ fn own_changes_are_seen_by_the_next_mount() {
             assert_is(mount, key, 1);
         }
     }
-    settle(scene.cache.path());
+    settle(scene.cache.path(), all.len() as u64);
     assert!(first.unmount().success());
     let mut changing = scene.mount(CHANGING);
     for key in all {
@@ -454,8 +454,9 @@ fn mount_with_much_to_remember_is_ready_at_once() {
     let name = |number: u64| mount.join(&format!("many/{number:07}"));
     let mut number = 0;
     wait_for("it is remembered", LONG, || {
-        // Of a page that is at hand it would be known as well.
+        // Of a page that is at hand it would be known as well. There are numbers for 133 seconds.
         number += 1501;
+        thread::sleep(Duration::from_millis(700));
         let stat = || fs::metadata(name(number)).expect("there").len();
         (scene.asked(stat) == [0, 0, 0]).then_some(())
     });

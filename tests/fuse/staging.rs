@@ -15,6 +15,7 @@ use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
+use crate::writeback::wait_for_no_upload;
 
 on_all_stores!(writes_in_any_order_are_stored);
 
@@ -285,7 +286,7 @@ fn failed_upload_is_told_by_close_and_tried_again() {
         open(&mount, name).sync_all().unwrap();
         assert!(local.body(&bucket, name).unwrap() == body);
     }
-    assert_eq!(local.uploads(&bucket), [""; 0]);
+    wait_for_no_upload(&local, &bucket);
     // What could not be stored is tried once more at the end of the mount.
     denied("PutObject");
     let file = File::create(mount.join("last")).unwrap();

@@ -199,6 +199,8 @@ fn killed_daemon_leaves_the_old_version_or_the_new_one_whole() {
             mount.kill();
             writing.join().expect("it ends with the daemon")
         });
+        // What the daemon has asked for may be done after its end.
+        local.wait_for_no_connection();
         let body = local.body(&bucket, "f").expect("one version");
         assert!(body == new || body == old && !written, "{wait} ms");
         assert_eq!(local.keys(&bucket), ["f"]);

@@ -1,7 +1,7 @@
 //! Copies and renames.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use mount_s3::s3::{
@@ -11,6 +11,7 @@ use mount_s3::s3::{
 use s3_test_server::{Config, Fault, ObjectSpec, Rule};
 
 use super::store_suite::{etag, key};
+use super::stores::wait::{LONG, once_in_five, wait_for, within};
 use super::support::{BUCKET, Fixture, MIB};
 use super::write::{map, put, request};
 
@@ -199,31 +200,38 @@ fn a_large_copy_that_fails_leaves_nothing() {
     fixture.plant("large", 10, LARGE);
     let error = block_on(fixture.store.copy(request)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
-    let wait = Duration::from_millis(10);
-    (0..1000).find(|_| {
-        std::thread::sleep(wait);
-        fixture.server.uploads(BUCKET).is_empty()
+    wait_for("no upload is left", LONG, || {
+        fixture.server.uploads(BUCKET).is_empty().then_some(())
     });
-    assert!(fixture.server.uploads(BUCKET).is_empty());
     assert_eq!(fixture.server.keys(BUCKET), ["large"]);
 }
 
 #[test]
 fn a_large_copy_is_never_of_two_versions() {
-    let (fixture, request) = with_large_source();
-    fixture.rules(&[
-        Rule::new(Fault::Unaware).on("UploadPartCopy"),
-        Rule::new(Fault::Latency { ms: 1000 }).on("UploadPartCopy"),
-    ]);
-    let copied = std::thread::scope(|scope| {
-        let copying = scope.spawn(|| block_on(fixture.store.copy(request)));
-        std::thread::sleep(Duration::from_millis(500));
-        fixture.plant("large", 10, LARGE);
-        copying.join().expect("it ends")
+    // A version that comes later than that may come when all parts are there.
+    let latency = Duration::from_secs(2);
+    once_in_five(|_| {
+        let (fixture, request) = with_large_source();
+        fixture.rules(&[
+            Rule::new(Fault::Unaware).on("UploadPartCopy"),
+            Rule::new(Fault::Latency { ms: 2000 }).on("UploadPartCopy"),
+        ]);
+        let start = Instant::now();
+        let (copied, took) = std::thread::scope(|scope| {
+            let copying = scope.spawn(|| block_on(fixture.store.copy(request)));
+            wait_for("a part is asked for", LONG, || {
+                (fixture.server.model().rules[1].matched > 0).then_some(())
+            });
+            fixture.plant("large", 10, LARGE);
+            let took = start.elapsed();
+            (copying.join().expect("it ends"), took)
+        });
+        within(took, latency)?;
+        let error = copied.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+        assert_eq!(fixture.server.keys(BUCKET), ["large"]);
+        Ok(())
     });
-    let error = copied.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
-    assert_eq!(fixture.server.keys(BUCKET), ["large"]);
 }
 
 #[test]

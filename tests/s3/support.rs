@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use mount_s3::crt::{Runtime, RuntimeConfig};
-use mount_s3::s3::{Auth, BucketName, Error, Restore, S3Config, S3Store, Store};
+use mount_s3::s3::{Auth, BucketName, Error, ErrorKind, Restore, S3Config, S3Store, Store};
 use s3_test_server::{Config, Model, ObjectSpec, RestoreSpec, Rule, Server};
 
 use super::store_suite::{Archive, Bucket};
+use super::stores::wait::LONG;
 
 pub(crate) const BUCKET: &str = "bucket";
 pub(crate) const MIB: u64 = 1 << 20;
-
-/// Longer than the 30 seconds that a connection may live on after a failed TLS handshake.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A CRT runtime that has to end without anything left.
 pub(crate) struct Crt(Option<Runtime>);
@@ -26,7 +24,22 @@ impl Crt {
         ))
     }
 
+    /// Connects, and again when it takes too long, which on a machine that stands still for a
+    /// while is nobody's fault.
     pub(crate) fn connect(&self, config: S3Config) -> Result<S3Store, Error> {
+        let mut connected = self.connect_once(config.clone());
+        for _ in 1..5 {
+            match &connected {
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    connected = self.connect_once(config.clone());
+                }
+                _ => break,
+            }
+        }
+        connected
+    }
+
+    pub(crate) fn connect_once(&self, config: S3Config) -> Result<S3Store, Error> {
         let runtime = self.0.as_ref().expect("it runs");
         block_on(S3Store::connect(runtime, config))
     }
@@ -34,7 +47,8 @@ impl Crt {
 
 impl Drop for Crt {
     fn drop(&mut self) {
-        let ended = self.0.take().map(|runtime| runtime.shutdown(PATIENCE));
+        // A connection may live on for 30 seconds after a failed TLS handshake.
+        let ended = self.0.take().map(|runtime| runtime.shutdown(LONG));
         if !std::thread::panicking() {
             assert_eq!(
                 ended.map(|ended| ended.is_ok()),
@@ -156,16 +170,22 @@ pub(crate) fn server(config: Config) -> Server {
     Server::start(config).expect("a server")
 }
 
-/// How to reach `server`, with small parts and little patience.
+/// How to reach `server`, with small parts, and with patience: what is asked again because the
+/// machine stands still for a while would count twice.
 pub(crate) fn config(server: &Server) -> S3Config {
     S3Config {
         endpoint_url: Some(server.endpoint()),
         region: Some("us-east-1".to_owned()),
         part_bytes: MIB,
         write_part_bytes: MIB,
-        stall_timeout: Duration::from_secs(2),
+        stall_timeout: LONG,
         ..with_key("test", "test")
     }
+}
+
+/// Lets a request be tried again soon when nothing comes.
+pub(crate) fn impatient(config: &mut S3Config) {
+    config.stall_timeout = Duration::from_secs(2);
 }
 
 /// The credentials of the server, or others.

@@ -10,7 +10,8 @@ use mount_s3::s3::{
 use s3_test_server::{Fault, Rule, Server, synthetic};
 
 use super::store_suite::{etag, key};
-use super::support::{BUCKET, Fixture, MIB};
+use super::stores::wait::{LONG, once_in_five, wait_for, within};
+use super::support::{BUCKET, Fixture, MIB, impatient};
 use super::write::{put, request, when};
 
 const PLENTY: u64 = 64 * MIB;
@@ -45,23 +46,23 @@ fn write(upload: &mut dyn Upload, bytes: Bytes) -> Result<(), Error> {
 
 /// Waits until no upload is left on the server.
 fn wait_until_aborted(server: &Server) {
-    let start = Instant::now();
-    while !server.uploads(BUCKET).is_empty() {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "an upload is left"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("no upload is left", LONG, || {
+        server.uploads(BUCKET).is_empty().then_some(())
+    });
 }
 
 /// Waits until the server has begun an upload.
 fn wait_until_begun(server: &Server) {
-    let start = Instant::now();
-    while server.uploads(BUCKET).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(30), "no upload");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for("an upload has begun", LONG, || {
+        (!server.uploads(BUCKET).is_empty()).then_some(())
+    });
+}
+
+/// Waits until the server has answered so many aborts.
+fn wait_for_aborts(server: &Server, count: u64) {
+    wait_for("aborts", LONG, || {
+        asked_for(server, "AbortMultipartUpload", count).then_some(())
+    });
 }
 
 fn error(status: u16, code: &str) -> Fault {
@@ -106,8 +107,9 @@ fn a_write_larger_than_all_that_may_be_held_is_taken() {
 
 #[test]
 fn write_now_beyond_the_buffer_is_refused_and_takes_nothing() {
-    let fixture = Fixture::start();
-    fixture.rules(&[Rule::new(Fault::Latency { ms: 1_000 }).on("UploadPart")]);
+    let fixture = Fixture::with(impatient);
+    let slow = |ms| [Rule::new(Fault::Latency { ms }).on("UploadPart")];
+    fixture.rules(&slow(120_000));
     let mut upload = fixture.store.upload(request("k"), 2 * MIB).unwrap();
     let body = bytes(5 * MIB);
     let piece = |from: u64, to: u64| {
@@ -124,6 +126,8 @@ fn write_now_beyond_the_buffer_is_refused_and_takes_nothing() {
         .unwrap()
         .unwrap();
     assert!(upload.write_now(&piece(2 * MIB, 2 * MIB + 1)).is_none());
+    // The parts are sent again soon.
+    fixture.rules(&slow(1_000));
     block_on(upload.write(piece(2 * MIB, 3 * MIB))).unwrap();
     let delay = upload.delay().expect("a part was confirmed");
     assert!(delay >= Duration::from_secs(1), "{delay:?}");
@@ -227,7 +231,7 @@ fn a_dropped_upload_leaves_nothing() {
     dropped_after(slow("UploadPart"), 5 * MIB);
     // Only when it is answered, there is an upload to abort.
     dropped_after(slow("CreateMultipartUpload"), 5 * MIB);
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for_aborts(&fixture.server, 5);
     wait_until_aborted(&fixture.server);
     let aborts = &fixture.server.stats().operations["AbortMultipartUpload"];
     assert_eq!(aborts.count, 5);
@@ -278,7 +282,12 @@ fn a_shutdown_waits_for_the_abort() {
 /// Uploads while `rules` are in force and checks that the upload fails, for good, and leaves
 /// nothing.
 fn fails_under(rules: &[Rule], kind: ErrorKind, operation: &str) {
-    let fixture = Fixture::with(|config| config.max_attempts = 2.try_into().unwrap());
+    let fixture = Fixture::with(|config| {
+        config.max_attempts = 2.try_into().unwrap();
+        if kind == ErrorKind::Timeout {
+            impatient(config);
+        }
+    });
     fixture.rules(rules);
     let mut upload = fixture.store.upload(request("k"), 2 * MIB).unwrap();
     let mut written = Ok(());
@@ -344,21 +353,25 @@ fn faults_that_pass_are_overcome() {
         "UploadPart",
         "CompleteMultipartUpload",
     ] {
-        let fixture = Fixture::start();
+        let fixture = Fixture::with(impatient);
         let twice = |fault| Rule::new(fault).on(operation).times(2);
-        fixture.rules(&[
+        let rules = [
             twice(error(500, "InternalError")),
             twice(Fault::SlowDown),
             twice(Fault::Reset { after_bytes: None }),
             Rule::new(Fault::Latency { ms: 120_000 })
                 .on(operation)
                 .times(1),
-        ]);
-        let start = Instant::now();
-        upload(&fixture, 3 * MIB + 1, 500_000).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(30), "{operation}");
-        let content = fixture.server.read_object(BUCKET, "k").unwrap();
-        assert!(bytes(3 * MIB + 1) == content);
+        ];
+        once_in_five(|_| {
+            fixture.rules(&rules);
+            let start = Instant::now();
+            upload(&fixture, 3 * MIB + 1, 500_000).unwrap();
+            let took = start.elapsed();
+            let content = fixture.server.read_object(BUCKET, "k").unwrap();
+            assert!(bytes(3 * MIB + 1) == content);
+            within(took, Duration::from_secs(30)).map_err(|late| format!("{operation}: {late}"))
+        });
     }
 }
 
@@ -461,7 +474,7 @@ fn an_upload_of_more_parts_than_s3_takes_is_refused() {
     let error = block_on(upload.write(bytes(1))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     drop(upload);
-    std::thread::sleep(Duration::from_millis(2500));
+    wait_for_aborts(&fixture.server, 1);
     wait_until_aborted(&fixture.server);
 }
 

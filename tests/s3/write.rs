@@ -10,7 +10,7 @@ use mount_s3::s3::{
 use s3_test_server::{Fault, Rule};
 
 use super::store_suite::{etag, key};
-use super::support::{BUCKET, Fixture};
+use super::support::{BUCKET, Fixture, impatient};
 
 pub(crate) fn put(store: &dyn Store, request: PutRequest, text: &str) -> Result<Stored, Error> {
     block_on(store.put(request, Bytes::copy_from_slice(text.as_bytes())))
@@ -238,7 +238,7 @@ fn delete_of_nothing_is_no_error() {
 
 #[test]
 fn writes_are_tried_again() {
-    let fixture = Fixture::start();
+    let fixture = Fixture::with(impatient);
     let once = |fault| Rule::new(fault).times(1);
     fixture.rules(&[
         once(Fault::Reset { after_bytes: None }),
@@ -252,7 +252,8 @@ fn writes_are_tried_again() {
 
 #[test]
 fn a_put_whose_future_is_dropped_leaves_the_next_one_alone() {
-    let fixture = Fixture::start();
+    // The first may never arrive; the next one is the slow one then.
+    let fixture = Fixture::with(impatient);
     fixture.rules(&[Rule::new(Fault::Latency { ms: 120_000 }).times(1)]);
     let body = Bytes::from_static(b"first");
     let mut first = fixture.store.put(request("k"), body);

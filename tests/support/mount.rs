@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::wait::{LONG, wait_for};
+use super::wait::{LONG, once_in_five, wait_for};
 
 /// How a test mounts.
 #[derive(Debug, Clone)]
@@ -95,8 +95,23 @@ impl Mounting {
         command
     }
 
-    /// Mounts in the foreground on a fresh directory and returns when the mount answers.
+    /// Mounts in the foreground on a fresh directory and returns when the mount answers. One that has
+    /// given up, as it got no answer in time, is tried again: the machine may have stood still.
     pub(crate) fn mount(&self) -> Mount {
+        let mut mount = None;
+        once_in_five(|_| {
+            let begun = Instant::now();
+            let tried = self.try_mount();
+            if let Err(failure) = &tried {
+                assert!(begun.elapsed() >= GIVEN_UP, "{failure}");
+            }
+            mount = Some(tried?);
+            Ok(())
+        });
+        mount.expect("mounted")
+    }
+
+    fn try_mount(&self) -> Result<Mount, String> {
         let directory = tempfile::tempdir().expect("a mount point");
         let mut child = self
             .command(directory.path())
@@ -107,19 +122,22 @@ impl Mounting {
             .expect("start mount-s3");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("its standard output"));
-        stdout.read_line(&mut line).expect("read its first line");
-        assert!(
-            line.contains("is mounted at"),
-            "mount-s3 did not mount: {line:?}"
-        );
-        // Nothing more is expected; drain so that the daemon can never block on a full pipe.
-        std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
-        Mount {
+        let mount = Mount {
             child,
             directory: Some(directory),
+        };
+        stdout.read_line(&mut line).expect("read its first line");
+        if !line.contains("is mounted at") {
+            return Err(format!("mount-s3 did not mount: {line:?}"));
         }
+        // Nothing more is expected; drain so that the daemon can never block on a full pipe.
+        std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
+        Ok(mount)
     }
 }
+
+/// After how long without an answer a mount gives up, at the earliest.
+const GIVEN_UP: Duration = Duration::from_secs(9);
 
 /// The directory of the cache that all mounts of this process have, where [`WITH_CACHE`] is set.
 fn common_cache() -> Option<&'static Path> {

@@ -1,24 +1,25 @@
 //! Ports for the stores that tests start.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Free ports of loopback, each with the port 10,000 above it free as well.
+///
+/// The stores take them a while later. So none is given twice, and all are below 32768, where those begin
+/// that the kernel gives to whoever asks for any.
 pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let mut held = Vec::new();
-    let mut ports = [0; COUNT];
-    for slot in &mut ports {
-        *slot = loop {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-            let port = listener.local_addr().expect("its number").port();
-            held.push(listener);
-            // Ports for the kernel's own choice start at 32768: fold them to below 55536.
-            if port < 55_536
-                && let Ok(above) = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000))
-            {
-                held.push(above);
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    [(); COUNT].map(|()| {
+        loop {
+            let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+            // Processes that ask at the same time begin apart.
+            let number = process::id().wrapping_mul(64).wrapping_add(asked) % 12_000;
+            let port = 10_000 + u16::try_from(number).expect("it is small");
+            if is_free(port) && is_free(port + 10_000) {
                 break port;
             }
-        };
-    }
-    ports
+        }
+    })
 }

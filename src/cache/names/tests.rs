@@ -320,6 +320,10 @@ fn much_is_read_in_the_background() {
     let names = place.names();
     for number in 0..COUNT {
         note(&names, &format!("directory/{number}"), object(number));
+        if number % 10_000 == 0 {
+            // Of what waits for a thread that stands still, the oldest is given up.
+            names.journal.write();
+        }
     }
     names.save();
     assert!(names.journal.len() > 20 << 20, "{}", names.journal.len());

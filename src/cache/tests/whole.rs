@@ -12,15 +12,20 @@ impl Fixture {
 
     /// Waits until the version is known to be good as a whole.
     fn wait_until_whole(&self, etag: &ETag, size: u64) -> WholeFile {
-        for _ in 0..1000 {
+        let until = Instant::now() + PATIENCE;
+        loop {
             if let Some(file) = self.whole(etag, size) {
                 return file;
             }
+            assert!(Instant::now() < until, "not whole after {PATIENCE:?}");
             thread::sleep(Duration::from_millis(10));
         }
-        panic!("not whole after 10 s");
     }
 }
+
+/// The disk is synchronized, with all that other tests have written, and not again before four times as
+/// long; and a look for what to remove is followed by a pause of up to a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn content(file: &WholeFile) -> Vec<u8> {
     let file = File::from(file.as_fd().try_clone_to_owned().expect("a copy"));
@@ -96,26 +101,25 @@ fn file_that_is_used_as_a_whole_is_not_removed_to_make_room() {
     let etag = fixture.fake.put_synthetic("k", size, SEED);
     fixture.read(&etag, size, 0..size).expect("read");
     let used = fixture.wait_until_whole(&etag, size);
-    let fill = |seed: u64| {
-        for number in 0..12 {
-            let other = fixture.fake.put_synthetic("k", size, seed + number);
-            fixture.read(&other, size, 0..size).expect("read");
-            thread::sleep(Duration::from_millis(50));
+    let mut seed = 100;
+    let mut fill_until = |is_so: &dyn Fn() -> bool| {
+        let until = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < until, "nothing is removed");
+            for _ in 0..12 {
+                seed += 1;
+                let other = fixture.fake.put_synthetic("k", size, seed);
+                fixture.read(&other, size, 0..size).expect("read");
+                thread::sleep(Duration::from_millis(50));
+            }
         }
     };
-    fill(100);
+    fill_until(&|| fixture.cache.0.metrics.removed.get() > 0);
     // It is the oldest of the versions that were replaced, and the others had to go.
     assert!(fixture.whole(&etag, size).is_some());
-    assert!(fixture.cache.0.metrics.removed.get() > 0);
     assert!(content(&used) == synthetic(SEED, 0..size));
     drop(used);
-    for round in 2.. {
-        fill(round * 100);
-        if fixture.whole(&etag, size).is_none() {
-            break;
-        }
-        assert!(round < 20, "it is not removed");
-    }
+    fill_until(&|| fixture.whole(&etag, size).is_none());
 }
 
 /// Damages the file with this ending as a disk does, which leaves no trace.

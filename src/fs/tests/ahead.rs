@@ -6,11 +6,11 @@ use super::renaming::{CREATE, find, mounted, place, rename, text};
 use super::*;
 use crate::prefetch::{PrefetchCounters, Prefetcher};
 use crate::s3::Prefix;
+use crate::wait::LONG;
 
 const SIZE: u32 = 10_000;
 const FILES: usize = 60;
 const READ: usize = 6;
-const SOON: Duration = Duration::from_secs(30);
 
 fn name(i: usize) -> String {
     format!("d/{i:03}")
@@ -55,7 +55,7 @@ fn begin(store: &FakeStore, fs: &Fs) {
     for i in 0..READ {
         assert_eq!(bytes(fs, &name(i)), Ok(original(i)));
     }
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + LONG;
     while gets(store, READ + 1) == 0 || store.bodies().in_flight > 0 {
         assert!(Instant::now() < end, "{:?}", counters(fs));
         std::thread::sleep(Duration::from_millis(1));
@@ -107,7 +107,7 @@ fn object_replaced_after_it_was_fetched_is_new_once_the_ttl_is_over() {
     let fs = ahead(&store, mount(&store, Ttl::For(Duration::from_millis(200))));
     begin(&store, &fs);
     store.put(&name(READ), vec![0xff; SIZE as usize]);
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + LONG;
     loop {
         // Never anything but one of the two.
         match bytes(&fs, &name(READ)) {

@@ -1,5 +1,8 @@
 //! How a mount begins and ends.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use futures::executor::block_on;
 
 use super::*;
@@ -39,9 +42,39 @@ fn unmounter_detaches_a_mount_that_is_in_use() {
         .unmount();
     assert!(!mount.is_mounted());
     mount.wait();
-    assert_eq!(Arc::strong_count(&store), 1, "somebody holds the store");
+    // A thread that has answered lets go a little later.
+    eventually("nobody holds the store", || Arc::strong_count(&store) == 1);
     let read = file.read_at(&mut [0], 0);
     assert_eq!(errno(read), Some(libc::ENOTCONN));
+}
+
+#[test]
+fn file_that_was_closed_for_good_is_stored_though_another_one_is_open() {
+    let store = FakeStore::new();
+    store.put("open", "x");
+    let mut mount = Mount::new(&store);
+    let _open = File::open(mount.path("open")).expect("it opens");
+    store.hold_next(Op::Put, Some("new"), 1);
+    // What another process than the opener's closes last is stored when it is released.
+    let mut cat = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(File::create(mount.path("new")).expect("made"))
+        .spawn()
+        .expect("it runs");
+    let mut input = cat.stdin.take().expect("piped");
+    input.write_all(b"text").expect("written");
+    drop(input);
+    assert!(cat.wait().expect("it ends").success());
+    eventually("it is being stored", || store.waiting() == 1);
+    let session = mount.session.take().expect("it is mounted");
+    session.unmounter().unmount();
+    let ending = thread::spawn(move || session.wait());
+    // Longer than users of open files are waited for.
+    thread::sleep(Duration::from_secs(4));
+    assert!(!ending.is_finished());
+    store.release();
+    ending.join().expect("no panic").expect("a clean end");
+    assert_eq!(store.body("new").as_deref(), Some(&b"text"[..]));
 }
 
 #[test]

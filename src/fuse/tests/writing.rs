@@ -25,15 +25,6 @@ fn sh(mount: &Mount, script: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Waits for what the release of a file does.
-fn eventually(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it never came");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn pattern(length: usize) -> Vec<u8> {
     (0..length)
         .map(|at| u8::try_from(at * 7 % 251).expect("a byte"))
@@ -117,7 +108,9 @@ fn s25_s26_touched_file_is_there_at_once_and_stored_at_its_release() {
         &mount,
         "touch t; test -f t; cat t; ls -l t; touch -d 2001-01-01 u",
     );
-    eventually(|| store.body("t").is_some() && store.body("u").is_some());
+    eventually("both are stored", || {
+        store.body("t").is_some() && store.body("u").is_some()
+    });
     assert_eq!(store.body("t").as_deref(), Some(&b""[..]));
 }
 
@@ -132,7 +125,7 @@ fn s25_child_that_closes_does_not_complete_what_its_parent_writes() {
     assert_eq!(store.body("f"), None);
     file.write_all(b"after").expect("it is written");
     drop(file);
-    eventually(|| store.body("f").is_some());
+    eventually("it is stored", || store.body("f").is_some());
     assert_eq!(store.body("f").as_deref(), Some(&b"before after"[..]));
 }
 
@@ -296,7 +289,9 @@ fn s09_s28_deleting_removes_objects_and_then_their_directories() {
     assert_eq!(errno(fs::metadata(mount.path("d/a"))), Some(libc::ENOENT));
     fs::remove_file(mount.path("d/b")).expect("it is deleted");
     assert_eq!(store.keys(), ["d"]);
-    eventually(|| fs::read(mount.path("d")).is_ok_and(|body| body == b"hidden"));
+    eventually("the object shows", || {
+        fs::read(mount.path("d")).is_ok_and(|body| body == b"hidden")
+    });
     let mut file = File::create(mount.path("new")).expect("it is made");
     file.write_all(b"x").expect("it is written");
     assert_eq!(errno(fs::remove_file(mount.path("new"))), Some(libc::EPERM));

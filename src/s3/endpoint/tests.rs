@@ -1,11 +1,10 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::{Addressing, Endpoint, InvalidEndpoint, Query};
 use crate::crt::s3::SigningAlgorithm;
 use crate::crt::{EndpointRules, Runtime, RuntimeConfig};
 use crate::s3::BucketName;
+use crate::wait::LONG;
 
 mod recorded;
 
@@ -75,10 +74,7 @@ impl Rules {
 impl Drop for Rules {
     fn drop(&mut self) {
         self.rules = None;
-        let ended = self
-            .runtime
-            .take()
-            .map(|it| it.shutdown(Duration::from_secs(10)));
+        let ended = self.runtime.take().map(|it| it.shutdown(LONG));
         if !std::thread::panicking() {
             assert_eq!(ended, Some(Ok(())));
         }

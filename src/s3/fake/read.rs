@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Key, Store};
+use crate::wait::LONG;
 
 /// Receives a body, and says when it has ended.
 struct Body(Sender<Event>);
@@ -70,10 +70,7 @@ pub(crate) fn receive(
     let under_way = store.get(request, Arc::new(Body(sender)))?;
     let mut body = Vec::new();
     loop {
-        match events
-            .recv_timeout(Duration::from_secs(20))
-            .expect("it ends")
-        {
+        match events.recv_timeout(LONG).expect("it ends") {
             Event::Part(offset, bytes) => {
                 assert_eq!(offset, range.start + body.len() as u64);
                 assert!(!bytes.is_empty());

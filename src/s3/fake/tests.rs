@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::{FakeStore, Logged, Op, Order, synthetic};
 use crate::s3::{ErrorKind, ListFrom, ListRequest, Restore, StorageClass, Store};
+use crate::wait::LONG;
 use collector::Collector;
 use store_suite::{Archive, Bucket, key, request};
 
@@ -54,7 +55,7 @@ fn store_does_what_every_store_has_to_do() {
 fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it never came");
+        assert!(start.elapsed() < LONG, "it never came");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

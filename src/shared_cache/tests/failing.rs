@@ -1,6 +1,7 @@
 //! What is read while the bucket of the cache is of little use, or none.
 
 use super::*;
+use crate::wait::once_in_five;
 
 #[test]
 fn bucket_that_fails_is_left_alone_for_a_while() {
@@ -10,17 +11,26 @@ fn bucket_that_fails_is_left_alone_for_a_while() {
         let body = fixture.read(&etag, MIB, 0..MIB).expect("read");
         assert!(body == synthetic(SEED, 0..MIB));
     };
+    let mut errors = 0;
     for kind in [ErrorKind::Denied, ErrorKind::Other, ErrorKind::Throttled] {
-        fixture.bucket.clear_log();
-        fixture.bucket.fail_next(Op::Fetch, None, kind, 3);
-        (0..6).for_each(|_| read());
-        assert_eq!(fixture.bucket.count(Op::Fetch), 3, "{kind:?}");
-        thread::sleep(rest);
-        fixture.origin.clear_log();
-        (0..2).for_each(|_| read());
-        assert_eq!(fixture.asked(), [], "{kind:?}");
+        // The rest of a machine that stands still is over before anybody reads.
+        once_in_five(|_| {
+            fixture.bucket.clear_log();
+            fixture.bucket.fail_next(Op::Fetch, None, kind, 3);
+            (0..6).for_each(|_| read());
+            errors += 3;
+            let asked = fixture.bucket.count(Op::Fetch);
+            thread::sleep(rest);
+            fixture.origin.clear_log();
+            (0..2).for_each(|_| read());
+            assert_eq!(fixture.asked(), [], "{kind:?}");
+            match asked {
+                3 => Ok(()),
+                asked => Err(format!("{kind:?}: {asked} requests")),
+            }
+        });
     }
-    assert_eq!(fixture.mount.metrics().errors.get(), 9);
+    assert_eq!(fixture.mount.metrics().errors.get(), errors);
 }
 
 #[test]
@@ -45,6 +55,11 @@ fn bucket_that_does_not_answer_costs_the_patience() {
 
 #[test]
 fn bucket_that_is_busy_with_other_requests_is_waited_for() {
+    once_in_five(|_| busy_bucket_is_waited_for());
+}
+
+/// Fails when the machine stands still for so long that the bucket answers nobody.
+fn busy_bucket_is_waited_for() -> Result<(), String> {
     let patience = Duration::from_secs(1);
     let timing = Timing {
         patience,
@@ -61,20 +76,24 @@ fn bucket_that_is_busy_with_other_requests_is_waited_for() {
     fixture.mount.settle();
     fixture.origin.clear_log();
     fixture.bucket.hold_next(Op::Fetch, Some(&own), 1);
-    thread::scope(|scope| {
+    let is_early = thread::scope(|scope| {
         let reading = scope.spawn(|| fixture.read(&etag, MIB, 0..MIB));
         let began = Instant::now();
         while began.elapsed() < patience * 3 {
             read_other();
             thread::sleep(Duration::from_millis(10));
         }
-        assert!(!reading.is_finished());
+        let is_early = reading.is_finished();
         fixture.bucket.release();
         let body = reading.join().expect("no panic").expect("read");
         assert!(body == synthetic(SEED, 0..MIB));
+        is_early
     });
-    assert_eq!(fixture.asked(), []);
-    assert_eq!(fixture.mount.metrics().errors.get(), 0);
+    let errors = fixture.mount.metrics().errors.get();
+    match (is_early, &fixture.asked()[..], errors) {
+        (false, [], 0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
 }
 
 #[test]
@@ -108,6 +127,11 @@ fn bucket_that_takes_nothing_is_read_from_and_no_failure() {
 
 #[test]
 fn bucket_that_takes_blocks_again_gets_those_of_which_little_is_read() {
+    once_in_five(|_| bucket_is_left_alone_until_it_takes_blocks());
+}
+
+/// Fails when the machine stands still for so long that the bucket is tried again before anybody reads.
+fn bucket_is_left_alone_until_it_takes_blocks() -> Result<(), String> {
     let rest = Duration::from_secs(1);
     let (fixture, etag) = Fixture::filled_with(MIB, Timing { rest, ..PATIENT });
     let size = 100 * MIB;
@@ -126,11 +150,9 @@ fn bucket_that_takes_blocks_again_gets_those_of_which_little_is_read() {
     fixture.origin.clear_log();
     let little = |block: u64| block * MIB + 5..block * MIB + 50;
     (0..2).for_each(|_| read(little(10)));
-    assert_eq!(
-        fixture.asked(),
-        [little(10), little(10)],
-        "it is left alone"
-    );
+    if fixture.asked() != [little(10), little(10)] {
+        return Err(format!("it is not left alone: {:?}", fixture.asked()));
+    }
     thread::sleep(rest);
     (0..2).for_each(|_| read(little(11)));
     until("it is stored", || fixture.mount.cache.0.writes.is_well());
@@ -138,6 +160,7 @@ fn bucket_that_takes_blocks_again_gets_those_of_which_little_is_read() {
     (0..2).for_each(|_| read(little(12)));
     assert_eq!(metrics.filled.get(), 3 * MIB);
     fixture.read(&etag, MIB, 0..MIB).expect("read");
+    Ok(())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use super::Effect::{Elsewhere, Mounted};
 use super::{Row, Run, answers, transfer};
 use crate::support::kill;
-use crate::wait::{LONG, wait_for};
+use crate::wait::{LONG, once_in_five, wait_for};
 
 /// What is said of a value where there is none to give.
 pub(super) const SWITCH: &str = "unexpected value";
@@ -247,15 +247,7 @@ fn mount() -> Vec<Row> {
         Row::new(
             "--writeback-cache",
             "--writeback-cache",
-            Mounted(|run| {
-                let mut file = File::create(run.path("gathered")).expect("it opens");
-                file.write_all(b"length 1").expect("written");
-                // In the kernel still, and not refused as out of order.
-                file.write_all_at(b"2", 7).expect("written");
-                file.sync_all().expect("stored");
-                let stored = fs::read_to_string(run.path("gathered"));
-                assert_eq!(stored.expect("it is read"), "length 2");
-            }),
+            Mounted(gathered_by_the_kernel),
         )
         .refused(&[
             ("--writeback-cache --read-only", "cannot be used with"),
@@ -378,6 +370,22 @@ fn mount() -> Vec<Row> {
 fn mode(run: &Run, name: &str) -> u32 {
     let metadata = fs::metadata(run.path(name)).expect("it is there");
     metadata.permissions().mode() & 0o7777
+}
+
+/// The kernel may write a page at any moment, when others have changed many: then what comes after it is
+/// refused as out of order, at the `fsync`.
+fn gathered_by_the_kernel(run: &Run) {
+    once_in_five(|number| {
+        let path = run.path(&format!("gathered-{number}"));
+        let mut file = File::create(&path).expect("it opens");
+        file.write_all(b"length 1").expect("written");
+        // In the kernel still, and not refused as out of order.
+        file.write_all_at(b"2", 7).expect("written");
+        file.sync_all().map_err(|error| error.to_string())?;
+        let stored = fs::read_to_string(path);
+        assert_eq!(stored.expect("it is read"), "length 2");
+        Ok(())
+    });
 }
 
 fn written_backwards(run: &Run) {

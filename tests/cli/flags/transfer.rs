@@ -1,11 +1,15 @@
 //! Rows of the flags that say how bytes travel, and what objects get.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use super::Effect::{Elsewhere, Fails, Mounted};
 use super::rows::SWITCH;
 use super::{Row, Run};
+use crate::wait::{LONG, wait_for};
 
 const ARN: &str = "arn:aws:kms:us-east-1:1:key/0a-1b";
 
@@ -21,14 +25,15 @@ pub(super) fn client() -> Vec<Row> {
             "--max-threads",
             "--max-threads 3",
             Mounted(|run| {
-                let threads = fs::read_dir(format!("/proc/{}/task", run.pid())).expect("it runs");
-                let names = threads
-                    .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
-                let is_one = |name: &String| {
-                    let number = name.trim().strip_prefix("fuser-");
-                    number.is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()))
-                };
-                assert_eq!(names.filter(is_one).count(), 3);
+                let three = ["fuser-0", "fuser-1", "fuser-2"].map(str::to_owned);
+                let three = BTreeSet::from(three);
+                // The mount answers as soon as one of them does.
+                wait_for("three threads", LONG, || {
+                    serving(run).is_superset(&three).then_some(())
+                });
+                // What else were started would be by then.
+                thread::sleep(Duration::from_millis(500));
+                assert_eq!(serving(run), three);
             }),
         )
         .refused(&[("--max-threads 0", "0 is not in 1..")]),
@@ -173,6 +178,20 @@ pub(super) fn objects() -> Vec<Row> {
         )
         .refused(&[("--infer-content-type=1", SWITCH)]),
     ]
+}
+
+/// The names of the threads that take requests from the kernel. A thread has that of the one which
+/// started it until it takes its own, so there may be more than one of a name.
+fn serving(run: &Run) -> BTreeSet<String> {
+    let threads = fs::read_dir(format!("/proc/{}/task", run.pid())).expect("it runs");
+    let names = threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned());
+    let is_one = |name: &String| {
+        let number = name.strip_prefix("fuser-");
+        number.is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    names.filter(is_one).collect()
 }
 
 fn upload(run: &Run) {

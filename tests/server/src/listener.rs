@@ -23,24 +23,31 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, front
         };
         // Failure costs speed only.
         let _ = stream.set_nodelay(true);
-        let tls = tls.clone();
         let frontend = frontend.clone();
-        tokio::spawn(async move {
-            let transport = match tls {
-                None => Transport::Plain(stream),
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => Transport::Tls(Box::new(stream)),
-                    Err(_) => return,
-                },
-            };
-            // An error is a client that went away or a fault that we modelled.
-            let _ = run(transport, frontend).await;
-        });
+        let counters = Arc::clone(&frontend.counters);
+        // An error is a client that went away or a fault that we modelled.
+        match tls.clone() {
+            None => {
+                // Counts as open before the next one is accepted, whenever its task comes to run.
+                let io = ConnectionIo::new(Transport::Plain(stream), counters);
+                tokio::spawn(async move {
+                    let _ = run(io, frontend).await;
+                });
+            }
+            Some(tls) => {
+                tokio::spawn(async move {
+                    let Ok(stream) = tls.accept(stream).await else {
+                        return;
+                    };
+                    let io = ConnectionIo::new(Transport::Tls(Box::new(stream)), counters);
+                    let _ = run(io, frontend).await;
+                });
+            }
+        }
     }
 }
 
-async fn run(transport: Transport, frontend: Frontend) -> io::Result<()> {
-    let io = ConnectionIo::new(transport, Arc::clone(&frontend.counters));
+async fn run(io: ConnectionIo, frontend: Frontend) -> io::Result<()> {
     let connection = io.connection();
     let service =
         service_fn(move |request| frontend.clone().answer(request, Arc::clone(&connection)));

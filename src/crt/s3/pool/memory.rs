@@ -145,6 +145,7 @@ const LARGEST_PAGE: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::once_in_five;
 
     #[test]
     fn blocks_of_every_size_hold_their_bytes() {
@@ -192,15 +193,22 @@ mod tests {
     #[test]
     fn dropped_blocks_leave_the_resident_set() {
         const BYTES: u64 = 256 << 20;
-        let before = resident();
-        let block = Block::allocate(BYTES).expect("memory");
-        // SAFETY: the block's own memory.
-        unsafe { block.as_ptr().write_bytes(1, block.bytes) };
-        let held = resident();
-        assert!(held >= before + BYTES / 4 * 3, "{held} after {before}");
-        drop(block);
-        let after = resident();
-        assert!(after <= held - BYTES / 4 * 3, "{after} after {held}");
+        // Other tests take memory, or give some back, meanwhile.
+        once_in_five(|_| {
+            let before = resident();
+            let block = Block::allocate(BYTES).expect("memory");
+            // SAFETY: the block's own memory.
+            unsafe { block.as_ptr().write_bytes(1, block.bytes) };
+            let held = resident();
+            drop(block);
+            let after = resident();
+            let most = BYTES / 4 * 3;
+            if held >= before + most && held >= after + most {
+                Ok(())
+            } else {
+                Err(format!("{before}, {held}, {after}"))
+            }
+        });
     }
 
     /// proc(5), `/proc/self/statm`: the second field is the resident set, in pages.

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use s3s::crypto::{Checksum as _, Sha256};
+
+use crate::wait::LONG;
 
 /// Signs and sends requests, each on a connection of its own.
 #[derive(Debug, Clone)]
@@ -141,7 +143,7 @@ impl Client {
     /// Sends a request and reads its answer's headers; the body is what the stream then holds.
     pub(crate) fn start(&self, request: &Request<'_>) -> io::Result<(Answer, TcpStream)> {
         let mut stream = TcpStream::connect(self.addr)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(LONG))?;
         stream.write_all(self.sign(request).as_bytes())?;
         stream.write_all(&request.body)?;
         let mut head = Vec::new();

@@ -7,6 +7,8 @@ mod objects;
 mod program;
 mod refusals;
 mod uploads;
+#[path = "../../../support/wait.rs"]
+mod wait;
 
 use client::Client;
 use s3_test_server::{Config, Server};

@@ -1,9 +1,12 @@
 //! Objects and lists.
 
+use std::time::{Duration, Instant};
+
 use s3_test_server::{BulkSpec, ObjectSpec, RestoreSpec, synthetic};
 
 use crate::client::{Request, control};
 use crate::start;
+use crate::wait::{once_in_five, within};
 
 const HOSTILE_KEYS: [&str; 18] = [
     "a",
@@ -398,21 +401,23 @@ fn delete_removes_and_does_not_mind_absence() {
 
 #[test]
 fn a_million_objects_are_planted_and_listed_in_little_time() {
-    let (server, client) = start();
-    let begin = std::time::Instant::now();
-    let body = r#"{"bucket":"many","key":"p/{i:07}","count":1000000,"size":1048576,"seed":3}"#;
-    assert_eq!(
-        control(server.control_addr(), "PUT", "/objects", body).status,
-        200
-    );
-    let last = client.list("/many", &[("start-after", "p/0999997")]);
-    assert_eq!(last.elements("Key"), ["p/0999998", "p/0999999"]);
-    let rolled = client.list("/many", &[("delimiter", "/")]);
-    assert_eq!(rolled.elements("Prefix")[1..], ["p/"]);
-    let body = client.get("/many/p/0000042", &[]).body;
-    assert_eq!(
-        (body.len(), synthetic::first_difference(45, 0, &body)),
-        (1 << 20, None)
-    );
-    assert!(begin.elapsed().as_secs() < 20);
+    once_in_five(|_| {
+        let (server, client) = start();
+        let begin = Instant::now();
+        let body = r#"{"bucket":"many","key":"p/{i:07}","count":1000000,"size":1048576,"seed":3}"#;
+        assert_eq!(
+            control(server.control_addr(), "PUT", "/objects", body).status,
+            200
+        );
+        let last = client.list("/many", &[("start-after", "p/0999997")]);
+        assert_eq!(last.elements("Key"), ["p/0999998", "p/0999999"]);
+        let rolled = client.list("/many", &[("delimiter", "/")]);
+        assert_eq!(rolled.elements("Prefix")[1..], ["p/"]);
+        let body = client.get("/many/p/0000042", &[]).body;
+        assert_eq!(
+            (body.len(), synthetic::first_difference(45, 0, &body)),
+            (1 << 20, None)
+        );
+        within(begin.elapsed(), Duration::from_secs(20))
+    });
 }

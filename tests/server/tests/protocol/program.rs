@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::client::{Client, control};
+use crate::wait::{LONG, wait_for};
 
 #[test]
 fn program_tells_its_addresses_and_ends_with_its_input() {
@@ -44,15 +44,6 @@ fn program_tells_its_addresses_and_ends_with_its_input() {
             .contains("\"ListBuckets\"")
     );
     drop(child.stdin.take());
-    let limit = Instant::now() + Duration::from_secs(10);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if Instant::now() > limit {
-            child.kill().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let status = wait_for("the program ends", LONG, || child.try_wait().unwrap());
     assert!(status.success(), "{status}");
 }
