@@ -18,7 +18,7 @@ check: setup
 
 # Every test, on real mounts (/dev/fuse) and real stores (SeaweedFS and Ceph RGW on loopback).
 test: setup
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 	scripts/test-with-cache.sh
 	cargo build --locked -p mount-s3 -p s3-test-server
 	target/tools/bin/python3 scripts/docs_examples.py

@@ -24,6 +24,7 @@ mod secrets;
 mod signing;
 mod store;
 mod support;
+mod top;
 mod usage;
 #[path = "../support/wait.rs"]
 mod wait;
