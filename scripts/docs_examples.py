@@ -99,8 +99,10 @@ class Session:
         while os.path.ismount("/mnt/data"):
             subprocess.run(["umount", "--lazy", "/mnt/data"], check=True)
         # The server has to be there for what a daemon still sends, the directory for its files.
-        self.wait_for_daemons()
-        self.server.end()
+        try:
+            self.wait_for_daemons()
+        finally:
+            self.server.end()
 
     def wait_for_daemons(self) -> None:
         """They end after the unmount."""

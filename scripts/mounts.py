@@ -83,7 +83,7 @@ class SeaweedFs:
         deadline = time.monotonic() + LONG
         while True:
             try:
-                urllib.request.urlopen(self.endpoint, timeout=LONG).close()
+                urllib.request.urlopen(self.endpoint, timeout=5).close()
                 return
             except urllib.error.HTTPError:
                 # It answers: who is not known is refused.

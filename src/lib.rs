@@ -39,7 +39,6 @@ pub mod telemetry;
 pub mod tree;
 mod turn;
 #[cfg(test)]
-#[expect(dead_code, reason = "some of it is for tests of the whole")]
 #[path = "../tests/support/wait.rs"]
 mod wait;
 pub mod write;

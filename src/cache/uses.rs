@@ -97,6 +97,7 @@ mod tests {
     use crate::cache::tests::{Fixture, MIB};
     use crate::cache::{BLOCK, Version};
     use crate::s3::Key;
+    use crate::wait::{LONG, wait_for};
 
     fn uses(fixture: &Fixture, ending: &str) -> Uses {
         let path = fixture.files(ending).remove(0);
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn second_use_is_told_from_the_first_one_and_from_being_kept() {
         for (size, ending) in [(BLOCK, "block"), (MIB, "map")] {
-            let (fixture, etag) = loop {
+            let (fixture, etag) = wait_for("three reads soon after each other", LONG, || {
                 let (fixture, begun) = (Fixture::new(), Instant::now());
                 let etag = fixture.fake.put_synthetic("k", size, 7);
                 for _ in 0..3 {
@@ -129,10 +130,8 @@ mod tests {
                     fixture.cache.0.entries.forget_all();
                 }
                 // What takes longer, on a machine that stands still, is more than one use.
-                if begun.elapsed() < ONE_USE {
-                    break (fixture, etag);
-                }
-            };
+                (begun.elapsed() < ONE_USE).then_some((fixture, etag))
+            });
             let first = uses(&fixture, ending);
             assert!(!first.is_repeated, "{ending}: {first:?}");
             age(&fixture, ending);

@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::cache::entry::block_len;
-    use crate::wait::LONG;
+    use crate::wait::{LONG, wait_for};
 
     /// Whether the page cache has the last byte of a block.
     fn is_in_memory(file: &File) -> bool {
@@ -137,20 +137,23 @@ mod tests {
         let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).expect("a file");
         file.write_all(&vec![7; block_len()]).expect("written");
         file.sync_all().expect("on the disk");
-        // Asking brings it in as well, a moment later: so each try asks once.
+        let wait = |what, is_so: &dyn Fn() -> bool| wait_for(what, LONG, || is_so().then_some(()));
+        // Asking brings it in as well, a moment later. So each try asks once, and ends when it is there: what is
+        // still being read would not be dropped.
         let is_read_ahead = |size| {
             fadvise(&file, 0, None, Advice::DontNeed).expect("advised");
             read_ahead(&file, size);
             thread::sleep(Duration::from_millis(100));
-            is_in_memory(&file)
+            let is_read = is_in_memory(&file);
+            wait("it is read", &|| is_in_memory(&file));
+            is_read
         };
-        let wait = |what, is_so: &dyn Fn() -> bool| {
-            let until = Instant::now() + LONG;
-            while !is_so() {
-                assert!(Instant::now() < until, "{what}");
-            }
-        };
-        wait("too large", &|| !is_read_ahead(BLOCK + 1));
-        wait("small", &|| is_read_ahead(BLOCK));
+        wait("what is too large is not read", &|| {
+            !is_read_ahead(BLOCK + 1)
+        });
+        wait("what is small is read", &|| is_read_ahead(BLOCK));
+        wait("what is too large is not read", &|| {
+            !is_read_ahead(BLOCK + 1)
+        });
     }
 }

@@ -163,12 +163,21 @@ impl Fs {
     }
 
     /// Stores what can be stored while the kernel still tells of closes and releases: what is
-    /// staged, and what was closed for good. What one process has closed and another one has open is
-    /// left alone, as it may not be written to its end.
+    /// staged, and what [`Self::finish_released_writers`] does.
     ///
     /// # Cancel safety
     /// As [`Self::flush`].
     pub async fn finish_released(&self) {
+        self.finish_released_writers().await;
+        self.store_staged().await;
+    }
+
+    /// Stores what was closed for good and is not staged. What one process has closed and another one has
+    /// open is left alone, as it may not be written to its end.
+    ///
+    /// # Cancel safety
+    /// As [`Self::flush`].
+    pub async fn finish_released_writers(&self) {
         for writer in self.opens.resting_writers() {
             // A close that is under way ends before this.
             let _progress = writer.handle.progress().await;
@@ -178,7 +187,6 @@ impl Fs {
                 error!("{} could not be stored: {error}", writer.key());
             }
         }
-        self.store_staged().await;
     }
 
     /// Whether there is a file that was closed and not stored: its release is to come, unless another

@@ -246,7 +246,8 @@ impl Session {
     /// that takes no longer than a while.
     ///
     /// After [`Unmounter::unmount`], programs that still use the detached mount may finish within
-    /// a moment. Then their reads fail, those that wait too, and this returns.
+    /// a moment, or while files that were closed are stored. Then their reads fail, those that wait too,
+    /// and this returns.
     ///
     /// # Errors
     /// Requests could not be received from the kernel any more.
@@ -264,9 +265,9 @@ impl Session {
             Ok(Event::Unmounted) => match self.events.recv_timeout(UNMOUNT_GRACE) {
                 Ok(Event::Ended(result)) => result,
                 Ok(Event::Unmounted) | Err(RecvTimeoutError::Timeout) => {
-                    warn!("unmounted while files were open: their users get errors now");
-                    // What one process has closed and another one has open is left alone.
-                    self.finish(|fs| block_on(fs.finish_released()));
+                    warn!("unmounted while files were open: their users get errors");
+                    // What is staged and open stays staged: it may not be written to its end.
+                    self.finish(|fs| block_on(fs.finish_released_writers()));
                     return Ok(());
                 }
                 Err(RecvTimeoutError::Disconnected) => Ok(()),

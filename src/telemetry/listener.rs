@@ -346,7 +346,7 @@ const MOST_LEFTOVERS: usize = 64;
 mod tests {
     use super::*;
     use crate::metrics::{Label, Snapshot, names};
-    use crate::wait::LONG;
+    use crate::wait::{LONG, wait_for};
 
     fn source() -> Source {
         Source::new([Label::new("bucket", "b")], || {
@@ -358,14 +358,23 @@ mod tests {
 
     /// Asks again without an answer: a test that stands still for long finds its connection closed.
     fn ask<S: Read + Write>(connect: impl Fn() -> io::Result<S>, request: &str) -> String {
-        let answer = (0..5).find_map(|_| {
-            let mut stream = connect().expect("connected");
+        let try_once = || {
+            let mut stream = connect()?;
             let mut answer = String::new();
-            stream.write_all(request.as_bytes()).ok()?;
-            stream.read_to_string(&mut answer).ok()?;
-            (!answer.is_empty()).then_some(answer)
-        });
-        answer.expect("answered")
+            stream.write_all(request.as_bytes())?;
+            stream.read_to_string(&mut answer)?;
+            Ok::<_, io::Error>(answer)
+        };
+        wait_for("an answer", LONG, || {
+            let begun = Instant::now();
+            match try_once() {
+                Ok(answer) if !answer.is_empty() => Some(answer),
+                nothing => {
+                    assert!(begun.elapsed() >= PATIENCE, "{nothing:?}");
+                    None
+                }
+            }
+        })
     }
 
     /// Waits until nobody listens any more. A process that another test starts has the socket open

@@ -1,6 +1,6 @@
 //! Requests that are not S3: one connection each.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -63,16 +63,14 @@ fn body_of_an_answer_is_cut_at_the_limit() {
 #[test]
 fn failures_tell_what_failed() {
     let fixture = Fixture::start();
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
-    let refusing = closed.local_addr().expect("an address");
-    drop(closed);
     let resetting = Server::start(0, |_| Answer::Reset);
     let silent = Server::start(0, |_| Answer::Silent);
     let patient = client(&fixture, PATIENCE);
     let hasty = client(&fixture, Duration::from_secs(1));
     for (url, client, kind) in [
         (
-            format!("http://{refusing}"),
+            // Nobody listens there.
+            "http://127.0.0.1:1".to_owned(),
             &patient,
             ErrorKind::Connection,
         ),

@@ -15,7 +15,7 @@ pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
         loop {
             let asked = ASKED.fetch_add(1, Ordering::Relaxed);
             // Processes that ask at the same time begin apart.
-            let number = process::id().wrapping_mul(64).wrapping_add(asked) % 12_000;
+            let number = process::id().wrapping_mul(64).wrapping_add(asked) % 10_000;
             let port = 10_000 + u16::try_from(number).expect("it is small");
             if is_free(port) && is_free(port + 10_000) {
                 break port;

@@ -4,7 +4,7 @@ use super::*;
 use crate::cache::follow::PATIENCE;
 use crate::s3::fake::receive;
 use crate::s3::{GetRequest, Key};
-use crate::wait::{once_in_five, within};
+use crate::wait::{once_in_five, wait_for, within};
 
 /// How long a hedge takes while the request that it is for stands still.
 fn hedge() -> Duration {
@@ -22,9 +22,9 @@ fn hedge() -> Duration {
     let store = fixture.store.as_ref();
     thread::scope(|scope| {
         let late = scope.spawn(|| receive(store, request(false)));
-        while fixture.fake.waiting() == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_for("it stands still", LONG, || {
+            (fixture.fake.waiting() == 1).then_some(())
+        });
         let start = Instant::now();
         let (body, _request) = receive(store, request(true)).expect("read");
         let took = start.elapsed();

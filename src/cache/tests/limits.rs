@@ -1,7 +1,7 @@
 //! How much of the disk the files take.
 
 use super::*;
-use crate::wait::once_in_five;
+use crate::wait::{once_in_five, wait_for};
 
 /// A look for what to remove is followed by a pause of ten times as long, up to a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -60,9 +60,9 @@ fn disk_that_takes_no_more_gets_room_whatever_it_says_of_it() {
     }
     assert_eq!(fixture.files("block").len(), 40);
     // A count that was begun before the files came would take the refusal for one of an empty disk.
-    while !fixture.cache.0.usage.is_counted() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_for("the first count", LONG, || {
+        fixture.cache.0.usage.is_counted().then_some(())
+    });
     for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
         let before = fixture.files("block").len();
         fixture.cache.0.failed("written", &errno.into());

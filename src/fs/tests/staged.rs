@@ -265,6 +265,18 @@ fn end_of_the_mount_stores_what_is_staged() {
 }
 
 #[test]
+fn end_of_a_mount_that_is_in_use_leaves_what_is_staged_and_open() {
+    let place = place(false);
+    let file = place
+        .open("f", libc::O_WRONLY | libc::O_CREAT)
+        .expect("it is made");
+    place.write(file, 0, b"half").expect("it writes");
+    block_on(place.fs.finish_released_writers());
+    assert!(!place.objects().contains_key("f"));
+    assert_eq!(place.staged_files(), 1);
+}
+
+#[test]
 fn what_is_written_while_the_mount_ends_is_stored_or_stays_staged() {
     let place = place(false);
     let open = |name| {

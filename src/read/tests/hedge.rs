@@ -22,6 +22,16 @@ fn hedger(part_size: u64, budget: &Arc<Budget>) -> Hedger {
     Hedger::start(config).expect("a thread")
 }
 
+/// One for parts of 1000 bytes: those that this machine holds up leave enough credit for the one that
+/// stalls.
+fn generous(budget: &Arc<Budget>) -> Hedger {
+    let config = HedgeConfig {
+        percent: 100,
+        ..HedgeConfig::new(1000, Arc::clone(budget))
+    };
+    Hedger::start(config).expect("a thread")
+}
+
 /// Opens `object`, which is synthetic.
 fn open_hedged(
     store: &FakeStore,
@@ -67,12 +77,7 @@ fn stalled_part_of_a_stream_is_fetched_again() {
     unless_held_up(|| {
         let store = FakeStore::new();
         let budget = Budget::new(MIB, MIB);
-        // Parts that this machine holds up leave enough credit for the one that stalls.
-        let config = HedgeConfig {
-            percent: 100,
-            ..HedgeConfig::new(1000, Arc::clone(&budget))
-        };
-        let hedger = Hedger::start(config).expect("a thread");
+        let hedger = generous(&budget);
         let handle = open_hedged(&store, parts(), &budget, &hedger);
         scan(&handle, 0..200_000);
         let before = hedger.counters();
@@ -108,7 +113,7 @@ fn stalled_random_read_is_fetched_again() {
     unless_held_up(|| {
         let store = FakeStore::new();
         let budget = Budget::new(MIB, MIB);
-        let hedger = hedger(1000, &budget);
+        let hedger = generous(&budget);
         let handle = open_hedged(&store, parts(), &budget, &hedger);
         let offset = |index: u64| 5000 + index * 86_028_157 % 290_000;
         (0..150).for_each(|index| check(&handle, offset(index), 10).expect("nothing fails"));

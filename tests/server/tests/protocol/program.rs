@@ -1,14 +1,24 @@
 //! The server as a program.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::client::{Client, control};
 use crate::wait::{LONG, wait_for};
 
+/// Is killed when the test ends before it.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
 #[test]
 fn program_tells_its_addresses_and_ends_with_its_input() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_s3-test-server"))
+    let child = Command::new(env!("CARGO_BIN_EXE_s3-test-server"))
         .args([
             "--watch-stdin",
             "--bucket",
@@ -20,10 +30,10 @@ fn program_tells_its_addresses_and_ends_with_its_input() {
         ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut child = Program(child.unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
+    BufReader::new(child.0.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
     let told: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -43,7 +53,7 @@ fn program_tells_its_addresses_and_ends_with_its_input() {
             .text()
             .contains("\"ListBuckets\"")
     );
-    drop(child.stdin.take());
-    let status = wait_for("the program ends", LONG, || child.try_wait().unwrap());
+    drop(child.0.stdin.take());
+    let status = wait_for("the program ends", LONG, || child.0.try_wait().unwrap());
     assert!(status.success(), "{status}");
 }
