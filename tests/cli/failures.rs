@@ -133,7 +133,7 @@ fn cache_that_others_could_replace_is_refused_but_in_a_pod() {
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     let read = fs::read(mount_point.path().join("hello.txt")).expect("read");
     assert_eq!(read, b"hello");
-    let mut stat = mount_s3(&["cache", "stat", text(&volume)]);
+    let mut stat = mount_s3(&["cache", "stat", "--cache", text(&volume)]);
     let refused = run(&mut stat, FAILURE_LIMIT);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     let outcome = run(stat.env(IN_POD.0, IN_POD.1), FAILURE_LIMIT);
