@@ -41,7 +41,8 @@ pub(super) fn check_mount_point(directory: &Path) -> Result<PathBuf, Failure> {
     let metadata = fs::metadata(directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::new(format!("mount point {shown} does not exist"))
             .with_remedy(format!("create it: mkdir -p {shown}")),
-        io::ErrorKind::NotConnected => {
+        // The latter while it ends.
+        io::ErrorKind::NotConnected | io::ErrorKind::ConnectionAborted => {
             Failure::new(format!("mount point {shown} is already mounted"))
                 .because("the process that served it has ended without unmounting it")
                 .with_remedy(format!("run: umount {shown}"))
