@@ -113,7 +113,7 @@ fn note_use_at(place: &Place, data: &File, metadata: &Metadata) {
 mod tests {
     use std::io::{IoSliceMut, Write};
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
