@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::caching::wait_until_complete;
 use crate::indexing::index;
-use crate::model::alone;
+use crate::support::alone::alone;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;

@@ -1,5 +1,6 @@
 //! What the test binaries share: stores to test against, and mounts that clean up after themselves.
 
+pub(crate) mod alone;
 pub(crate) mod anonymous;
 pub(crate) mod local;
 pub(crate) mod mount;
