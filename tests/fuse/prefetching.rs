@@ -133,10 +133,11 @@ fn files_are_fetched_in_an_order_that_was_told() {
             (store.count("GetObject") >= 100).then_some(())
         });
         let are_few = are_gets(&store, 100..=110);
-        last = Some((store, mount));
+        // The mount first: it ends before its server.
+        last = Some((mount, store));
         are_few
     });
-    let (_store, mount) = last.expect("mounted");
+    let (mount, _store) = last.expect("mounted");
 
     let path = mount.join("set/0007");
     let output = prefetch(&mount, &format!("{}\n\nnone\n0008\n", path.display()));
