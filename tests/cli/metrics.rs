@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
 use crate::support::{mount_s3, run};
+use crate::umount::umount;
 use crate::wait::{once_in_five, wait_for};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -115,11 +116,7 @@ impl Mounted {
 
     /// Unmounts, and waits for the end.
     pub(crate) fn end(&mut self) {
-        // A process that another test starts has files of this one open until it runs its program.
-        wait_for("umount", LIMIT, || {
-            let status = Command::new("umount").arg(self.mount_point.path()).status();
-            status.expect("umount").success().then_some(())
-        });
+        umount(self.mount_point.path());
         wait_for("the process to end", LIMIT, || {
             self.child.try_wait().expect("ours")
         });

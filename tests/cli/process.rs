@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{FAILURE_LIMIT, end_of, kill, mount_s3, run};
+use crate::umount::umount;
 use crate::wait::{once_in_five, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -309,11 +310,7 @@ fn full_disk_loses_records_and_stops_nothing() {
     let told = fs::read_to_string(errors.path()).expect("text");
     assert_eq!(told.matches("cannot be written to").count(), 1, "{told}");
     let log = log_in(place.path());
-    // A process that another test starts has files of this one open until it runs its program.
-    wait_for("umount", LIMIT, || {
-        let status = Command::new("umount").arg(directory).status();
-        status.expect("umount").success().then_some(())
-    });
+    umount(place.path());
     assert!(log.contains("records were lost"), "{log}");
     assert!(
         log.contains("SIGTERM asks for it") || log.contains("DEBUG"),

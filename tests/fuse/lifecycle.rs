@@ -12,6 +12,7 @@ use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::store::TestStore;
+use crate::support::umount::umount;
 use crate::support::wait::{LONG, once_in_five, wait_for, within};
 
 #[test]
@@ -146,11 +147,7 @@ fn killed_daemon_leaves_a_mount_that_umount_clears() {
     assert!(fs::read(mount.join("f")).unwrap() == bytes(1, 0, 64 * MIB));
     mount.kill();
     assert_errno(fs::metadata(mount.join("other")), Errno::NOTCONN);
-    // A process that another test starts has files of this one open until it runs its program.
-    wait_for("umount", LONG, || {
-        let status = Command::new("umount").arg(mount.path()).status();
-        status.expect("run umount").success().then_some(())
-    });
+    umount(mount.path());
     assert!(!is_mounted(mount.path()));
     assert_eq!(
         fs::read_dir(mount.path()).unwrap().count(),

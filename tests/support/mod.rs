@@ -8,4 +8,5 @@ pub(crate) mod ports;
 pub(crate) mod rgw;
 pub(crate) mod seaweed;
 pub(crate) mod store;
+pub(crate) mod umount;
 pub(crate) mod wait;
