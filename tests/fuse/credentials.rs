@@ -21,7 +21,7 @@ const BUCKET: &str = "lasting";
 const TIME: Duration = Duration::from_secs(20);
 
 /// A machine that stands still for longer than this while they are to be renewed may let them end.
-const STANDSTILL: Duration = Duration::from_secs(2);
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// Between two turns of the work.
 const NAP: Duration = Duration::from_millis(100);
@@ -58,11 +58,9 @@ fn go_on() -> Result<(), String> {
     ]);
     let variable = "AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned();
     mounting.environment.push((variable, url));
-    // The first credentials are asked for before the mount is there.
-    let mut turn = Instant::now();
     let mount = mounting.mount();
     let begin = Instant::now();
-    let mut longest = Duration::ZERO;
+    let (mut turn, mut longest) = (begin, Duration::ZERO);
     let worked = work(&mount, || {
         longest = longest.max(turn.elapsed().saturating_sub(NAP));
         turn = Instant::now();
