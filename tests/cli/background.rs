@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{Outcome, mount_s3, run};
+use crate::umount::umount;
 use crate::wait::{LONG, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -137,8 +138,7 @@ fn sigterm_unmounts_and_ends_the_process() {
 fn umount_ends_the_process() {
     let mount_point = MountPoint::new();
     let (_, daemon) = start(&mount_point, &["--no-log"]);
-    let status = Command::new("umount").arg(mount_point.path()).status();
-    assert!(status.expect("umount").success());
+    umount(mount_point.path());
     daemon.wait_for_end();
 }
 

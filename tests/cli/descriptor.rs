@@ -6,7 +6,6 @@ use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use s3_test_server::{Config, Fault, Model, Rule, Server};
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{end_of, kill, mount_s3, run};
+use crate::umount::umount;
 use crate::wait::{LONG, wait_for};
 
 /// What is mounted before it is served.
@@ -114,14 +114,6 @@ fn serving(device: OwnedFd, wrapper: &str, args: &[&str]) -> Command {
         .stdin(Stdio::from(device));
     store().credentials(&mut command);
     command
-}
-
-fn umount(mount_point: &Path) {
-    // A process that another test starts has files of this one open until it runs its program.
-    wait_for("umount", LONG, || {
-        let status = Command::new("umount").arg(mount_point).status();
-        status.expect("umount").success().then_some(())
-    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Uploads that are under way when a signal ends the mount: stored or aborted, within a deadline.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::io::Write;
+use std::process::Child;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use s3_test_server::{Config, Fault, Model, Rule, Server};
 
 use crate::store::MountPoint;
-use crate::support::{end_of, kill, mount_s3};
+use crate::support::{self, end_of, kill, mount_s3};
 use crate::wait::{LONG, wait_for};
 
 const BUCKET: &str = "ending";
@@ -30,17 +30,12 @@ fn start(rules: Vec<Rule>) -> (Server, MountPoint, Child) {
         "--part-size",
         "5242880",
     ];
-    let mut child = mount_s3(&args)
+    let mut command = mount_s3(&args);
+    command
         .env("AWS_ENDPOINT_URL", server.endpoint())
         .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    stdout.read_line(&mut line).expect("a line");
-    assert!(line.contains("is mounted at"), "{line:?}");
+        .env("AWS_SECRET_ACCESS_KEY", "test");
+    let child = support::start(&mut command);
     server.set_model(Model {
         rules,
         ..Model::default()

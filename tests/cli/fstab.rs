@@ -120,8 +120,7 @@ fn line_of_a_table_is_mounted() {
     assert_ne!(outcome.status, Some(0), "{outcome:?}");
     assert!(outcome.stderr.contains("is already mounted"), "{outcome:?}");
 
-    let umount = run(Command::new("umount").arg(mount_point.path()), LIMIT);
-    assert_eq!(umount.status, Some(0), "{umount:?}");
+    umount(mount_point.path());
     assert!(!mount_point.is_mounted());
 }
 

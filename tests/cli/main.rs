@@ -25,6 +25,8 @@ mod signing;
 mod store;
 mod support;
 mod top;
+#[path = "../support/umount.rs"]
+mod umount;
 mod usage;
 #[path = "../support/wait.rs"]
 mod wait;

@@ -11,7 +11,8 @@ use s3_test_server::{Config, Fault, Model, Rule, Server};
 use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
-use crate::support::{mount_s3, run};
+use crate::support::{mount_s3, run, start};
+use crate::umount::umount;
 use crate::wait::{once_in_five, wait_for};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -52,19 +53,22 @@ impl Mounted {
             &listen,
         ];
         let log = File::create(place.path().join("log")).expect("a file");
-        let child = mount_s3(&[&fixed, flags].concat())
+        let mut command = mount_s3(&[&fixed, flags].concat());
+        command
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        let mounted = Self {
-            child: child.expect("the command starts"),
+            .stderr(log);
+        let mut mounted = Self {
+            child: start(&mut command),
             mount_point,
             place,
         };
-        // The socket comes last, and a moment later somebody listens at it.
-        wait_for("metrics to be served", LIMIT, || mounted.connect().ok());
+        // Somebody may listen at the socket a moment later.
+        wait_for("metrics to be served", LIMIT, || {
+            let ended = mounted.child.try_wait().expect("ours");
+            assert!(ended.is_none(), "{ended:?}: {}", mounted.log());
+            mounted.connect().ok()
+        });
         mounted
     }
 
@@ -115,11 +119,7 @@ impl Mounted {
 
     /// Unmounts, and waits for the end.
     pub(crate) fn end(&mut self) {
-        // A process that another test starts has files of this one open until it runs its program.
-        wait_for("umount", LIMIT, || {
-            let status = Command::new("umount").arg(self.mount_point.path()).status();
-            status.expect("umount").success().then_some(())
-        });
+        umount(self.mount_point.path());
         wait_for("the process to end", LIMIT, || {
             self.child.try_wait().expect("ours")
         });

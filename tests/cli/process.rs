@@ -1,19 +1,19 @@
 //! What the process that serves a mount does beside serving it.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint, store};
-use crate::support::{FAILURE_LIMIT, end_of, kill, mount_s3, run};
+use crate::support::{FAILURE_LIMIT, end_of, kill, mount_s3, run, start};
+use crate::umount::umount;
 use crate::wait::{once_in_five, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -22,14 +22,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 fn serve(mount_point: &MountPoint, flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Child {
     let args = [&[BUCKET, mount_point.text(), "--foreground"], flags].concat();
     let mut command = mount_s3(&args);
-    store().credentials(&mut command).stdout(Stdio::piped());
+    store().credentials(&mut command);
     prepare(&mut command);
-    let mut child = command.spawn().expect("it starts");
-    let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    stdout.read_line(&mut line).expect("a line");
-    assert!(line.contains("is mounted at"), "{line:?}");
-    child
+    start(&mut command)
 }
 
 /// The log in a directory that one process has written to.
@@ -309,11 +304,7 @@ fn full_disk_loses_records_and_stops_nothing() {
     let told = fs::read_to_string(errors.path()).expect("text");
     assert_eq!(told.matches("cannot be written to").count(), 1, "{told}");
     let log = log_in(place.path());
-    // A process that another test starts has files of this one open until it runs its program.
-    wait_for("umount", LIMIT, || {
-        let status = Command::new("umount").arg(directory).status();
-        status.expect("umount").success().then_some(())
-    });
+    umount(place.path());
     assert!(log.contains("records were lost"), "{log}");
     assert!(
         log.contains("SIGTERM asks for it") || log.contains("DEBUG"),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::failures::fail_both_ways;
 use crate::store::{BUCKET, MountPoint, store};
-use crate::support::{FAILURE_LIMIT, end_of, kill, mount_s3, run};
+use crate::support::{self, FAILURE_LIMIT, end_of, kill, mount_s3, run};
 use crate::wait::{LONG, once_in_five, wait_for, within};
 
 const OLD: &str = "OLDACCESSKEY";
@@ -70,18 +70,12 @@ fn server() -> Server {
 
 fn start(server: &Server, mount_point: &MountPoint, process: &Process) -> Daemon {
     let args = [BUCKET, mount_point.text(), "--foreground", "--no-log"];
-    let mut child = mount_s3(&args)
+    let mut command = mount_s3(&args);
+    command
         .env("AWS_ENDPOINT_URL", server.endpoint())
         .env("AWS_CONFIG_FILE", process.config())
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    stdout.read_line(&mut line).expect("a line");
-    assert!(line.contains("is mounted at"), "{line:?}");
-    Daemon(child)
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent");
+    Daemon(support::start(&mut command))
 }
 
 /// A mount that is killed when a try ends before it.

@@ -1,6 +1,6 @@
 //! Running the command.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use crate::wait::{LONG, wait_for};
+use crate::wait::{LONG, once_in_five, wait_for};
 
 /// What a finished command left behind.
 #[derive(Debug)]
@@ -71,6 +71,34 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
         stderr: stderr.join().expect("read"),
     }
 }
+
+/// Starts a mount in the foreground and waits until it answers. One that has given up, as it got no answer
+/// in time, is started again: the machine may have stood still.
+pub(crate) fn start(command: &mut Command) -> Child {
+    let mut mounted = None;
+    once_in_five(|_| {
+        let begun = Instant::now();
+        let spawned = command.stdout(Stdio::piped()).spawn();
+        let mut child = spawned.expect("the command starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let read = stdout.read_line(&mut line);
+        if line.contains("is mounted at") {
+            mounted = Some(child);
+            return Ok(());
+        }
+        let took = begun.elapsed();
+        _ = child.kill();
+        _ = child.wait();
+        let failure = format!("after {took:?}: {read:?}, {line:?}: {command:?}");
+        assert!(took >= GIVEN_UP, "{failure}");
+        Err(failure)
+    });
+    mounted.expect("mounted")
+}
+
+/// After how long without an answer a mount gives up, at the earliest.
+const GIVEN_UP: Duration = Duration::from_secs(9);
 
 /// Waits for the end of a process.
 pub(crate) fn end_of(child: &mut Child) -> ExitStatus {

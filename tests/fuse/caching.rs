@@ -15,8 +15,8 @@ use s3_test_server::{Model, synthetic};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::model::alone;
 use crate::passthrough::drop_pages;
+use crate::support::alone::alone;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +15,7 @@ use nix::errno::Errno;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::support::alone::alone;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
@@ -327,28 +327,6 @@ fn runs(local: &Local, allow: Allow, flags: &[&str]) {
         eprintln!("MOUNT_MODEL_SEED={seed} {flags:?}: {steps:?}");
         run(local, allow, flags, &steps);
     }
-}
-
-/// Runs `run`, which is what the test of this name does, in a process of its own. In this one, a process
-/// that another test starts closes what is open, too: a file of which a descriptor was closed keeps nobody
-/// out.
-pub(crate) fn alone(test: &str, run: impl FnOnce()) {
-    const ALONE: &str = "MOUNT_S3_TESTS_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return run();
-    }
-    // What it leaves behind when it fails may hold a file open, but no pipe, of which the end is waited for.
-    let log = tempfile::NamedTempFile::new().expect("a file");
-    let to_log = || log.as_file().try_clone().expect("a descriptor");
-    let status = Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", test])
-        .env(ALONE, "1")
-        .stdout(to_log())
-        .stderr(to_log())
-        .status();
-    let text = fs::read_to_string(log.path()).expect("text");
-    let is_good = status.expect("it runs").success() && text.contains("1 passed");
-    assert!(is_good, "{text}");
 }
 
 #[test]

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::minor;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use s3_test_server::synthetic;
 use tempfile::TempDir;
 
 use crate::caching::wait_until_complete;
 use crate::indexing::index;
-use crate::model::alone;
+use crate::support::alone::alone;
 use crate::support::local::Local;
 use crate::support::mount::{Mount, Mounting};
 use crate::support::store::TestStore;
@@ -116,7 +116,8 @@ fn seems_read_by_the_kernel(mount: &Mount, file: &File) -> bool {
     drop_pages();
     kill(daemon, Signal::SIGSTOP).expect("told to stop");
     // Until then it may still answer.
-    waitpid(daemon, Some(WaitPidFlag::WUNTRACED)).expect("stopped");
+    let status = waitpid(daemon, Some(WaitPidFlag::WUNTRACED)).expect("known");
+    assert!(matches!(status, WaitStatus::Stopped(..)), "{status:?}");
     let before = unanswered(device);
     let reading = thread::spawn(move || {
         let result = reader.read_exact_at(&mut [0; 4096], middle);

@@ -133,20 +133,22 @@ fn files_are_fetched_in_an_order_that_was_told() {
             (store.count("GetObject") >= 100).then_some(())
         });
         let are_few = are_gets(&store, 100..=110);
-        last = Some((store, mount));
+        // The mount first: it ends before its server.
+        last = Some((mount, store));
         are_few
     });
-    let (_store, mount) = last.expect("mounted");
+    let last = last.expect("mounted");
+    let mount = &last.0;
 
     let path = mount.join("set/0007");
-    let output = prefetch(&mount, &format!("{}\n\nnone\n0008\n", path.display()));
+    let output = prefetch(mount, &format!("{}\n\nnone\n0008\n", path.display()));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
         text.contains("list:3: no file that can be read: set/none"),
         "{text}"
     );
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(mount.unmount().code(), Some(0));
+    assert_eq!(last.0.unmount().code(), Some(0));
 }
 
 #[test]

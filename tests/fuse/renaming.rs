@@ -1,8 +1,10 @@
 //! Renaming by copying, and directories that are kept, with the real binary, as programs do it.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -13,7 +15,6 @@ use crate::reading::{MIB, bytes};
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
-use crate::support::wait::once_in_five;
 use crate::writing::sh;
 
 on_all_stores!(
@@ -158,24 +159,9 @@ fn rename_refuses_what_posix_refuses(store: &dyn TestStore) {
         let renamed = renameat_with(CWD, mount.join("f"), CWD, mount.join("g"), flags);
         assert_eq!(renamed, Err(errno));
     }
-    // A process that another test starts closes the file, too: one that was closed keeps nobody out.
-    once_in_five(|_| {
-        let mut file = File::create(mount.join("e/new")).unwrap();
-        file.write_all(b"x").unwrap();
-        let renamed = rename("e", "h");
-        drop(file);
-        match renamed {
-            Ok(()) => {
-                rename("h", "e").unwrap();
-                fs::remove_file(mount.join("e/new")).unwrap();
-                Err("the directory was renamed".to_owned())
-            }
-            Err(error) => {
-                assert_eq!(Errno::from_io_error(&error), Some(Errno::PERM));
-                Ok(())
-            }
-        }
-    });
+    let writer = Writer::of(&mount.join("e/new"));
+    assert_errno(rename("e", "h"), Errno::PERM);
+    writer.end();
     rename("e", "h").unwrap();
     assert_eq!(names(&mount.join("h")), ["new", "y"]);
     drop(mount);
@@ -185,6 +171,40 @@ fn rename_refuses_what_posix_refuses(store: &dyn TestStore) {
         .mount();
     let replaced = fs::rename(mount.join("f"), mount.join("g"));
     assert_errno(replaced, Errno::EXIST);
+}
+
+/// Another process, which has a file open. Of a file that this process has open, those that other tests
+/// start close copies, and a file that was closed keeps nobody out.
+struct Writer(Child);
+
+impl Writer {
+    /// The file is new, and has one byte.
+    fn of(path: &Path) -> Self {
+        let script = "import sys\n\
+            file = open(sys.argv[1], 'xb', buffering=0)\n\
+            file.write(b'x')\n\
+            print('open', flush=True)\n\
+            sys.stdin.read()\n\
+            file.close()\n";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("a line");
+        assert_eq!(line, "open\n");
+        Self(child)
+    }
+
+    /// Lets it close the file.
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("it ends").success());
+    }
 }
 
 #[test]

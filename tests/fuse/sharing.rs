@@ -47,14 +47,15 @@ impl Place {
     /// A place whose cache has all blocks of both objects.
     fn filled() -> Self {
         let place = Self::new();
+        let mount = place.mounting(&["--read-only"]).mount();
         // What the bucket does not take in two seconds is left out, until it is read again.
         wait_for("the blocks are stored", LONG, || {
-            let mount = place.mounting(&["--read-only"]).mount();
             assert_right(&fs::read(mount.join("large")).expect("read"), 7, SIZE);
             assert_right(&fs::read(mount.join("small")).expect("read"), 8, SMALL);
-            assert!(mount.unmount().success());
+            drop_pages();
             (place.blocks().len() == BLOCKS + 1).then_some(())
         });
+        assert!(mount.unmount().success());
         place
     }
 

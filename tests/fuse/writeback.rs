@@ -13,6 +13,7 @@ use s3_test_server::{Fault, Model, Rule};
 use crate::lifecycle::io_count;
 use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
+use crate::support::alone::alone;
 use crate::support::local::Local;
 use crate::support::mount::Mount;
 use crate::support::store::TestStore;
@@ -229,39 +230,45 @@ fn what_is_changed_after_it_was_handed_over_is_told_and_what_was_not_is_stored()
     wait_for_no_upload(&local, &bucket);
 }
 
+// The kernel hands a file over when a process that another test starts closes it, too.
 #[test]
 fn bytes_that_were_not_handed_over_can_still_be_changed() {
+    alone(
+        "writeback::bytes_that_were_not_handed_over_can_still_be_changed",
+        change_what_was_not_handed_over,
+    );
+}
+
+fn change_what_was_not_handed_over() {
     let (local, bucket, mount) = mounted(&[]);
-    // The kernel hands them over when a process that another test starts closes the file, too.
-    once_in_five(|round| {
-        let name = format!("header{round}");
-        let mut file = File::create(mount.join(&name)).unwrap();
-        file.write_all(b"length ?, then the rest").unwrap();
-        file.seek(SeekFrom::Start(7)).unwrap();
-        file.write_all(b"9").unwrap();
-        close(file).map_err(|error| error.to_string())?;
-        let body = local.body(&bucket, &name).expect("stored");
-        assert_eq!(body, b"length 9, then the rest");
-        Ok(())
-    });
+    let mut file = File::create(mount.join("header")).unwrap();
+    file.write_all(b"length ?, then the rest").unwrap();
+    file.seek(SeekFrom::Start(7)).unwrap();
+    file.write_all(b"9").unwrap();
+    close(file).expect("it is stored");
+    let body = local.body(&bucket, "header").expect("stored");
+    assert_eq!(body, b"length 9, then the rest");
 }
 
 #[test]
 fn length_that_is_set_keeps_what_was_written_or_is_refused() {
+    alone(
+        "writeback::length_that_is_set_keeps_what_was_written_or_is_refused",
+        set_the_length,
+    );
+}
+
+fn set_the_length() {
     let (local, bucket, mount) = mounted(&[]);
     let root = File::open(mount.path()).unwrap();
     for (length, expected) in [(10, &b"0123456789"[..]), (4, b"0123")] {
-        // The kernel hands it over when a process that another test starts closes the file, too.
-        once_in_five(|round| {
-            let name = format!("f{length}-{round}");
-            let mut file = File::create(mount.join(&name)).unwrap();
-            file.write_all(b"0123456789").unwrap();
-            file.set_len(length).map_err(|error| error.to_string())?;
-            assert_eq!(file.metadata().unwrap().len(), length);
-            close(file).expect("it is stored");
-            assert_eq!(local.body(&bucket, &name).as_deref(), Some(expected));
-            Ok(())
-        });
+        let name = format!("f{length}");
+        let mut file = File::create(mount.join(&name)).unwrap();
+        file.write_all(b"0123456789").unwrap();
+        file.set_len(length).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), length);
+        close(file).expect("it is stored");
+        assert_eq!(local.body(&bucket, &name).as_deref(), Some(expected));
     }
     let mut file = File::create(mount.join("g")).unwrap();
     file.write_all(b"0123456789").unwrap();

@@ -20,8 +20,9 @@ use s3_test_server::{Fault, Model, Rule};
 
 use crate::namespace::assert_errno;
 use crate::reading::{MIB, bytes};
+use crate::support::alone::alone;
 use crate::support::mount::Mount;
-use crate::support::wait::{LONG, once_in_five, wait_for};
+use crate::support::wait::{LONG, wait_for};
 use crate::writeback::{close, mounted, taken};
 use crate::writing::sh;
 
@@ -210,32 +211,36 @@ fn file_that_was_given_its_length_before_is_stored_when_it_has_it() {
 
 #[test]
 fn file_that_does_not_get_the_length_it_was_given_is_told() {
+    // The kernel hands a file over when a process that another test starts closes it, too.
+    alone(
+        "writeback_ends::file_that_does_not_get_the_length_it_was_given_is_told",
+        give_lengths,
+    );
+}
+
+fn give_lengths() {
     let (local, bucket, mount) = mounted(&[]);
     let root = File::open(mount.path()).unwrap();
     for handed_over in [false, true] {
         for (written, length, is_stored) in
             [(100, MIB, false), (0, 9, false), (100, 200, !handed_over)]
         {
-            // The kernel hands it over when a process that another test starts closes the file, too.
-            once_in_five(|round| {
-                let name = format!("{written} of {length}, {handed_over}, {round}");
-                let mut file = File::create(mount.join(&name)).unwrap();
-                file.write_all(&bytes(1, 0, written)).unwrap();
-                if handed_over {
-                    syncfs(&root).unwrap();
-                }
-                file.set_len(length).unwrap();
-                if is_stored {
-                    close(file).map_err(|error| error.to_string())?;
-                    let mut body = bytes(1, 0, written);
-                    body.resize(usize::try_from(length).unwrap(), 0);
-                    assert_eq!(local.body(&bucket, &name), Some(body));
-                } else {
-                    assert_errno(close(file), Errno::INVAL);
-                    assert_eq!(local.body(&bucket, &name), None);
-                }
-                Ok(())
-            });
+            let name = format!("{written} of {length}, {handed_over}");
+            let mut file = File::create(mount.join(&name)).unwrap();
+            file.write_all(&bytes(1, 0, written)).unwrap();
+            if handed_over {
+                syncfs(&root).unwrap();
+            }
+            file.set_len(length).unwrap();
+            if is_stored {
+                close(file).expect(&name);
+                let mut body = bytes(1, 0, written);
+                body.resize(usize::try_from(length).unwrap(), 0);
+                assert_eq!(local.body(&bucket, &name), Some(body));
+            } else {
+                assert_errno(close(file), Errno::INVAL);
+                assert_eq!(local.body(&bucket, &name), None);
+            }
         }
     }
     let mut options = OpenOptions::new();

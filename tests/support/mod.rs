@@ -1,5 +1,6 @@
 //! What the test binaries share: stores to test against, and mounts that clean up after themselves.
 
+pub(crate) mod alone;
 pub(crate) mod anonymous;
 pub(crate) mod local;
 pub(crate) mod mount;
@@ -7,4 +8,5 @@ pub(crate) mod ports;
 pub(crate) mod rgw;
 pub(crate) mod seaweed;
 pub(crate) mod store;
+pub(crate) mod umount;
 pub(crate) mod wait;

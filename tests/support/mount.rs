@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::umount::umount;
 use super::wait::{LONG, once_in_five, wait_for};
 
 /// How a test mounts.
@@ -176,12 +177,7 @@ impl Mount {
 
     /// Unmounts from outside and returns how the daemon ended.
     pub(crate) fn unmount(mut self) -> ExitStatus {
-        // A process that another test starts has files of this one open until it runs its program.
-        wait_for("umount", LONG, || {
-            let mut umount = Command::new("umount");
-            let status = umount.arg(self.path()).status().expect("run umount");
-            status.success().then_some(())
-        });
+        umount(self.path());
         self.wait()
     }
 

@@ -381,7 +381,10 @@ fn gathered_by_the_kernel(run: &Run) {
         file.write_all(b"length 1").expect("written");
         // In the kernel still, and not refused as out of order.
         file.write_all_at(b"2", 7).expect("written");
-        file.sync_all().map_err(|error| error.to_string())?;
+        if let Err(error) = file.sync_all() {
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
+            return Err(error.to_string());
+        }
         let stored = fs::read_to_string(path);
         assert_eq!(stored.expect("it is read"), "length 2");
         Ok(())

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use s3_test_server::{Config, LogEntry, ObjectSpec, Server};
 use tempfile::TempDir;
 
 use crate::store::{BUCKET, MountPoint};
-use crate::support::{Outcome, mount_s3, run};
+use crate::support::{Outcome, mount_s3, run, start};
 use crate::wait::{LONG, wait_for};
 
 /// A mount in the foreground of a store of its own, with `hello.txt`, `folder/inner.txt`, and `large`
@@ -30,11 +29,7 @@ impl Run {
         let directory = place();
         let mount_point = MountPoint::new();
         let mut command = command(words, &server, &mount_point, &directory);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        stdout.read_line(&mut line).expect("a line");
-        assert!(line.contains("is mounted at"), "{words}: {line:?}");
+        let child = start(&mut command);
         Self {
             server,
             mount_point,
