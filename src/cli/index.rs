@@ -10,11 +10,11 @@ use futures::executor::block_on;
 
 use super::args_index::IndexArgs;
 use super::config::{ClientOptions, Config, Environment, LogOptions};
+use super::connect::{self, client_config};
 use super::diagnosis::connect_failure;
 use super::exit::Failure;
 use super::logging;
 use super::machine::Throughput;
-use super::mount::client_config;
 use super::progress::Progress;
 use super::values::Manifest;
 use crate::crt::{Runtime, RuntimeConfig};
@@ -238,8 +238,7 @@ impl Job<'_> {
 
     fn connect(&self, bucket: &BucketName, prefix: Prefix) -> Result<S3Store, Failure> {
         let config = client_config(bucket.clone(), prefix, &self.client);
-        block_on(S3Store::connect(self.runtime, config))
-            .map_err(|error| connect_failure(bucket, &self.client, &error))
+        connect::connect(self.runtime, config, &self.client)
     }
 
     fn scope(&self) -> Scope {

@@ -3,7 +3,8 @@
 //! [`main`] reads the arguments (`args`, its groups `args_*`, `values`), also as mount(8) writes them
 //! (`fstab`), joins them with the environment (`config`) and the machine (`machine`, `instances`,
 //! `metadata`, `interfaces`, `limits`), checks the mount point (`checks`, `descriptor`), starts itself
-//! again in the background (`daemon`) unless told otherwise, and serves the mount (`mount`) until a
+//! again in the background (`daemon`) unless told otherwise, reaches S3 (`connect`), puts what keeps its
+//! answers before it (`disk_cache`, `shared_cache`, `remembered`), and serves the mount (`mount`) until a
 //! signal (`signals`) or an unmount ends it. The service manager is told how it goes (`notify`).
 //! `mount-s3 staged` (`args_staged`, `staged`) cares for what a mount has left on the disk;
 //! `mount-s3 index` (`args_index`, `index`, `progress`) makes the index of a data set, and compares one
@@ -40,9 +41,11 @@ mod cache;
 mod channel;
 mod checks;
 mod config;
+mod connect;
 mod daemon;
 mod descriptor;
 mod diagnosis;
+mod disk_cache;
 mod doctor;
 mod exit;
 mod fstab;

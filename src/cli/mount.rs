@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use futures::executor::block_on;
-
 use super::args::VERSION;
 use super::checks::MountPoint;
-use super::config::{CacheOptions, ClientOptions, Config, CredentialsSource, StageOptions};
+use super::config::{Config, StageOptions};
+use super::connect::{connect, s3_config};
 use super::descriptor;
-use super::diagnosis::{connect_failure, session_failure};
+use super::diagnosis::session_failure;
+use super::disk_cache::{cache_source, open_cache};
 use super::exit::Failure;
 use super::index;
 use super::limits::raise_open_files;
@@ -23,7 +23,7 @@ use super::observed::{Caches, Observers};
 use super::remembered::Remembered;
 use super::shared_cache;
 use super::signals::{Forwarding, HeldSignals, Signal};
-use crate::cache::{Cache, CacheLimits, CachedStore, Source};
+use crate::cache::{CachedStore, Source};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::fs::{Fs, FsConfig};
 use crate::fuse::{MountConfig, Session};
@@ -31,7 +31,7 @@ use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::prefetch::Prefetcher;
 use crate::read::{HedgeConfig, Hedger, ReadConfig};
-use crate::s3::{Addressing, Auth, BucketName, Prefix, S3Config, S3Store, Store};
+use crate::s3::{S3Store, Store};
 use crate::shared_cache::{SharedCache, SharedCacheStore};
 use crate::stage::{Origin, Remote, Stage, leftovers};
 use crate::tree::{TreeConfig, Ttl};
@@ -165,8 +165,7 @@ fn mount(
     }
     let store = match &index {
         Some(index) => index::connect(index, runtime, config, s3)?,
-        None => block_on(S3Store::connect(runtime, s3))
-            .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?,
+        None => connect(runtime, s3, &config.client)?,
     };
     log::debug!(
         "connected to bucket {} in region {}",
@@ -332,19 +331,6 @@ fn prefetches(config: &Config) -> bool {
     matches!(config.mount.metadata_ttl, Ttl::For(ttl) if ttl >= SHORTEST_TTL_TO_PREFETCH)
 }
 
-/// Opens the cache on the disk, or begins one.
-pub(super) fn open_cache(options: &CacheOptions) -> Result<Cache, Failure> {
-    let limits = CacheLimits {
-        most: options.most,
-        free_percent: FREE_PERCENT,
-    };
-    Cache::open(&options.directory, options.surroundings, limits).map_err(|error| {
-        Failure::new("Failed to open the cache")
-            .caused_by(&error)
-            .with_remedy("name a directory of your own with --cache, or go without")
-    })
-}
-
 /// The store, of which what was read is kept in `caches`, and looked for on the disk first; and the
 /// part of it that does so.
 fn layered(
@@ -361,28 +347,6 @@ fn layered(
     };
     let cached = Arc::new(CachedStore::new(store, cache, source));
     (Arc::clone(&cached) as Arc<dyn Store>, Some(cached))
-}
-
-/// The store, of which what was read is kept in `cache`.
-pub(super) fn cached(
-    client: &ClientOptions,
-    store: &Arc<S3Store>,
-    cache: &Cache,
-) -> Arc<CachedStore> {
-    let source = cache_source(client, store);
-    let store = Arc::clone(store) as Arc<dyn Store>;
-    Arc::new(CachedStore::new(store, cache, source))
-}
-
-/// What tells the bucket of `store` apart in a cache.
-pub(super) fn cache_source(client: &ClientOptions, store: &S3Store) -> Source {
-    Source::new(cache_origin(client, store), store.bucket().to_owned())
-}
-
-/// What tells stores apart in a cache that have buckets of the same name.
-pub(super) fn cache_origin(client: &ClientOptions, store: &S3Store) -> String {
-    let endpoint = client.endpoint_url.as_deref().unwrap_or_default();
-    format!("{endpoint} {}", store.region())
 }
 
 /// Lets files be fetched before they are opened, if that is of use.
@@ -445,64 +409,9 @@ pub(super) fn write_config(config: &Config, read: &ReadConfig, budget: Arc<Budge
     }
 }
 
-pub(super) fn s3_config(config: &Config) -> S3Config {
-    let mut s3 = client_config(config.bucket.clone(), config.prefix.clone(), &config.client);
-    s3.kind = config.kind;
-    s3.part_bytes = config.memory.part_bytes;
-    s3.write_part_bytes = config.memory.write_part_bytes;
-    s3.storage_class.clone_from(&config.objects.storage_class);
-    s3.encryption.clone_from(&config.objects.encryption);
-    s3.upload_checksums = config.objects.checksums;
-    s3.memory_limit_bytes = Some(config.memory.plan.buffers());
-    s3
-}
-
-/// How a bucket is reached, for a command that needs no more.
-pub(super) fn client_config(
-    bucket: BucketName,
-    prefix: Prefix,
-    client: &ClientOptions,
-) -> S3Config {
-    let mut s3 = S3Config::new(bucket);
-    s3.prefix = prefix;
-    s3.region = client.region.clone();
-    s3.endpoint_url = client.endpoint_url.clone();
-    s3.addressing = Addressing {
-        path_style: client.force_path_style,
-        dual_stack: client.dual_stack,
-        accelerate: client.transfer_acceleration,
-        fips: client.fips,
-    };
-    s3.likely_region.clone_from(&client.likely_region);
-    s3.auth = auth(&client.credentials);
-    s3.throughput_target_gbps = client.throughput.gbps;
-    if let Some(attempts) = client.max_attempts {
-        s3.max_attempts = attempts;
-    }
-    s3.requester_pays = client.requester_pays;
-    s3.expected_bucket_owner = client.expected_bucket_owner.clone();
-    s3.user_agent_prefix = client.user_agent_prefix.clone();
-    s3.ca_bundle = client.ca_bundle.clone();
-    s3.instance_metadata = client.instance_metadata;
-    s3.network_interfaces = client.interfaces.clone();
-    s3
-}
-
-/// Where credentials come from.
-pub(super) fn auth(source: &CredentialsSource) -> Auth {
-    match source {
-        CredentialsSource::Anonymous => Auth::Anonymous,
-        CredentialsSource::Profile(name) => Auth::Profile(name.clone()),
-        CredentialsSource::DefaultChain => Auth::DefaultChain,
-    }
-}
-
 /// What a connection reads at a time, at most: the largest single lever on the cost of a download,
 /// as it saves copies and wake-ups.
 pub(super) const FRAGMENT_BYTES: usize = 1 << 20;
-
-/// The share of the disk that a cache leaves free, as with Mountpoint for Amazon S3.
-pub(super) const FREE_PERCENT: u8 = 5;
 
 /// What is fetched ahead has to be believed in until it is opened.
 const SHORTEST_TTL_TO_PREFETCH: Duration = Duration::from_secs(1);

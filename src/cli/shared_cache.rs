@@ -7,13 +7,12 @@ use std::time::Duration;
 use futures::executor::block_on;
 
 use super::config::Config;
-use super::diagnosis::connect_failure;
+use super::connect::{connect, s3_config};
 use super::exit::Failure;
-use super::mount::s3_config;
 use crate::crt::Runtime;
 use crate::memory::Budget;
 use crate::metrics::S3Metrics;
-use crate::s3::{self, BucketKind, BucketName, ErrorKind, Prefix, S3Config, S3Store};
+use crate::s3::{self, BucketKind, BucketName, ErrorKind, Prefix, S3Config};
 use crate::shared_cache::{OpenError, SharedCache};
 
 /// Opens the cache, if there is to be one, for a bucket in `region`.
@@ -32,8 +31,7 @@ pub(super) fn open(
     };
     let mut s3 = cache_config(s3_config(config), bucket, region);
     s3.metrics = Arc::clone(metrics);
-    let store = block_on(S3Store::connect(runtime, s3))
-        .map_err(|error| connect_failure(bucket, &config.client, &error))?;
+    let store = connect(runtime, s3, &config.client)?;
     let opened = block_on(SharedCache::open(Arc::new(store), budget));
     opened.map(Some).map_err(|error| failure(bucket, &error))
 }

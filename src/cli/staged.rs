@@ -11,9 +11,10 @@ use futures::executor::block_on;
 use super::args::Args;
 use super::args_staged::{Action, Choice, Recover, StagedArgs};
 use super::config::{Config, Environment};
-use super::diagnosis::connect_failure;
+use super::connect::{self, s3_config};
+use super::disk_cache::{cache_source, open_cache};
 use super::exit::Failure;
-use super::mount::{cache_source, open_cache, read_config, s3_config, write_config};
+use super::mount::{read_config, write_config};
 use super::observed::Caches;
 use super::remembered::Remembered;
 use crate::crt::{Runtime, RuntimeConfig};
@@ -174,8 +175,7 @@ fn connect(origin: &Origin, runtime: &Runtime) -> Result<Connected, Failure> {
         Failure::new("Failed to read what the mount was started with").caused_by(&refusal)
     })?;
     let config = Config::new(args, Environment::of_origin(&origin.environment))?;
-    let store = block_on(S3Store::connect(runtime, s3_config(&config)))
-        .map_err(|error| connect_failure(&config.bucket, &config.client, &error))?;
+    let store = connect::connect(runtime, s3_config(&config), &config.client)?;
     let names = names(&config, &store);
     let budget = config.memory.plan.budget();
     let read = read_config(&config, Arc::clone(&budget));

@@ -8,6 +8,8 @@
 //! That does not go for a writer whose bytes the kernel gathers: it may be used without anybody hearing of it. It
 //! gives way when it is released, and whoever comes between its close and that waits a while.
 
+mod guards;
+
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::ptr;
@@ -21,6 +23,8 @@ use super::waiting::Waiting;
 use crate::s3::Key;
 use crate::tree::{InodeNo, LocalFile};
 use crate::write::WriteHandle;
+
+pub(super) use guards::{HeldDirectory, Opening, Reading};
 
 /// What is open, by key. Every method may be called from any thread.
 #[derive(Debug, Default)]
@@ -406,96 +410,6 @@ impl Writer {
 
     fn lock_key(&self) -> MutexGuard<'_, Key> {
         self.key.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One handle that reads. It is out when dropped.
-#[derive(Debug)]
-pub(super) struct Reading {
-    opens: Arc<Opens>,
-    key: Key,
-    active: AtomicBool,
-}
-
-impl Reading {
-    /// Notes that a descriptor of the handle was closed.
-    pub(super) fn close(&self) {
-        let mut slots = self.opens.lock();
-        if self.active.swap(false, Ordering::Relaxed)
-            && let Entry::Occupied(mut slot) = slots.entry(self.key.clone())
-        {
-            slot.get_mut().readers -= 1;
-            drop_if_empty(slot);
-        }
-    }
-
-    /// Lets a handle go on that may have been closed.
-    ///
-    /// # Errors
-    /// [`Error::Replaced`] while somebody writes the file.
-    pub(super) fn resume(&self) -> Result<(), Error> {
-        if self.active.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let mut slots = self.opens.lock();
-        let slot = slots.entry(self.key.clone()).or_default();
-        if matches!(slot.writer, Some(Holder::Opening | Holder::Open(_))) {
-            return Err(Error::Replaced);
-        }
-        if !self.active.swap(true, Ordering::Relaxed) {
-            slot.readers += 1;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// A directory that is being renamed, until this is dropped.
-#[derive(Debug)]
-pub(super) struct HeldDirectory {
-    opens: Arc<Opens>,
-    prefix: String,
-}
-
-impl Drop for HeldDirectory {
-    fn drop(&mut self) {
-        let mut directories = self.opens.directories();
-        if let Some(at) = directories.iter().position(|other| *other == self.prefix) {
-            directories.swap_remove(at);
-        }
-    }
-}
-
-/// The place of a writer to be. It is free again when this is dropped before it was taken.
-#[derive(Debug)]
-pub(super) struct Opening {
-    opens: Arc<Opens>,
-    key: Key,
-}
-
-impl Opening {
-    /// Takes the place.
-    pub(super) fn take(self, writer: &Arc<Writer>) {
-        if let Some(slot) = self.opens.lock().get_mut(&self.key) {
-            slot.writer = Some(Holder::Open(Arc::clone(writer)));
-        }
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        let mut slots = self.opens.lock();
-        if let Entry::Occupied(mut slot) = slots.entry(self.key.clone())
-            && matches!(slot.get().writer, Some(Holder::Opening | Holder::Renaming))
-        {
-            slot.get_mut().writer = None;
-            drop_if_empty(slot);
-        }
     }
 }
 

@@ -11,23 +11,22 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use log::debug;
 
 use super::answer::{answer_open, refused_request};
 use super::background::Background;
 use super::change::time;
 use super::convert::{handle, inode};
-use super::directory::directory_reply;
 use super::executor::Executor;
+use super::negotiation;
 use super::revealed::Revealed;
 use super::served::Served;
-use crate::fs::{self, Fs, OpenedDir, Pid, Refused, SetAttr};
+use crate::fs::{self, Fs, Pid, Refused, SetAttr};
 use crate::metrics::Operation;
 
 /// Serves an [`Fs`] to the kernel.
@@ -69,45 +68,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let (is_costly, writes_back, stack_depth) = match self.served.fs() {
-            Ok(fs) => (
-                fs.has_costly_attributes(),
-                fs.has_writeback_cache(),
-                fs.stack_depth(),
-            ),
-            Err(_closed) => (false, false, None),
-        };
-        // Attributes come with the names where the kernel sees that they are used: three times
-        // faster for `ls -l`, and without cost to `find`, which would be slowed down otherwise.
-        // Where they are costly it matters more that many are asked for at a time.
-        let readdirplus = [
-            Some(InitFlags::FUSE_DO_READDIRPLUS),
-            (!is_costly).then_some(InitFlags::FUSE_READDIRPLUS_AUTO),
-        ];
-        let writeback = writes_back.then_some(InitFlags::FUSE_WRITEBACK_CACHE);
-        let chosen = readdirplus.into_iter().flatten().chain(writeback);
-        for capability in WANTED_CAPABILITIES.into_iter().chain(chosen) {
-            if config.add_capabilities(capability).is_err() {
-                debug!("the kernel lacks {capability:?}");
-            }
-        }
-        if let Some(depth) = stack_depth
-            && (config
-                .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
-                .is_err()
-                || config.set_max_stack_depth(depth).is_err())
-        {
-            debug!("the kernel reads no files of the cache by itself");
-        }
-        // Each of these takes any value but 0; on an older kernel they do less or nothing.
-        let Background { max, congestion } = self.background;
-        let congested = congestion.map(|threshold| config.set_congestion_threshold(threshold));
-        if config.set_max_background(max).is_err()
-            || config.set_max_write(MAX_REQUEST_BYTES).is_err()
-            || congested.is_some_and(|set| set.is_err())
-        {
-            debug!("the kernel keeps its limits");
-        }
+        negotiation::negotiate(&self.served, self.background, config);
         Ok(())
     }
 
@@ -222,20 +183,7 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let served = Arc::clone(&self.served);
-        self.executor.run(Operation::Opendir, async move {
-            let opendir = async |fs: Arc<Fs>| fs.opendir(inode(ino)).await;
-            match served.run(opendir).await {
-                Ok(OpenedDir { dir, caching }) => {
-                    reply.opened(FileHandle(dir.0), directory_reply(caching));
-                }
-                Err(error) => reply.error(served.fail(
-                    Operation::Opendir,
-                    format_args!("inode {ino}"),
-                    &error,
-                )),
-            }
-        });
+        self.do_opendir(ino, reply);
     }
 
     fn readdir(
@@ -555,18 +503,3 @@ impl Filesystem for Adapter {
         reply.error(self.refuse(Refused::CopyFileRange, ino_in));
     }
 }
-
-/// Capabilities that are asked for one by one, so that an older kernel gives what it has.
-const WANTED_CAPABILITIES: [InitFlags; 6] = [
-    InitFlags::FUSE_ASYNC_READ,
-    InitFlags::FUSE_ASYNC_DIO,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_MAX_PAGES,
-    // An open that truncates says so, and can be refused as what it is.
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    // An inode stands for one version, so a symbolic link never leads elsewhere.
-    InitFlags::FUSE_CACHE_SYMLINKS,
-];
-
-/// The largest read and write request: as many pages as kernels allow unless told otherwise (256).
-const MAX_REQUEST_BYTES: u32 = 1 << 20;

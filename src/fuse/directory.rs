@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::{FileHandle, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry};
+use fuser::{
+    FileHandle, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry, ReplyOpen,
+};
 
 use super::adapter::Adapter;
 use super::convert::{GENERATION, absent_attr, file_attr, file_type, handle, inode};
-use crate::fs::{Caching, DirEntry, Emit, Entry, Fs, Lookup, Pid};
+use crate::fs::{Caching, DirEntry, Emit, Entry, Fs, Lookup, OpenedDir, Pid};
 use crate::metrics::Operation;
 
 impl Adapter {
@@ -25,6 +27,23 @@ impl Adapter {
                 Err(error) => reply.error(served.fail(
                     Operation::Lookup,
                     format_args!("{name:?} in inode {parent}"),
+                    &error,
+                )),
+            }
+        });
+    }
+
+    pub(super) fn do_opendir(&self, ino: INodeNo, reply: ReplyOpen) {
+        let served = Arc::clone(&self.served);
+        self.executor.run(Operation::Opendir, async move {
+            let opendir = async |fs: Arc<Fs>| fs.opendir(inode(ino)).await;
+            match served.run(opendir).await {
+                Ok(OpenedDir { dir, caching }) => {
+                    reply.opened(FileHandle(dir.0), directory_reply(caching));
+                }
+                Err(error) => reply.error(served.fail(
+                    Operation::Opendir,
+                    format_args!("inode {ino}"),
                     &error,
                 )),
             }
@@ -104,7 +123,7 @@ impl Adapter {
 
 /// What the kernel may do with the entries of a directory. Without `FOPEN_KEEP_CACHE` it drops those
 /// that it has.
-pub(super) fn directory_reply(caching: Caching) -> FopenFlags {
+fn directory_reply(caching: Caching) -> FopenFlags {
     match caching {
         Caching::No => FopenFlags::empty(),
         Caching::Renew => FopenFlags::FOPEN_CACHE_DIR,

@@ -1,22 +1,22 @@
 //! Mounting, serving, unmounting.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fuser::{MountOption, SessionACL};
+use fuser::SessionACL;
 use futures::executor::block_on;
 use log::{info, warn};
 use nix::sys::statvfs::statvfs;
 
 use super::adapter::Adapter;
-use super::background::Background;
+use super::config::{Access, MountConfig, session_config};
+use super::error::{MountError, check_device, diagnose};
 use super::figures::Figures;
 use super::readahead;
 use super::revealed::Revealed;
@@ -24,102 +24,6 @@ use super::served::Served;
 use super::unmount::{Event, Place, Unmounter};
 use super::watched::copy_above_all;
 use crate::fs::Fs;
-
-/// How to mount.
-#[derive(Debug, Clone)]
-pub struct MountConfig {
-    /// Where: an existing directory. For [`Session::take_over`], a name for it.
-    pub directory: PathBuf,
-    /// What is mounted, as the table of mounts is to name it; without, it is `mountpoint-s3`. What the
-    /// helper could not read, a name with a comma or a backslash, is as good as none.
-    pub source: Option<String>,
-    /// Whether the kernel refuses every change by itself.
-    pub read_only: bool,
-    /// Who may use the mount.
-    pub access: Access,
-    /// Whether a helper process unmounts when this process dies.
-    pub auto_unmount: bool,
-    /// Threads that take requests from the kernel; at least 1. Each keeps a buffer of 16 MiB of
-    /// address space, of which it touches as much as the largest request it has seen.
-    pub max_threads: usize,
-    /// What the kernel may have under way.
-    pub background: Background,
-}
-
-/// Who may use a mount. What they may do there is decided by the modes of files and directories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// The user who mounts. With [`MountConfig::auto_unmount`] also root, as that needs a mount
-    /// that is open to more than one user.
-    Owner,
-    /// The user who mounts, and root.
-    Root,
-    /// Everybody.
-    Other,
-}
-
-/// Why a mount failed, as advice to the operator.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MountError {
-    /// There is no `/dev/fuse`.
-    #[error(
-        "{FUSE_DEVICE} is not there: load the kernel module (`modprobe fuse`), or hand the device to the container (`--device {FUSE_DEVICE}`)"
-    )]
-    NoDevice,
-    /// `/dev/fuse` is there and cannot be opened.
-    #[error("cannot open {FUSE_DEVICE}: {0}")]
-    Device(#[source] io::Error),
-    /// The helper that mounts for users other than root is missing.
-    #[error(
-        "fusermount3 is not installed, which users other than root and --auto-unmount need: `apt-get install fuse3` or `dnf install fuse3`"
-    )]
-    NoFusermount,
-    /// A user other than root wants to share the mount.
-    #[error(
-        "--allow-other, --allow-root and --auto-unmount need a line `user_allow_other` in /etc/fuse.conf when the user is not root"
-    )]
-    UserAllowOther,
-    /// The system does not let this process mount.
-    #[error(
-        "no permission to mount at {directory}: {reason} (in a container, mounting needs the capability SYS_ADMIN)"
-    )]
-    NotPermitted {
-        /// The mount point.
-        directory: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// Anything else that the system refuses.
-    #[error("cannot mount at {directory}: {reason}")]
-    Refused {
-        /// The mount point.
-        directory: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// A descriptor that was handed over has no mount.
-    #[error(
-        "{descriptor} does not serve a mount: {reason}; who hands it over has to call mount(2) with `fd=N` before, and must not serve it"
-    )]
-    NotMounted {
-        /// The descriptor's name.
-        descriptor: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// Threads could not be started.
-    #[error("cannot start threads: {0}")]
-    Threads(#[source] io::Error),
-    /// The mount is there, and `statfs` of it fails or gets no answer.
-    #[error("the mount at {directory} does not answer: {reason}")]
-    NotAnswering {
-        /// The mount point.
-        directory: PathBuf,
-        /// What was seen.
-        reason: String,
-    },
-}
 
 /// A mounted file system that is being served. Dropping it unmounts.
 #[derive(Debug)]
@@ -349,77 +253,6 @@ fn adapt(fs: Fs, config: &MountConfig) -> Result<(Arc<Served>, Adapter, Revealed
     Ok((served, adapter, revealed))
 }
 
-/// Looks for `/dev/fuse` before anything is mounted.
-fn check_device() -> Result<(), MountError> {
-    match OpenOptions::new().read(true).write(true).open(FUSE_DEVICE) {
-        Ok(_) => Ok(()),
-        // The device node may exist without its driver.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound
-                || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) =>
-        {
-            Err(MountError::NoDevice)
-        }
-        Err(error) => Err(MountError::Device(error)),
-    }
-}
-
-fn session_config(config: &MountConfig) -> fuser::Config {
-    // The helper reads these two as a part of its own syntax.
-    let is_plain = |name: &&str| !name.contains([',', '\\']);
-    let name = config.source.as_deref().filter(is_plain);
-    let mut options = vec![
-        MountOption::FSName(name.unwrap_or(FILE_SYSTEM_NAME).to_owned()),
-        MountOption::DefaultPermissions,
-        MountOption::NoAtime,
-        MountOption::NoDev,
-        MountOption::NoSuid,
-    ];
-    if config.read_only {
-        options.push(MountOption::RO);
-    }
-    if config.auto_unmount {
-        options.push(MountOption::AutoUnmount);
-    }
-    let mut session = fuser::Config::default();
-    session.mount_options = options;
-    session.acl = match config.access {
-        Access::Owner if config.auto_unmount => SessionACL::RootAndOwner,
-        Access::Owner => SessionACL::Owner,
-        Access::Root => SessionACL::RootAndOwner,
-        Access::Other => SessionACL::All,
-    };
-    session.n_threads = Some(config.max_threads.max(1));
-    // Each thread gets a queue of its own in the kernel. Every kernel since 4.5 can. Not when the
-    // helper of `auto_unmount` waits for the end of one file.
-    session.clone_fd = !config.auto_unmount;
-    session
-}
-
-/// Makes advice of what mounting failed with. The helper's errors arrive as its text alone.
-fn diagnose(directory: &Path, error: &io::Error) -> MountError {
-    let reason = error.to_string().trim().to_owned();
-    let directory = directory.to_owned();
-    if error.kind() == io::ErrorKind::NotFound && directory.is_dir() {
-        MountError::NoFusermount
-    } else if reason.contains("user_allow_other") {
-        MountError::UserAllowOther
-    } else if error.raw_os_error() == Some(libc::EPERM)
-        || reason.contains("Operation not permitted")
-        || reason.contains("EPERM")
-    {
-        MountError::NotPermitted { directory, reason }
-    } else {
-        MountError::Refused { directory, reason }
-    }
-}
-
-/// The device that the kernel's FUSE requests are read from.
-const FUSE_DEVICE: &str = "/dev/fuse";
-
-/// The source of a mount in `/proc/mounts` that is not told another. Scripts look for this name.
-const FILE_SYSTEM_NAME: &str = "mountpoint-s3";
-
 /// How long a fresh mount may take to answer. No request to S3 is part of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -431,106 +264,3 @@ const RELEASE_POLL: Duration = Duration::from_millis(10);
 
 /// How long [`Session::wait`] tries to store what was closed.
 const FINISH_GRACE: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod unit {
-    use super::*;
-
-    fn config(access: Access, auto_unmount: bool, read_only: bool) -> fuser::Config {
-        session_config(&MountConfig {
-            directory: "/".into(),
-            source: None,
-            read_only,
-            access,
-            auto_unmount,
-            max_threads: 3,
-            background: Background::default(),
-        })
-    }
-
-    #[test]
-    fn options_are_those_that_scripts_know() {
-        let options = config(Access::Owner, false, false).mount_options;
-        for option in [
-            MountOption::FSName("mountpoint-s3".into()),
-            MountOption::DefaultPermissions,
-            MountOption::NoAtime,
-            MountOption::NoDev,
-            MountOption::NoSuid,
-        ] {
-            assert!(options.contains(&option), "{option:?}");
-        }
-        assert!(!options.contains(&MountOption::RO));
-        assert!(
-            config(Access::Owner, false, true)
-                .mount_options
-                .contains(&MountOption::RO)
-        );
-    }
-
-    #[test]
-    fn source_is_what_is_told_if_the_helper_can_read_it() {
-        let named = |source: Option<&str>| {
-            let options = session_config(&MountConfig {
-                directory: "/".into(),
-                source: source.map(str::to_owned),
-                read_only: false,
-                access: Access::Owner,
-                auto_unmount: false,
-                max_threads: 1,
-                background: Background::default(),
-            })
-            .mount_options;
-            let name = options.into_iter().find_map(|option| match option {
-                MountOption::FSName(name) => Some(name),
-                _ => None,
-            });
-            name.expect("a name")
-        };
-        assert_eq!(named(Some("s3://bucket/a b/")), "s3://bucket/a b/");
-        for other in [None, Some("s3://bucket/a,b/"), Some(r"s3://bucket/a\b/")] {
-            assert_eq!(named(other), "mountpoint-s3", "{other:?}");
-        }
-    }
-
-    #[test]
-    fn auto_unmount_opens_the_mount_to_root() {
-        assert_eq!(config(Access::Owner, false, false).acl, SessionACL::Owner);
-        assert_eq!(
-            config(Access::Owner, true, false).acl,
-            SessionACL::RootAndOwner
-        );
-        assert_eq!(config(Access::Other, true, false).acl, SessionACL::All);
-    }
-
-    #[test]
-    fn diagnose_names_the_remedy() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let of = |kind, text: &str| diagnose(dir.path(), &io::Error::new(kind, text)).to_string();
-        assert!(of(io::ErrorKind::NotFound, "No such file").contains("apt-get install fuse3"));
-        assert!(
-            of(
-                io::ErrorKind::PermissionDenied,
-                "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf",
-            )
-            .contains("a line `user_allow_other`")
-        );
-        assert!(
-            of(
-                io::ErrorKind::Other,
-                "fusermount3: mount failed: Operation not permitted\n",
-            )
-            .contains("SYS_ADMIN")
-        );
-        assert!(of(io::ErrorKind::Other, "strange\n").ends_with("strange"));
-    }
-
-    #[test]
-    fn diagnose_of_a_missing_directory_does_not_blame_fusermount() {
-        let error = io::Error::from(io::ErrorKind::NotFound);
-        assert!(matches!(
-            diagnose(Path::new("/nonexistent/mount/point"), &error),
-            MountError::Refused { .. }
-        ));
-    }
-}

@@ -3,6 +3,8 @@
 //! Every method takes the queue's lock for a short time and calls nothing foreign under it: wakers
 //! are woken and buffers are freed after it is released.
 
+mod retries;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +17,8 @@ use super::failure::{short_body, unexpected_bytes};
 use super::funds::Funds;
 use super::gather::Pieces;
 use super::window::Window;
-use crate::s3::{Error, ErrorKind};
+use crate::s3::Error;
+use retries::Retries;
 
 /// Parts and waiting readers of one fetch.
 #[derive(Debug)]
@@ -126,38 +129,6 @@ enum Ending {
     Failed(Error),
 }
 
-/// How often a failed fetch may still be restarted before its readers see the error. The store
-/// retries each part by itself, so this is for what its retries cannot mend.
-#[derive(Debug)]
-struct Retries {
-    /// After a broken transfer. None until bytes arrive: a server that never answered will not.
-    transfer: u32,
-    /// After a wrong checksum.
-    integrity: u32,
-    /// After a failure that happened while nobody waited: the next reader deserves a fresh try.
-    unseen: u32,
-}
-
-impl Retries {
-    fn take(&mut self, kind: ErrorKind) -> bool {
-        let left = match kind {
-            // This version of the object is gone.
-            ErrorKind::Precondition | ErrorKind::NotFound => return false,
-            _ if self.unseen > 0 => &mut self.unseen,
-            ErrorKind::Integrity => &mut self.integrity,
-            ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Protocol => &mut self.transfer,
-            _ => return false,
-        };
-        match left.checked_sub(1) {
-            Some(fewer) => {
-                *left = fewer;
-                true
-            }
-            None => false,
-        }
-    }
-}
-
 impl Queue {
     /// An empty queue for `range`, which keeps `tail` bytes behind the furthest reader. What
     /// `window` grants now is paid for by `funds`.
@@ -171,11 +142,7 @@ impl Queue {
             readers: Vec::new(),
             next_reader: 0,
             ending: Ending::Open,
-            retries: Retries {
-                transfer: 0,
-                integrity: INTEGRITY_RETRIES,
-                unseen: 0,
-            },
+            retries: Retries::new(),
         };
         Self {
             range,
@@ -322,7 +289,7 @@ impl Queue {
             inner.ending = Ending::Failed(unexpected_bytes(&(offset..end), &due));
         } else {
             inner.received = end;
-            inner.retries.transfer = TRANSFER_RETRIES;
+            inner.retries.note_progress();
             inner.parts.push_back(Part { offset, bytes });
         }
         let freed = inner.trim(self.tail);
@@ -402,7 +369,7 @@ impl Inner {
             && need.end > self.received
             && self.readers.is_empty()
         {
-            self.retries.unseen = 1;
+            self.retries.note_unseen();
         }
         let room = self.funds.room();
         let target = self.window.ask(&need, self.received, room, now);
@@ -493,12 +460,6 @@ fn slice(parts: &VecDeque<Part>, need: &Range<u64>, reply: &mut Pieces) {
 fn to_usize(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
-
-/// Restarts without progress after a broken transfer.
-const TRANSFER_RETRIES: u32 = 2;
-
-/// Restarts after a wrong checksum.
-const INTEGRITY_RETRIES: u32 = 1;
 
 #[cfg(test)]
 mod tests;

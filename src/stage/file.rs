@@ -11,7 +11,8 @@ use futures::lock::Mutex as AsyncMutex;
 use super::Error;
 use super::blocks::{self, BLOCK, Block, Blocks};
 use super::disk::{Disk, Paths};
-use super::record::{Base, Record, Version};
+use super::record::Record;
+use super::state::{Fate, State};
 use crate::read::{ReadConfig, ReadHandle};
 use crate::s3::{ETag, ErrorKind, Key, Store};
 use crate::write::WriteConfig;
@@ -36,33 +37,6 @@ pub struct StagedFile {
     /// Held while the record on the disk is replaced or removed. Locked before `state`.
     record: Mutex<()>,
     pub(super) state: Mutex<State>,
-}
-
-/// What a staged file is at the moment.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) record: Record,
-    pub(super) key: Key,
-    pub(super) size: u64,
-    pub(super) blocks: Blocks,
-    /// Reads the version that `record` says is the base.
-    pub(super) base: Option<Arc<ReadHandle>>,
-    /// The metadata that the object has, if S3 has this file.
-    pub(super) stored_metadata: Option<BTreeMap<String, String>>,
-    /// Whether nothing was written since the file was begun.
-    pub(super) is_untouched: bool,
-    pub(super) fate: Fate,
-}
-
-/// What becomes of a staged file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is on the disk until it is stored.
-    Kept,
-    /// Its name is gone: only those use it who have it open, and nothing of it is stored.
-    Removed,
-    /// S3 has it, or nobody wants it: a change would be lost, and fails.
-    LetGo,
 }
 
 /// A run of bytes to be read.
@@ -478,47 +452,6 @@ impl Remote {
             size,
             self.read.clone(),
         ))
-    }
-}
-
-impl State {
-    /// Whether S3 has other bytes than this file.
-    pub(super) fn has_changed(&self) -> bool {
-        // What is noted of blocks beyond the end counts no more.
-        let blocks = blocks::covering(&(0..self.size));
-        match &self.record.base {
-            None => true,
-            Some(base) => base.size != self.size || self.blocks.is_dirty(blocks),
-        }
-    }
-
-    /// Whether the object has the metadata that it is to have. What a later process has reopened it
-    /// does not know of, and leaves as it is.
-    pub(super) fn is_described(&self) -> bool {
-        let stored = self.stored_metadata.as_ref();
-        stored.is_none_or(|stored| *stored == self.record.metadata)
-    }
-
-    fn give_up(&mut self) {
-        if self.fate == Fate::Kept {
-            self.fate = Fate::LetGo;
-        }
-    }
-
-    /// # Errors
-    /// [`Error::LetGo`].
-    fn check_kept(&self) -> Result<(), Error> {
-        match self.fate {
-            Fate::Kept | Fate::Removed => Ok(()),
-            Fate::LetGo => Err(Error::LetGo),
-        }
-    }
-
-    /// Notes that S3 has this file, as `version`.
-    pub(super) fn rebase(&mut self, version: &Version, reader: Arc<ReadHandle>) {
-        self.record.base = Some(Base::new(version));
-        self.record.has_object = true;
-        self.base = Some(reader);
     }
 }
 

@@ -24,6 +24,7 @@ mod leftover;
 mod pieces;
 mod record;
 mod session;
+mod state;
 mod store;
 #[cfg(test)]
 mod tests;

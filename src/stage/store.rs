@@ -2,9 +2,10 @@
 
 use super::Error;
 use super::blocks::{self, Block};
-use super::file::{Fate, StagedFile, usize_of};
+use super::file::{StagedFile, usize_of};
 use super::pieces::{Piece, pieces};
 use super::record::{Base, Version};
+use super::state::Fate;
 use crate::memory::Lease;
 use crate::s3::{self, CopyRequest, ETag, ErrorKind, Key, PutCondition, PutRequest};
 

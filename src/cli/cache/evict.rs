@@ -13,14 +13,13 @@ use super::{holdings, say, shut_down, unreadable};
 use crate::cache::{Eviction, ObjectSet};
 use crate::cli::args_cache::{ChoiceArgs, EvictArgs};
 use crate::cli::config::{ClientOptions, Environment, LogOptions};
-use crate::cli::diagnosis::connect_failure;
+use crate::cli::connect::{client_config, connect};
+use crate::cli::disk_cache::cache_origin;
 use crate::cli::exit::Failure;
 use crate::cli::logging;
 use crate::cli::machine::Throughput;
-use crate::cli::mount::{cache_origin, client_config};
 use crate::cli::progress::Progress;
 use crate::crt::{Runtime, RuntimeConfig};
-use crate::s3::S3Store;
 
 pub(super) fn run(args: EvictArgs, environment: Environment) -> Result<ExitCode, Failure> {
     logging::start(&LogOptions::of_command(args.debug, &environment)?)?;
@@ -82,8 +81,7 @@ fn find_with(
 ) -> Result<ObjectSet, Failure> {
     let bucket = &selection.bucket;
     let config = client_config(bucket.clone(), selection.root.clone(), client);
-    let store = block_on(S3Store::connect(runtime, config))
-        .map_err(|error| connect_failure(bucket, client, &error))?;
+    let store = connect(runtime, config, client)?;
     let origin = cache_origin(client, &store);
     let mut objects = ObjectSet::default();
     match &selection.objects {

@@ -9,8 +9,8 @@ use super::{holdings, say, say_json, unreadable};
 use crate::cache::{Disk, Survey};
 use crate::cli::args_cache::StatArgs;
 use crate::cli::config::Environment;
+use crate::cli::disk_cache::FREE_PERCENT;
 use crate::cli::exit::Failure;
-use crate::cli::mount::FREE_PERCENT;
 use crate::cli::text::{duration, size};
 
 pub(super) fn run(args: &StatArgs, environment: &Environment) -> Result<ExitCode, Failure> {

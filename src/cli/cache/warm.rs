@@ -16,16 +16,16 @@ use super::{say, shut_down, unreadable};
 use crate::cache::{CachedStore, End, FetchLimits, Fetched, Lacking, Trouble, Version, Wanted};
 use crate::cli::args_cache::WarmArgs;
 use crate::cli::config::{CacheOptions, ClientOptions, Environment, LogOptions};
+use crate::cli::connect::client_config;
 use crate::cli::diagnosis::connect_failure;
+use crate::cli::disk_cache::{cached, open_cache};
 use crate::cli::exit::Failure;
 use crate::cli::limits::raise_open_files;
 use crate::cli::lines::Complaints;
 use crate::cli::logging;
 use crate::cli::machine::Throughput;
 use crate::cli::memory::Memory;
-use crate::cli::mount::{
-    FRAGMENT_BYTES, LEAST_TARGET_TO_PREFETCH, cached, client_config, open_cache,
-};
+use crate::cli::mount::{FRAGMENT_BYTES, LEAST_TARGET_TO_PREFETCH};
 use crate::cli::progress::{Bytes, Progress};
 use crate::crt::{Runtime, RuntimeConfig};
 use crate::s3::{ErrorKind, Key, ObjectInfo, S3Store, find};

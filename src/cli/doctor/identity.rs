@@ -7,7 +7,7 @@ use futures::executor::block_on;
 use super::report::{Report, Step};
 use super::request::Question;
 use crate::cli::config::{ClientOptions, CredentialsSource};
-use crate::cli::mount::auth;
+use crate::cli::connect::auth;
 use crate::crt::s3::Signing;
 use crate::crt::{ProfileOptions, Profiles, Runtime, TlsContext, Uri};
 use crate::s3::{Search, Signer};

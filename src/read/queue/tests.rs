@@ -1,6 +1,7 @@
 //! Parts, readers and endings of one fetch.
 
 use super::*;
+use crate::s3::ErrorKind;
 
 fn queue(range: Range<u64>, tail: u64) -> Queue {
     let window = Window::whole(&range, Instant::now());

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Effect, Fault, Inner, Op, error};
+use super::faults::{Effect, Fault};
+use super::{Inner, Op, error};
 use crate::s3::{BodySink, Error, ErrorKind, GetRequest, InFlight};
 
 /// A GET under way.
