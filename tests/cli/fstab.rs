@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::store::{BUCKET, MountPoint, store};
 use crate::support::{Outcome, mount_s3, run};
+use crate::umount::umount;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const NOTICE: &str = "Using 'fstab' style options as detected use of `-o` argument.\n";
