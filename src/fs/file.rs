@@ -163,29 +163,35 @@ impl Fs {
     }
 
     /// Stores what can be stored while the kernel still tells of closes and releases: what is
-    /// staged, and what [`Self::finish_released_writers`] does.
+    /// staged, and what was closed for good, after the closes that are under way. What one process has
+    /// closed and another one has open is left alone, as it may not be written to its end.
     ///
     /// # Cancel safety
     /// As [`Self::flush`].
     pub async fn finish_released(&self) {
-        self.finish_released_writers().await;
+        for writer in self.opens.resting_writers() {
+            // A close that is under way ends before this.
+            let _progress = writer.handle.progress().await;
+            self.finish_unless_open(&writer).await;
+        }
         self.store_staged().await;
     }
 
-    /// Stores what was closed for good and is not staged. What one process has closed and another one has
-    /// open is left alone, as it may not be written to its end.
+    /// Stores what was closed for good and is not staged, and waits for nothing that is open.
     ///
     /// # Cancel safety
     /// As [`Self::flush`].
     pub async fn finish_released_writers(&self) {
         for writer in self.opens.resting_writers() {
-            // A close that is under way ends before this.
-            let _progress = writer.handle.progress().await;
-            if !self.is_open(&writer)
-                && let Err(error) = self.finish(&writer).await
-            {
-                error!("{} could not be stored: {error}", writer.key());
-            }
+            self.finish_unless_open(&writer).await;
+        }
+    }
+
+    async fn finish_unless_open(&self, writer: &Arc<Writer>) {
+        if !self.is_open(writer)
+            && let Err(error) = self.finish(writer).await
+        {
+            error!("{} could not be stored: {error}", writer.key());
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod failing;
 
+use futures::FutureExt;
+
 use super::*;
 use crate::write::Places;
 
@@ -308,6 +310,32 @@ fn s25_close_waits_when_nothing_is_written_or_another_process_closes() {
     flush(&fs, file, ME).expect("it is stored already");
     release(&fs, file).expect("it is stored already");
     assert_eq!(store.count(Op::Put), 1);
+}
+
+#[test]
+fn end_of_a_mount_that_is_in_use_does_not_wait_for_who_writes() {
+    let store = store();
+    store.set_upload_part_size(100);
+    let fs = allowing(&store, Ttl::Minimal, |_| {});
+    let (_, file) = create(&fs, "f").expect("it is made");
+    write(&fs, file, 0, &[7; 100]).expect("it is written");
+    store.hold_next(Op::Upload, None, 1);
+    let mut writing = fs.write(file, 100, Bytes::from(vec![7; 1 << 20])).boxed();
+    assert!((&mut writing).now_or_never().is_none());
+    // A process that was started meanwhile closes its copy.
+    let mut closing = fs.flush(file, OTHER).boxed();
+    assert!((&mut closing).now_or_never().is_none());
+    assert!(fs.awaits_release());
+    assert!(fs.finish_released_writers().now_or_never().is_some());
+    store.release();
+    block_on(writing).expect("it is written");
+    block_on(closing).expect("it waits for its release");
+    assert_eq!(store.body("f"), None);
+    release(&fs, file).expect("it is stored");
+    assert_eq!(
+        store.body("f").map(|body| body.len()),
+        Some(100 + (1 << 20))
+    );
 }
 
 #[test]
