@@ -2,8 +2,6 @@
 
 mod failing;
 
-use futures::FutureExt;
-
 use super::*;
 use crate::write::Places;
 
