@@ -89,6 +89,8 @@ impl Environment {
             fips: value(FIPS),
             max_attempts: value(MAX_ATTEMPTS),
             ca_bundle: value(CA_BUNDLE),
+            // That of the process that does it.
+            is_pod: is_pod(),
             ..Self::default()
         }
     }
@@ -121,8 +123,7 @@ impl Environment {
                 .collect(),
             allows_core_dumps: read("MOUNT_S3_CORE_DUMPS").is_some_and(|value| value == "1"),
             no_passthrough: read("MOUNT_S3_CACHE_PASSTHROUGH").is_some_and(|value| value == "off"),
-            // Set by Kubernetes in every container.
-            is_pod: read("KUBERNETES_SERVICE_HOST").is_some(),
+            is_pod: is_pod(),
             proxies: Proxies::read(),
             metadata_disabled: read("AWS_EC2_METADATA_DISABLED")
                 .is_some_and(|value| !value.eq_ignore_ascii_case("false")),
@@ -167,6 +168,11 @@ impl Environment {
     pub(in crate::cli) fn is_of_background(&self) -> bool {
         self.background
     }
+}
+
+/// Kubernetes sets it in every container.
+fn is_pod() -> bool {
+    read("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 fn read(name: &str) -> Option<OsString> {
