@@ -155,9 +155,7 @@ impl Fs {
     /// As [`Self::flush`].
     pub async fn finish_closed(&self) {
         for writer in self.opens.closed_writers() {
-            if let Err(error) = self.finish(&writer).await {
-                error!("{} could not be stored: {error}", writer.key());
-            }
+            self.finish_or_log(&writer).await;
         }
         self.store_staged().await;
     }
@@ -188,9 +186,13 @@ impl Fs {
     }
 
     async fn finish_unless_open(&self, writer: &Arc<Writer>) {
-        if !self.is_open(writer)
-            && let Err(error) = self.finish(writer).await
-        {
+        if !self.is_open(writer) {
+            self.finish_or_log(writer).await;
+        }
+    }
+
+    async fn finish_or_log(&self, writer: &Writer) {
+        if let Err(error) = self.finish(writer).await {
             error!("{} could not be stored: {error}", writer.key());
         }
     }

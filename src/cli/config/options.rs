@@ -118,18 +118,18 @@ impl MountOptions {
             Ttl::Minimal
         };
         let metadata_ttl = caching.metadata_ttl.unwrap_or(default_ttl);
+        // A cache of no size is none.
+        let cache_directory = caching.cache.filter(|_| caching.max_cache_size != Some(0));
         Self {
             read_only: args.read_only || caching.index.is_some(),
             index: caching.index,
-            cache: cache_size(caching.max_cache_size).zip(caching.cache).map(
-                |(most, directory)| CacheOptions {
-                    directory,
-                    surroundings: environment.surroundings(),
-                    most,
-                    // The kernel does one or the other.
-                    passthrough: !(environment.no_passthrough || args.writeback_cache),
-                },
-            ),
+            cache: cache_directory.map(|directory| CacheOptions {
+                directory,
+                surroundings: environment.surroundings(),
+                most: caching.max_cache_size.map(|mib| mib << 20),
+                // The kernel does one or the other.
+                passthrough: !(environment.no_passthrough || args.writeback_cache),
+            }),
             cache_bucket: caching.shared.cache_xz,
             allow_delete: args.allow_delete,
             posix_metadata: args.posix_metadata,
@@ -159,12 +159,6 @@ impl MountOptions {
             negative_metadata_ttl: caching.negative_metadata_ttl.unwrap_or(metadata_ttl),
         }
     }
-}
-
-/// [`CacheOptions::most`]. A cache of no size is none.
-fn cache_size(mib: Option<u64>) -> Option<Option<u64>> {
-    let most = mib.map(|mib| mib << 20);
-    (most != Some(0)).then_some(most)
 }
 
 /// As Mountpoint for Amazon S3: whoever keeps bytes believes names for a while.
