@@ -21,6 +21,10 @@ use crate::s3::fake::{FakeStore, Op, read_and_keep, synthetic};
 use crate::s3::{ETag, Error, ErrorKind, Store};
 use crate::wait::LONG;
 
+/// The disk is synchronized, with all that other tests have written, and not again before four times as
+/// long; and a look for what to remove is followed by a pause of ten times as long, up to a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 pub(super) const MIB: u64 = 1 << 20;
 const SEED: u64 = 7;
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use nix::sys::statvfs::statvfs;
@@ -30,7 +30,7 @@ use crate::s3::{
     BodySink, Error, GetRequest, InFlight, Key, ListPage, ListRequest, ObjectInfo, Prefix, Store,
 };
 use crate::tree::{Tree, TreeConfig, Ttl};
-use crate::wait::{LONG, once_in_five};
+use crate::wait::{LONG, once_in_five, wait_for};
 use crate::write::WriteConfig;
 
 /// A mount in a directory of its own. Unmounts before the directory goes.
@@ -113,11 +113,7 @@ impl Mount {
 
 /// Waits for what others do, as the kernel after a close, also on a machine that stands still for a while.
 fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !condition() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_for(what, LONG, || condition().then_some(()));
 }
 
 fn is_mounted(dir: &Path) -> bool {

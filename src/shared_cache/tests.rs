@@ -16,7 +16,7 @@ use crate::cache::Source;
 use crate::metrics::{Value, names};
 use crate::s3::fake::{FakeStore, Op, read, synthetic};
 use crate::s3::{BodySink, ETag, Error, GetRequest, InFlight, Store};
-use crate::wait::LONG;
+use crate::wait::{LONG, wait_for};
 
 const MIB: u64 = 1 << 20;
 const KIB: u64 = 1 << 10;
@@ -122,11 +122,7 @@ impl Fixture {
 
 /// Waits until `condition` holds.
 fn until(what: &str, condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < LONG, "{what}");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_for(what, LONG, || condition().then_some(()));
 }
 
 /// Tells of bytes that come.

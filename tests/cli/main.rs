@@ -22,6 +22,8 @@ mod proxy;
 mod renewal;
 mod secrets;
 mod signing;
+#[path = "../support/starting.rs"]
+mod starting;
 mod store;
 mod support;
 mod top;

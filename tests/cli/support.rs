@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use crate::wait::{LONG, once_in_five, wait_for};
+use crate::starting::unless_given_up;
+use crate::wait::{LONG, wait_for};
 
 /// What a finished command left behind.
 #[derive(Debug)]
@@ -75,30 +76,20 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
 /// Starts a mount in the foreground and waits until it answers. One that has given up, as it got no answer
 /// in time, is started again: the machine may have stood still.
 pub(crate) fn start(command: &mut Command) -> Child {
-    let mut mounted = None;
-    once_in_five(|_| {
-        let begun = Instant::now();
+    unless_given_up(|| {
         let spawned = command.stdout(Stdio::piped()).spawn();
         let mut child = spawned.expect("the command starts");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let read = stdout.read_line(&mut line);
         if line.contains("is mounted at") {
-            mounted = Some(child);
-            return Ok(());
+            return Ok(child);
         }
-        let took = begun.elapsed();
         _ = child.kill();
         _ = child.wait();
-        let failure = format!("after {took:?}: {read:?}, {line:?}: {command:?}");
-        assert!(took >= GIVEN_UP, "{failure}");
-        Err(failure)
-    });
-    mounted.expect("mounted")
+        Err(format!("{read:?}, {line:?}: {command:?}"))
+    })
 }
-
-/// After how long without an answer a mount gives up, at the earliest.
-const GIVEN_UP: Duration = Duration::from_secs(9);
 
 /// Waits for the end of a process.
 pub(crate) fn end_of(child: &mut Child) -> ExitStatus {

@@ -7,6 +7,7 @@ pub(crate) mod mount;
 pub(crate) mod ports;
 pub(crate) mod rgw;
 pub(crate) mod seaweed;
+pub(crate) mod starting;
 pub(crate) mod store;
 pub(crate) mod umount;
 pub(crate) mod wait;

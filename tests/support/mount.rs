@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::starting::unless_given_up;
 use super::umount::umount;
-use super::wait::{LONG, once_in_five, wait_for};
+use super::wait::{LONG, wait_for};
 
 /// How a test mounts.
 #[derive(Debug, Clone)]
@@ -99,17 +100,7 @@ impl Mounting {
     /// Mounts in the foreground on a fresh directory and returns when the mount answers. One that has
     /// given up, as it got no answer in time, is tried again: the machine may have stood still.
     pub(crate) fn mount(&self) -> Mount {
-        let mut mount = None;
-        once_in_five(|_| {
-            let begun = Instant::now();
-            let tried = self.try_mount();
-            if let Err(failure) = &tried {
-                assert!(begun.elapsed() >= GIVEN_UP, "{failure}");
-            }
-            mount = Some(tried?);
-            Ok(())
-        });
-        mount.expect("mounted")
+        unless_given_up(|| self.try_mount())
     }
 
     fn try_mount(&self) -> Result<Mount, String> {
@@ -136,9 +127,6 @@ impl Mounting {
         Ok(mount)
     }
 }
-
-/// After how long without an answer a mount gives up, at the earliest.
-const GIVEN_UP: Duration = Duration::from_secs(9);
 
 /// The directory of the cache that all mounts of this process have, where [`WITH_CACHE`] is set.
 fn common_cache() -> Option<&'static Path> {

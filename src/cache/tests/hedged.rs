@@ -1,7 +1,7 @@
 //! A part that is asked for again, as the first request for it is late.
 
 use super::*;
-use crate::cache::follow::PATIENCE;
+use crate::cache::follow;
 use crate::s3::fake::receive;
 use crate::s3::{GetRequest, Key};
 use crate::wait::{once_in_five, wait_for, within};
@@ -39,5 +39,5 @@ fn hedge() -> Duration {
 
 #[test]
 fn hedge_does_not_wait_for_the_request_that_is_late() {
-    once_in_five(|_| within(hedge(), PATIENCE));
+    once_in_five(|_| within(hedge(), follow::PATIENCE));
 }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::*;
 use crate::s3::Key;
+use crate::wait::wait_for;
 
 impl Fixture {
     fn whole(&self, etag: &ETag, size: u64) -> Option<WholeFile> {
@@ -12,20 +13,9 @@ impl Fixture {
 
     /// Waits until the version is known to be good as a whole.
     fn wait_until_whole(&self, etag: &ETag, size: u64) -> WholeFile {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(file) = self.whole(etag, size) {
-                return file;
-            }
-            assert!(Instant::now() < until, "not whole after {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_for("it is whole", PATIENCE, || self.whole(etag, size))
     }
 }
-
-/// The disk is synchronized, with all that other tests have written, and not again before four times as
-/// long; and a look for what to remove is followed by a pause of up to a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 fn content(file: &WholeFile) -> Vec<u8> {
     let file = File::from(file.as_fd().try_clone_to_owned().expect("a copy"));

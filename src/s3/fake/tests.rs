@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -8,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{FakeStore, Logged, Op, Order, synthetic};
 use crate::s3::{ErrorKind, ListFrom, ListRequest, Restore, StorageClass, Store};
-use crate::wait::LONG;
+use crate::wait::{LONG, wait_for};
 use collector::Collector;
 use store_suite::{Archive, Bucket, key, request};
 
@@ -53,11 +52,7 @@ fn store_does_what_every_store_has_to_do() {
 }
 
 fn wait_until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LONG, "it never came");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for("what was asked for", LONG, || condition().then_some(()));
 }
 
 /// All pages of a listing: their objects, their common prefixes, and how many pages they were.
